@@ -1,0 +1,129 @@
+"""The closed vocabulary between the core and whoever carries out its actions.
+
+Events go in, actions come out: `Worker.handle(event, now_us) -> [action, ...]`. All are immutable
+values; times are integers in microseconds on one monotonic clock.
+"""
+
+from typing import Any, List, NamedTuple, Optional, Tuple, Union
+
+NAN = float("nan")
+
+
+class Scores(NamedTuple):
+    """What one exit says about one sample. The last two are computed only for policies that list
+    them in `needs`."""
+
+    class_index: int
+    max_probability: float
+    margin: float
+    entropy: float  # nats
+    difference: float = NAN  # cosine difference to the first exit (DistrEE eq. 6)
+    similarity: float = NAN  # cosine similarity to the exit before
+
+
+class Answer(NamedTuple):
+    """The scores of the exit that answers for one part of an item."""
+
+    exit_index: int
+    scores: Scores
+
+
+class Outcome(NamedTuple):
+    """The one end of an item.
+
+    `status` is "result", "expired" or "failed". `reason` says why: threshold, final, forced,
+    deadline, degraded for results; deadline, superseded for expired; else what failed.
+    """
+
+    item: int
+    tag: Any
+    status: str
+    reason: str
+    answer: Optional[Answer]
+    latency_us: int
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+class Submit(NamedTuple):
+    """Admit `items` together, so that they may form one batch. `latest` expires those that still
+    wait; `best_at_deadline` delivers the last answer known instead of `Expired`."""
+
+    items: Tuple[int, ...]
+    tags: Tuple[Any, ...]
+    deadline_us: Optional[int] = None  # absolute, on the clock of `now_us`
+    best_at_deadline: bool = False
+    latest: bool = False
+
+
+class Cancel(NamedTuple):
+    """The application no longer wants `item`; it has effect while the item waits."""
+
+    item: int
+
+
+class StageDone(NamedTuple):
+    """`scores` is one `Scores` per item, or None if `RunStage.evaluate` was False."""
+
+    part: int
+    stage: int
+    items: Tuple[int, ...]
+    scores: Optional[List[Scores]]
+
+
+class StageFailed(NamedTuple):
+    part: int
+    stage: int
+    items: Tuple[int, ...]
+    reason: str
+
+
+class Timer(NamedTuple):
+    """The timer that `SetTimer(item, ...)` asked for has rung."""
+
+    item: int
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+class RunStage(NamedTuple):
+    """Run `stage` of `part` on a batch of `items`; evaluate its exit if `evaluate`."""
+
+    part: int
+    stage: int
+    items: Tuple[int, ...]
+    evaluate: bool
+
+
+class Classify(NamedTuple):
+    """An ensemble's item is complete: gather the features of `present_parts` into one answer and
+    deliver it with `reason`."""
+
+    item: int
+    present_parts: Tuple[int, ...]
+    reason: str
+
+
+class Deliver(NamedTuple):
+    outcome: Outcome
+
+
+class SetTimer(NamedTuple):
+    item: int
+    at_us: int
+
+
+class CancelTimer(NamedTuple):
+    item: int
+
+
+class Release(NamedTuple):
+    """Forget the tensors of `item`."""
+
+    item: int
+
+
+Event = Union[Submit, Cancel, StageDone, StageFailed, Timer]
+Action = Union[RunStage, Classify, Deliver, SetTimer, CancelTimer, Release]

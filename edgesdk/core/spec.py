@@ -1,0 +1,113 @@
+"""What a bundle contains, as plain values: segments, exits, stages, plans, parts.
+
+A *segment* is the layers between two neighbouring trained exits; exit i follows segment i, so a
+part has as many exits as segments and its last exit is the final one. A *plan* groups segments
+into *stages*, the units that are executed, placed and sent.
+"""
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from ..errors import BundleError
+
+FULL_PLAN = "full"  # one stage per segment; every part has it
+
+
+class Segment(NamedTuple):
+    """Shapes are per sample, without the batch axis."""
+
+    input_shape: Tuple[int, ...]
+    output_shape: Tuple[int, ...]
+    multiply_adds: int
+
+
+class Exit(NamedTuple):
+    """A classifier head. `kind` is "fused" (an .npz for `kernels.exit_head`) or "graph" (an ONNX
+    file from the segment's output to logits)."""
+
+    kind: str
+    file: str
+    multiply_adds: int
+
+
+class Stage(NamedTuple):
+    """Segments `first_segment`..`last_segment` as one executable file; `exit_index` is the trained
+    exit evaluated behind it, or None."""
+
+    first_segment: int
+    last_segment: int
+    exit_index: Optional[int]
+    file: str
+
+
+class Plan(NamedTuple):
+    name: str
+    stages: Tuple[Stage, ...]
+
+    @property
+    def exit_indices(self) -> Tuple[int, ...]:
+        return tuple(stage.exit_index for stage in self.stages if stage.exit_index is not None)
+
+
+class Part(NamedTuple):
+    """One cascade: a plain network has one part, an ensemble one per student."""
+
+    name: str
+    segments: Tuple[Segment, ...]
+    exits: Tuple[Exit, ...]
+    plans: Dict[str, Plan]
+
+    def multiply_adds_until(self, exit_index: int, evaluated: Tuple[int, ...]) -> int:
+        """Multiply-adds of an item that leaves at `exit_index`, heads in `evaluated` included."""
+        backbone = sum(segment.multiply_adds for segment in self.segments[: exit_index + 1])
+        heads = sum(self.exits[i].multiply_adds for i in evaluated if i <= exit_index)
+        return backbone + heads
+
+
+def check_part(part: Part, where: str) -> None:
+    """Raise BundleError, naming the manifest path, unless `part` can be run.
+
+    Neighbouring segments must agree on their shapes, and each plan must cover every segment once,
+    in order, and end with the final exit.
+    """
+    if len(part.exits) != len(part.segments) or not part.segments:
+        raise BundleError(
+            "{}: found {} segments and {} exits; expected at least one segment and one exit behind "
+            "each".format(where, len(part.segments), len(part.exits))
+        )
+    for index in range(1, len(part.segments)):
+        found, expected = part.segments[index].input_shape, part.segments[index - 1].output_shape
+        if found != expected:
+            raise BundleError(
+                "{}.segments[{}].input_shape: found {}, expected {}, what the segment before gives".format(
+                    where, index, list(found), list(expected)
+                )
+            )
+    if FULL_PLAN not in part.plans:
+        raise BundleError('{}.plans: expected a plan named "{}"'.format(where, FULL_PLAN))
+    for name in part.plans:
+        _check_plan(part.plans[name], len(part.segments), "{}.plans.{}".format(where, name))
+
+
+def _check_plan(plan: Plan, segment_count: int, where: str) -> None:
+    next_segment = 0
+    for index, stage in enumerate(plan.stages):
+        here = "{}.stages[{}]".format(where, index)
+        if stage.first_segment != next_segment or stage.last_segment < stage.first_segment:
+            raise BundleError(
+                "{}: covers segments {}..{}, expected it to begin at segment {}".format(
+                    here, stage.first_segment, stage.last_segment, next_segment
+                )
+            )
+        if stage.exit_index not in (None, stage.last_segment):
+            raise BundleError(
+                "{}.exit: found {}, expected {} (the exit behind its last segment) or null".format(
+                    here, stage.exit_index, stage.last_segment
+                )
+            )
+        next_segment = stage.last_segment + 1
+    if next_segment != segment_count or plan.stages[-1].exit_index is None:
+        raise BundleError(
+            "{}: ends after segment {}, expected all {} segments and the final exit".format(
+                where, next_segment - 1, segment_count
+            )
+        )
