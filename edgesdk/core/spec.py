@@ -111,3 +111,24 @@ def _check_plan(plan: Plan, segment_count: int, where: str) -> None:
                 where, next_segment - 1, segment_count
             )
         )
+
+
+class Preprocessing(NamedTuple):
+    """How a uint8 camera frame becomes the model's float32 [C,H,W] input.
+
+    `color` is "gray" (C = 1), "rgb" or "bgr" (C = 3). `resize` is "refuse", "area" or "bilinear";
+    `crop` is "none" or "center" (cut to the input's aspect ratio before resizing). `mean` and
+    `std` hold one value per channel, for pixels scaled to 0..1.
+    """
+
+    color: str
+    height: int
+    width: int
+    resize: str
+    crop: str
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        return (1 if self.color == "gray" else 3, self.height, self.width)
