@@ -31,8 +31,9 @@ class Answer(NamedTuple):
 class Outcome(NamedTuple):
     """The one end of an item.
 
-    `status` is "result", "expired" or "failed". `reason` says why: threshold, final, forced,
-    deadline, degraded for results; deadline, superseded for expired; else what failed.
+    `status` is "result", "expired" or "failed". `reason` is one word: threshold, final, forced,
+    deadline, degraded for results; deadline, superseded for expired; stage_failed, not_finite,
+    cancelled for failed. `detail` is a sentence where there is more to say.
     """
 
     item: int
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
     reason: str
     answer: Optional[Answer]
     latency_us: int
+    detail: str = ""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -52,6 +54,7 @@ class Submit(NamedTuple):
 
     items: Tuple[int, ...]
     tags: Tuple[Any, ...]
+    submitted_us: int  # when the application handed them over; latencies count from here
     deadline_us: Optional[int] = None  # absolute, on the clock of `now_us`
     best_at_deadline: bool = False
     latest: bool = False

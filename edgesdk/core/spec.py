@@ -78,9 +78,8 @@ def check_part(part: Part, where: str) -> None:
         found, expected = part.segments[index].input_shape, part.segments[index - 1].output_shape
         if found != expected:
             raise BundleError(
-                "{}.segments[{}].input_shape: found {}, expected {}, what the segment before gives".format(
-                    where, index, list(found), list(expected)
-                )
+                "{}.segments[{}].input_shape: found {}, expected {}, the output of the segment "
+                "before".format(where, index, list(found), list(expected))
             )
     if FULL_PLAN not in part.plans:
         raise BundleError('{}.plans: expected a plan named "{}"'.format(where, FULL_PLAN))

@@ -1,0 +1,193 @@
+"""Bundles: a network on disk, ready to run.
+
+A bundle is read whole or not at all: every file's sha256 is checked before anything is used, and
+writing goes to a temporary folder that is renamed at the end.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, Mapping, NamedTuple, Optional
+
+import numpy as np
+
+from .errors import BundleError
+from .manifest import Manifest, complete_manifest, parse_manifest, sha256
+
+MANIFEST = "manifest.json"
+MANIFEST_BYTES_MAX = 16 * 1024 * 1024  # a manifest of a thousand stages has well under one
+
+
+class Head(NamedTuple):
+    """Parameters of a fused exit head, as `kernels.exit_head` takes them: float32
+    weight[N,C], bias[N], and the folded batch norm scale[C], shift[C] or None."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: Optional[np.ndarray]
+    shift: Optional[np.ndarray]
+
+
+class Bundle(NamedTuple):
+    """A bundle whose manifest and files have been verified."""
+
+    path: str
+    manifest: Manifest
+
+    def file(self, relative: str) -> str:
+        """Path of one of the bundle's files."""
+        return os.path.join(self.path, *relative.split("/"))
+
+    def head(self, part: int, exit_index: int) -> Head:
+        """The parameters of a fused head. Raises BundleError if they do not fit the segment."""
+        spec = self.manifest.parts[part]
+        relative = spec.exits[exit_index].file
+        classes, channels = len(self.manifest.labels), spec.segments[exit_index].output_shape[0]
+        try:
+            with np.load(self.file(relative), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            head = Head(arrays["weight"], arrays["bias"], arrays.get("scale"), arrays.get("shift"))
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(
+                "{}: {}: expected an .npz with weight and bias ({})".format(
+                    self.path, relative, error
+                )
+            ) from None
+        for name, shape in (
+            ("weight", (classes, channels)),
+            ("bias", (classes,)),
+            ("scale", (channels,)),
+            ("shift", (channels,)),
+        ):
+            array = getattr(head, name)
+            if array is not None and (array.shape != shape or array.dtype != np.float32):
+                raise BundleError(
+                    "{}: {}: {} is {} {}, expected float32 {}".format(
+                        self.path, relative, name, array.dtype, list(array.shape), list(shape)
+                    )
+                )
+        return head
+
+
+def read_bundle(path: str) -> Bundle:
+    """Read and verify the bundle in folder `path`.
+
+    Raises BundleError, naming the file or the place in the manifest, if anything is missing,
+    changed or malformed.
+    """
+    path = os.path.abspath(os.fspath(path))
+    document = _read_document(path)
+    try:
+        bundle = Bundle(path, parse_manifest(document))
+        _check_contents(bundle)
+    except BundleError as error:
+        raise BundleError("{}: {}".format(os.path.join(path, MANIFEST), error)) from None
+    return bundle
+
+
+def write_bundle(
+    path: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], overwrite: bool = False
+) -> Bundle:
+    """Write a bundle to the new folder `path` and return it as read back.
+
+    `manifest` lacks what is derived: format, format_version, files, model_id. `files` maps
+    relative paths to contents. Nothing appears at `path` unless all of it is good. Raises
+    BundleError if `path` exists (without `overwrite`), cannot be written, or would not read.
+    """
+    path = os.path.abspath(os.fspath(path))
+    if os.path.exists(path) and not overwrite:
+        raise BundleError(
+            "{} exists; choose the next version number, or overwrite it (--force)".format(path)
+        )
+    document = complete_manifest(manifest, files)
+    parse_manifest(document)
+    temporary = None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".writing-", dir=os.path.dirname(path))
+        os.chmod(temporary, 0o755)  # mkdtemp's 0700 is for secrets
+        _write_files(temporary, document, files)
+        read_bundle(temporary)
+        _replace_folder(temporary, path)
+    except OSError as error:
+        raise BundleError("{}: could not be written: {}".format(path, error)) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return read_bundle(path)
+
+
+def _read_document(path: str) -> Dict[str, Any]:
+    manifest = os.path.join(path, MANIFEST)
+    try:
+        if os.path.getsize(manifest) > MANIFEST_BYTES_MAX:
+            raise BundleError(
+                "{}: larger than {} bytes; expected a manifest".format(manifest, MANIFEST_BYTES_MAX)
+            )
+        with open(manifest, encoding="utf-8") as file:
+            return dict(json.load(file))
+    except FileNotFoundError:
+        raise BundleError(_explain_missing(path)) from None
+    except OSError as error:
+        raise BundleError("{}: cannot be read: {}".format(manifest, error)) from None
+    except (ValueError, TypeError) as error:
+        raise BundleError("{}: not a JSON object: {}".format(manifest, error)) from None
+
+
+def _explain_missing(path: str) -> str:
+    if not os.path.isdir(path):
+        return "{}: no such folder; expected a bundle such as engines/NAME/VERSION".format(path)
+    inside = sorted(
+        name for name in os.listdir(path) if os.path.exists(os.path.join(path, name, MANIFEST))
+    )
+    if inside:
+        return "{}: holds versions {}; expected one of them, such as {}".format(
+            path, ", ".join(inside), os.path.join(path, inside[-1])
+        )
+    return "{}: holds no {}; expected a bundle such as engines/NAME/VERSION".format(path, MANIFEST)
+
+
+def _check_contents(bundle: Bundle) -> None:
+    for relative, entry in bundle.manifest.document["files"].items():
+        try:
+            with open(bundle.file(relative), "rb") as file:
+                found = sha256(file.read())
+        except OSError as error:
+            raise BundleError(
+                "{}: the file cannot be read ({}); copy the bundle again".format(
+                    relative, error.strerror
+                )
+            ) from None
+        if found != entry["sha256"]:
+            raise BundleError(
+                "{}: the file has changed: found sha256 {}..., expected {}...; copy or export the "
+                "bundle again".format(relative, found[:12], entry["sha256"][:12])
+            )
+
+
+def _write_files(folder: str, manifest: Dict[str, Any], files: Mapping[str, bytes]) -> None:
+    for relative in files:
+        target = os.path.join(folder, *relative.split("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(files[relative])
+    with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as text:
+        json.dump(manifest, text, indent=1)
+        text.write("\n")
+
+
+def _replace_folder(new: str, path: str) -> None:
+    """Rename `new` to `path`. A folder cannot be replaced in one step: the old one steps aside."""
+    if not os.path.exists(path):
+        os.rename(new, path)
+        return
+    aside = tempfile.mkdtemp(prefix=".old-", dir=os.path.dirname(path))
+    os.rename(path, os.path.join(aside, "bundle"))
+    try:
+        os.rename(new, path)
+    except OSError:
+        os.rename(os.path.join(aside, "bundle"), path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

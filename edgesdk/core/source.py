@@ -1,0 +1,202 @@
+"""The life of an item at the worker that owns it: admitted once, ended once.
+
+Rule 1: everything that decides whether an item lives or has ended is in this file.
+Rule 2: this file does not know how or where stages run.
+
+    WAITING --start--> RUNNING --complete--> (result)
+       |                  |----fail--------> (failed)
+       |                  `----deadline----> (result with the best answer, or expired)
+       |--deadline, supersede--------------> (expired)
+       `--cancel---------------------------> (failed)
+"""
+
+from random import Random
+from typing import Any, Dict, List, Optional
+
+from .events import (
+    Action,
+    Answer,
+    CancelTimer,
+    Classify,
+    Deliver,
+    Outcome,
+    Release,
+    SetTimer,
+    Submit,
+)
+from .exits import ExitPolicy
+from .gather import Gather, Gathered
+from .metrics import Metrics
+
+# States of an item. An ended item is no longer in the table.
+WAITING = "waiting"  # its first task has not begun
+RUNNING = "running"
+ENDED = "ended"
+
+START, COMPLETE, FAIL, DEADLINE, SUPERSEDE, CANCEL = EVENTS = (
+    "start",
+    "complete",
+    "fail",
+    "deadline",
+    "supersede",
+    "cancel",
+)
+
+# What is not listed cannot happen: it would be our own bug.
+TRANSITIONS = {
+    WAITING: {START: RUNNING, DEADLINE: ENDED, SUPERSEDE: ENDED, CANCEL: ENDED},
+    RUNNING: {
+        START: RUNNING,  # another part, or the next stage
+        COMPLETE: ENDED,
+        FAIL: ENDED,
+        DEADLINE: ENDED,
+        SUPERSEDE: RUNNING,  # a newer frame replaces only frames that still wait
+        CANCEL: RUNNING,  # too late: it is answered, and nobody listens
+    },
+}
+
+
+class Item:
+    """One admitted input that has no outcome yet."""
+
+    __slots__ = ("best_at_deadline", "gather", "has_timer", "item", "state", "submitted_us", "tag")
+
+    def __init__(
+        self,
+        item: int,
+        tag: Any,
+        submitted_us: int,
+        part_count: int,
+        has_timer: bool,
+        best_at_deadline: bool,
+    ) -> None:
+        self.item = item
+        self.tag = tag
+        self.submitted_us = submitted_us
+        self.state = WAITING
+        self.gather = Gather(part_count)
+        self.has_timer = has_timer
+        self.best_at_deadline = best_at_deadline
+
+
+class Source:
+    """The table of items in flight, and the one place where an item ends."""
+
+    def __init__(self, policy: ExitPolicy, part_count: int, metrics: Metrics, rng: Random) -> None:
+        self.policy = policy
+        self.metrics = metrics
+        self.rng = rng
+        self._part_count = part_count
+        self._items: Dict[int, Item] = {}
+
+    def is_open(self, item: int) -> bool:
+        """Whether `item` is admitted and has no outcome yet."""
+        return item in self._items
+
+    def admit(self, event: Submit, actions: List[Action]) -> None:
+        """Enter the items of `event` into the table."""
+        has_timer = event.deadline_us is not None
+        for item, tag in zip(event.items, event.tags):
+            if item in self._items:
+                raise AssertionError("item {} was admitted twice".format(item))
+            self._items[item] = Item(
+                item, tag, event.submitted_us, self._part_count, has_timer, event.best_at_deadline
+            )
+            if event.deadline_us is not None:
+                actions.append(SetTimer(item, event.deadline_us))
+        self.metrics.admitted_count += len(event.items)
+
+    def start(self, item: int) -> None:
+        """A task of `item` begins to run."""
+        self._move(self._items[item], START)
+
+    def waiting(self) -> List[int]:
+        """The items whose first task has not begun."""
+        return [item for item, entry in self._items.items() if entry.state is WAITING]
+
+    def note(self, item: int, part: int, answer: Answer) -> None:
+        """An exit was evaluated and the item goes on."""
+        self._items[item].gather.note(part, answer)
+
+    def leave(
+        self,
+        item: int,
+        part: int,
+        answer: Answer,
+        reason: str,
+        now_us: int,
+        actions: List[Action],
+    ) -> None:
+        """A part of `item` leaves at an exit; the item ends when it is the last part."""
+        entry = self._items[item]
+        gathered = entry.gather.leave(part, answer, reason)
+        if gathered is not None:
+            self._move(entry, COMPLETE)
+            self._end_with(gathered, entry, now_us, actions)
+
+    def fail(self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]) -> None:
+        """A stage could not answer for `item`."""
+        entry = self._items[item]
+        self._move(entry, FAIL)
+        self._end(entry, "failed", reason, None, now_us, actions, detail)
+
+    def on_deadline(self, item: int, now_us: int, actions: List[Action]) -> None:
+        """The deadline of `item` has passed: the best answer known, if wanted, or Expired."""
+        entry = self._items[item]
+        self._move(entry, DEADLINE)
+        entry.has_timer = False
+        gathered = entry.gather.at_deadline() if entry.best_at_deadline else None
+        if gathered is not None:
+            self._end_with(gathered, entry, now_us, actions)
+        else:
+            self._end(entry, "expired", DEADLINE, None, now_us, actions)
+
+    def drop_waiting(self, item: int, event: str, now_us: int, actions: List[Action]) -> bool:
+        """End `item` by SUPERSEDE or CANCEL if it still waits; True if it did."""
+        entry = self._items.get(item)
+        if entry is None or self._move(entry, event) is not ENDED:
+            return False
+        status, reason = {
+            SUPERSEDE: ("expired", "superseded"),
+            CANCEL: ("failed", "cancelled"),
+        }[event]
+        self._end(entry, status, reason, None, now_us, actions)
+        return True
+
+    def _move(self, entry: Item, event: str) -> str:
+        entry.state = TRANSITIONS[entry.state][event]
+        return entry.state
+
+    def _end_with(
+        self, gathered: Gathered, entry: Item, now_us: int, actions: List[Action]
+    ) -> None:
+        if self._part_count == 1:
+            answer = entry.gather.answers[0]
+            self._end(entry, "result", gathered.reason, answer, now_us, actions)
+        else:
+            self._forget(entry, actions)
+            actions.append(Classify(entry.item, gathered.present_parts, gathered.reason))
+            actions.append(Release(entry.item))
+
+    def _end(
+        self,
+        entry: Item,
+        status: str,
+        reason: str,
+        answer: Optional[Answer],
+        now_us: int,
+        actions: List[Action],
+        detail: str = "",
+    ) -> None:
+        self._forget(entry, actions)
+        outcome = Outcome(
+            entry.item, entry.tag, status, reason, answer, now_us - entry.submitted_us, detail
+        )
+        self.metrics.on_outcome(outcome)
+        actions.append(Deliver(outcome))
+        actions.append(Release(entry.item))
+
+    def _forget(self, entry: Item, actions: List[Action]) -> None:
+        del self._items[entry.item]
+        if entry.has_timer:
+            actions.append(CancelTimer(entry.item))

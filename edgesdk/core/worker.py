@@ -1,0 +1,181 @@
+"""Executes tasks: one input queue, one batch at a time. This is where an event becomes actions.
+
+The queue is first in, first out; what an item does next after an exit enters it at the tail
+(MDI-Exit Algorithm 1, lines 2-9, without neighbours: every task stays in the input queue).
+A batch is the head of the queue and those behind it that need the same stage.
+"""
+
+from collections import OrderedDict
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+
+from .events import (
+    Action,
+    Answer,
+    Cancel,
+    Event,
+    RunStage,
+    StageDone,
+    StageFailed,
+    Submit,
+    Timer,
+)
+from .exits import ExitPolicy
+from .source import CANCEL, SUPERSEDE, Source
+from .spec import Plan
+
+DEFAULT_MAX_BATCH = 32  # larger batches gain little on a CPU and hold every item longer
+
+
+class Task:
+    """One stage of one part for one item: MDI-Exit's tau_k(d)."""
+
+    __slots__ = ("item", "part", "policy_state", "stage")
+
+    def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
+        self.item = item
+        self.part = part
+        self.stage = stage
+        self.policy_state = policy_state
+
+
+class Worker:
+    """Turns events into actions; `handle` is the only way in.
+
+    `plans` holds one plan per part. `source` owns the items; `policy` decides who leaves.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        policy: ExitPolicy,
+        source: Source,
+        max_batch: int = DEFAULT_MAX_BATCH,
+    ) -> None:
+        self._plans = plans
+        self._policy = policy
+        self._source = source
+        self._max_batch = max_batch
+        self._queue: "OrderedDict[Tuple[int, int], Task]" = OrderedDict()  # by (item, part)
+        self._running: Dict[int, Task] = {}  # the batch that runs, by item
+        self._handlers: Dict[Type[Any], Callable[..., None]] = {
+            Submit: self._on_submit,
+            Cancel: self._on_cancel,
+            StageDone: self._on_stage_done,
+            StageFailed: self._on_stage_failed,
+            Timer: self._on_timer,
+        }
+
+    @property
+    def queue_length(self) -> int:
+        """I_n: tasks in the input queue."""
+        return len(self._queue)
+
+    def handle(self, event: Event, now_us: int) -> List[Action]:
+        """What is to be done about `event`, in order."""
+        actions: List[Action] = []
+        self._handlers[event.__class__](event, now_us, actions)
+        if self._queue and not self._running:
+            actions.append(self._next_batch())
+        return actions
+
+    def _on_submit(self, event: Submit, now_us: int, actions: List[Action]) -> None:
+        if event.latest:
+            for item in self._source.waiting():
+                self._drop(item, SUPERSEDE, now_us, actions)
+        self._source.admit(event, actions)
+        for item in event.items:
+            for part, plan in enumerate(self._plans):
+                state = self._policy.start(plan.exit_indices, self._source.rng)
+                self._queue[(item, part)] = Task(item, part, 0, state)
+
+    def _on_cancel(self, event: Cancel, now_us: int, actions: List[Action]) -> None:
+        self._drop(event.item, CANCEL, now_us, actions)
+
+    def _on_timer(self, event: Timer, now_us: int, actions: List[Action]) -> None:
+        if self._source.is_open(event.item):
+            self._source.on_deadline(event.item, now_us, actions)
+            self._remove_tasks(event.item)
+
+    def _on_stage_done(self, event: StageDone, now_us: int, actions: List[Action]) -> None:
+        exit_index = self._plans[event.part].stages[event.stage].exit_index
+        is_final = event.stage == len(self._plans[event.part].stages) - 1
+        for position, item in enumerate(event.items):
+            task = self._running.pop(item)
+            if not self._source.is_open(item):  # its deadline passed while the stage ran
+                self._source.metrics.dropped_answers += 1
+            elif event.scores is None or exit_index is None:
+                self._continue(task)
+            else:
+                answer = Answer(exit_index, event.scores[position])
+                self._after_exit(task, answer, is_final, now_us, actions)
+
+    def _after_exit(
+        self, task: Task, answer: Answer, is_final: bool, now_us: int, actions: List[Action]
+    ) -> None:
+        """Algorithm 1, lines 4-13: leave, or go on to the next stage."""
+        leaves, reason = is_final, "final"
+        if not is_final:
+            leaves, task.policy_state = self._policy.step(
+                answer.exit_index, answer.scores, task.policy_state
+            )
+            reason = self._policy.reason
+        if not leaves:
+            self._source.note(task.item, task.part, answer)
+            self._continue(task)
+        elif answer.scores.max_probability != answer.scores.max_probability:
+            self._source.fail(
+                task.item,
+                "not_finite",
+                "the network gave NaN at exit {}".format(answer.exit_index),
+                now_us,
+                actions,
+            )
+            self._remove_tasks(task.item)
+        else:
+            self._source.leave(task.item, task.part, answer, reason, now_us, actions)
+
+    def _on_stage_failed(self, event: StageFailed, now_us: int, actions: List[Action]) -> None:
+        for item in event.items:
+            del self._running[item]
+            if self._source.is_open(item):
+                self._source.fail(item, "stage_failed", event.reason, now_us, actions)
+                self._remove_tasks(item)
+
+    def _continue(self, task: Task) -> None:
+        task.stage += 1
+        self._queue[(task.item, task.part)] = task
+
+    def _drop(self, item: int, event: str, now_us: int, actions: List[Action]) -> None:
+        if self._source.drop_waiting(item, event, now_us, actions):
+            self._remove_tasks(item)
+
+    def _remove_tasks(self, item: int) -> None:
+        for part in range(len(self._plans)):
+            self._queue.pop((item, part), None)
+
+    def _next_batch(self) -> RunStage:
+        """The head of the queue, and others behind it at the same stage."""
+        head = next(iter(self._queue.values()))
+        part, stage = head.part, head.stage
+        batch = []
+        for task in self._queue.values():
+            if task.stage == stage and task.part == part:
+                batch.append(task)
+                if len(batch) == self._max_batch:
+                    break
+        for task in batch:
+            del self._queue[(task.item, task.part)]
+            self._source.start(task.item)
+            self._running[task.item] = task
+        items = tuple([task.item for task in batch])
+        return RunStage(part, stage, items, self._evaluate(batch))
+
+    def _evaluate(self, batch: List[Task]) -> bool:
+        """Whether anyone in `batch` wants the head behind this stage computed."""
+        stages = self._plans[batch[0].part].stages
+        exit_index = stages[batch[0].stage].exit_index
+        if exit_index is None:
+            return False
+        if batch[0].stage == len(stages) - 1:
+            return True
+        return any(self._policy.evaluates(exit_index, task.policy_state) for task in batch)

@@ -1,0 +1,244 @@
+"""The manifest of a bundle: from its JSON document to checked values, and its identities.
+
+Nothing here touches a file. `engines/README.md` describes every field.
+"""
+
+import hashlib
+import json
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+
+from .core.exits import ExitPolicy, make_policy
+from .core.spec import (
+    FULL_PLAN,
+    Exit,
+    Part,
+    Plan,
+    Preprocessing,
+    Segment,
+    Stage,
+    check_part,
+)
+from .errors import BundleError, ConfigError
+from .schema import Field
+
+FORMAT = "edgesdk-bundle"
+FORMAT_VERSION = 1
+HEAD_KINDS = ("fused", "graph")
+
+
+class Manifest(NamedTuple):
+    """A checked manifest. `document` is what was read, unknown keys included."""
+
+    name: str
+    labels: Tuple[str, ...]
+    preprocessing: Preprocessing
+    parts: Tuple[Part, ...]
+    policies: Dict[str, ExitPolicy]
+    default_policy: str
+    model_id: str
+    document: Dict[str, Any]
+
+
+def parse_manifest(document: Dict[str, Any]) -> Manifest:
+    """Check `document` and return its values.
+
+    Raises BundleError that begins with the path of the wrong field.
+    """
+    root = Field(document, "", BundleError)
+    _check_format(root)
+    manifest = Manifest(
+        name=root.get("name").text(),
+        labels=tuple(label.text() for label in root.get("labels").items(1)),
+        preprocessing=_read_preprocessing(root.get("preprocessing")),
+        parts=_read_parts(root),
+        policies={key: _read_policy(field) for key, field in root.get("policies").entries()},
+        default_policy=root.get("default_policy").text(),
+        model_id=root.get("model_id").text(),
+        document=document,
+    )
+    _check_files(root.get("files"))
+    _check_references(manifest, root)
+    return manifest
+
+
+def complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Dict[str, Any]:
+    """`manifest` with what is derived from it and from the contents of `files`: format,
+    format_version, files, model_id."""
+    complete: Dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    complete.update(manifest)
+    complete["files"] = {
+        name: {"bytes": len(files[name]), "sha256": sha256(files[name])} for name in sorted(files)
+    }
+    try:
+        complete["model_id"] = _model_id(complete)
+    except (KeyError, TypeError) as error:
+        raise BundleError("manifest: lacks {}; see engines/README.md".format(error)) from None
+    return complete
+
+
+def plan_id(manifest: Manifest, part: int, plan_name: str) -> str:
+    """Identity of a plan: its stages and the contents of their files."""
+    plan = manifest.parts[part].plans[plan_name]
+    contents = [manifest.document["files"][stage.file]["sha256"] for stage in plan.stages]
+    return _digest([list(stage[:3]) for stage in plan.stages] + contents)
+
+
+def policy_id(policy: ExitPolicy) -> str:
+    """Identity of a policy: its kind and parameters, not where they came from."""
+    return _digest(policy.describe())
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal sha256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _check_format(root: Field) -> None:
+    root.get("format").choice([FORMAT])
+    version = root.get("format_version")
+    if version.whole(1) != FORMAT_VERSION:
+        raise version.fail(
+            "{}, the format this edgesdk reads; export the bundle again or upgrade".format(
+                FORMAT_VERSION
+            )
+        )
+
+
+def _check_files(files: Field) -> None:
+    for relative, entry in files.entries():
+        names = relative.split("/")
+        if "\\" in relative or any(name in ("", ".", "..") for name in names):
+            raise entry.fail("a path inside the bundle, such as onnx/segment_0.onnx")
+        entry.get("sha256").text()
+        entry.get("bytes").whole()
+
+
+def _read_preprocessing(field: Field) -> Preprocessing:
+    color = field.get("color").choice(("gray", "rgb", "bgr"))
+    channels = 1 if color == "gray" else 3
+    per_channel = []
+    for key in ("mean", "std"):
+        values = field.get(key)
+        numbers = tuple(item.number() for item in values.items())
+        if len(numbers) != channels or (key == "std" and min(numbers) <= 0):
+            raise values.fail("{} numbers{}".format(channels, " above 0" if key == "std" else ""))
+        per_channel.append(numbers)
+    return Preprocessing(
+        color=color,
+        height=field.get("height").whole(1),
+        width=field.get("width").whole(1),
+        resize=field.get("resize").choice(("refuse", "area", "bilinear")),
+        crop=field.get("crop").choice(("none", "center")),
+        mean=per_channel[0],
+        std=per_channel[1],
+    )
+
+
+def _read_parts(root: Field) -> Tuple[Part, ...]:
+    parts = []
+    for field in root.get("parts").items(1):
+        part = Part(
+            name=field.get("name").text(),
+            segments=tuple(_read_segment(item) for item in field.get("segments").items(1)),
+            exits=tuple(_read_exit(item) for item in field.get("exits").items(1)),
+            plans={
+                name: Plan(name, tuple(_read_stage(item) for item in plan.get("stages").items(1)))
+                for name, plan in field.get("plans").entries()
+            },
+        )
+        check_part(part, field.path)
+        parts.append(part)
+    return tuple(parts)
+
+
+def _read_segment(field: Field) -> Segment:
+    return Segment(
+        input_shape=field.get("input_shape").shape(),
+        output_shape=field.get("output_shape").shape(),
+        multiply_adds=field.get("multiply_adds").whole(),
+    )
+
+
+def _read_exit(field: Field) -> Exit:
+    head = field.get("head")
+    return Exit(
+        kind=head.get("kind").choice(HEAD_KINDS),
+        file=head.get("file").text(),
+        multiply_adds=field.get("multiply_adds").whole(),
+    )
+
+
+def _read_stage(field: Field) -> Stage:
+    exit_field = field.get("exit")
+    return Stage(
+        first_segment=field.get("first_segment").whole(),
+        last_segment=field.get("last_segment").whole(),
+        exit_index=None if exit_field.value is None else exit_field.whole(),
+        file=field.get("file").text(),
+    )
+
+
+def _read_policy(field: Field) -> ExitPolicy:
+    # "provenance" says where the thresholds came from, "plan" where they apply.
+    if not isinstance(field.value, dict):
+        raise field.fail("a table")
+    description = {
+        key: value for key, value in field.value.items() if key not in ("provenance", "plan")
+    }
+    try:
+        return make_policy(description, field.path)
+    except ConfigError as error:
+        raise BundleError(str(error)) from None
+
+
+def _check_references(manifest: Manifest, root: Field) -> None:
+    """What no single field can show: references between them, and the identity."""
+    if len(manifest.parts) != 1:
+        raise root.get("parts").fail("one part; this edgesdk does not run ensembles")
+    part = manifest.parts[0]
+    if part.segments[0].input_shape != manifest.preprocessing.shape:
+        raise root.get("preprocessing").fail(
+            "an image of {}, the input of the first segment".format(
+                list(part.segments[0].input_shape)
+            )
+        )
+    if manifest.default_policy not in manifest.policies:
+        raise root.get("default_policy").fail("one of " + ", ".join(manifest.policies))
+    for name, policy in manifest.policies.items():
+        try:
+            policy.check(len(part.exits), part.plans[FULL_PLAN].exit_indices)
+        except ConfigError as error:
+            raise BundleError("policies.{}: {}".format(name, error)) from None
+    listed = manifest.document["files"]
+    for name in [stage.file for plan in part.plans.values() for stage in plan.stages] + [
+        head.file for head in part.exits
+    ]:
+        if name not in listed:
+            raise BundleError("files: {} is used but not listed".format(name))
+    if manifest.model_id != _model_id(manifest.document):
+        raise root.get("model_id").fail(
+            _model_id(manifest.document) + ", the hash of what the manifest describes"
+        )
+
+
+def _model_id(manifest: Mapping[str, Any]) -> str:
+    """Hash of what the network computes: nothing that calibration or a device adds changes it."""
+    files = manifest["files"]
+    parts: List[Any] = []
+    for part in manifest["parts"]:
+        stages = part["plans"][FULL_PLAN]["stages"]
+        parts.append(
+            {
+                "segments": part["segments"],
+                "heads": [head["head"]["kind"] for head in part["exits"]],
+                "contents": [files[stage["file"]]["sha256"] for stage in stages]
+                + [files[head["head"]["file"]]["sha256"] for head in part["exits"]],
+            }
+        )
+    return _digest([manifest["labels"], manifest["preprocessing"], parts])
+
+
+def _digest(value: Any) -> str:
+    """First 32 hexadecimal digits of the sha256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return sha256(text.encode("utf-8"))[:32]
