@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
     `status` is "result", "expired" or "failed". `reason` is one word: threshold, final, forced,
     deadline, degraded for results; deadline, superseded for expired; stage_failed, not_finite,
-    cancelled for failed. `detail` is a sentence where there is more to say.
+    cancelled, closed for failed. `detail` is a sentence where there is more to say.
     """
 
     item: int
@@ -88,6 +88,13 @@ class Timer(NamedTuple):
     item: int
 
 
+class Shutdown(NamedTuple):
+    """No more will run: every open item fails with `reason` and `detail`."""
+
+    reason: str
+    detail: str
+
+
 # --- actions ------------------------------------------------------------------------------------
 
 
@@ -128,5 +135,5 @@ class Release(NamedTuple):
     item: int
 
 
-Event = Union[Submit, Cancel, StageDone, StageFailed, Timer]
+Event = Union[Submit, Cancel, StageDone, StageFailed, Timer, Shutdown]
 Action = Union[RunStage, Classify, Deliver, SetTimer, CancelTimer, Release]

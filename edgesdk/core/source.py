@@ -7,7 +7,7 @@ Rule 2: this file does not know how or where stages run.
        |                  |----fail--------> (failed)
        |                  `----deadline----> (result with the best answer, or expired)
        |--deadline, supersede--------------> (expired)
-       `--cancel---------------------------> (failed)
+       `--cancel, fail---------------------> (failed)
 """
 
 from random import Random
@@ -44,7 +44,13 @@ START, COMPLETE, FAIL, DEADLINE, SUPERSEDE, CANCEL = EVENTS = (
 
 # What is not listed cannot happen: it would be our own bug.
 TRANSITIONS = {
-    WAITING: {START: RUNNING, DEADLINE: ENDED, SUPERSEDE: ENDED, CANCEL: ENDED},
+    WAITING: {
+        START: RUNNING,
+        FAIL: ENDED,  # the pipeline closes
+        DEADLINE: ENDED,
+        SUPERSEDE: ENDED,
+        CANCEL: ENDED,
+    },
     RUNNING: {
         START: RUNNING,  # another part, or the next stage
         COMPLETE: ENDED,
@@ -110,6 +116,10 @@ class Source:
         """A task of `item` begins to run."""
         self._move(self._items[item], START)
 
+    def open_items(self) -> List[int]:
+        """Every item without an outcome, oldest first."""
+        return list(self._items)
+
     def waiting(self) -> List[int]:
         """The items whose first task has not begun."""
         return [item for item, entry in self._items.items() if entry.state is WAITING]
@@ -135,7 +145,7 @@ class Source:
             self._end_with(gathered, entry, now_us, actions)
 
     def fail(self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]) -> None:
-        """A stage could not answer for `item`."""
+        """`item` cannot be answered any more."""
         entry = self._items[item]
         self._move(entry, FAIL)
         self._end(entry, "failed", reason, None, now_us, actions, detail)

@@ -14,6 +14,7 @@ from .events import (
     Cancel,
     Event,
     RunStage,
+    Shutdown,
     StageDone,
     StageFailed,
     Submit,
@@ -63,6 +64,7 @@ class Worker:
             StageDone: self._on_stage_done,
             StageFailed: self._on_stage_failed,
             Timer: self._on_timer,
+            Shutdown: self._on_shutdown,
         }
 
     @property
@@ -140,6 +142,11 @@ class Worker:
             if self._source.is_open(item):
                 self._source.fail(item, "stage_failed", event.reason, now_us, actions)
                 self._remove_tasks(item)
+
+    def _on_shutdown(self, event: Shutdown, now_us: int, actions: List[Action]) -> None:
+        self._queue.clear()
+        for item in self._source.open_items():
+            self._source.fail(item, event.reason, event.detail, now_us, actions)
 
     def _continue(self, task: Task) -> None:
         task.stage += 1

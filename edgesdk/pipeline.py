@@ -1,0 +1,440 @@
+"""`Pipeline`: open a bundle, hand in images, get one outcome for each."""
+
+import os
+import weakref
+from collections import deque
+from concurrent.futures import Future
+from queue import Queue
+from random import Random
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from . import kernels
+from .backends import Backend, open_backend
+from .bundle import Bundle, read_bundle
+from .core.events import Outcome, Submit
+from .core.exits import ExitPolicy, make_policy
+from .core.metrics import Metrics
+from .core.source import Source
+from .core.spec import FULL_PLAN, Plan
+from .core.worker import DEFAULT_MAX_BATCH, Worker
+from .errors import ConfigError, Expired, Failed, Overloaded
+from .preprocess import Preprocessor
+from .results import AnyOutcome, Result, to_public
+from .runtime.clock import now_us
+from .runtime.executor import Executor
+from .runtime.ledger import Batch, ItemFuture, Ledger, Waiter
+from .runtime.loop import Loop, Owner
+
+# Enough to fill a few batches; a queue that is longer only adds latency.
+DEFAULT_IN_FLIGHT_MAX = 256
+WORKER_NAME = "local"
+
+
+class Pipeline:
+    """A multi-exit network that answers each image at the first exit good enough for it.
+
+    Use `Pipeline.open`; close it, or use it in a `with` block. All methods may be called from any
+    thread, and not from a process forked after opening.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        policy: ExitPolicy,
+        backend: Backend,
+        preprocessor: Preprocessor,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        in_flight_max: int = DEFAULT_IN_FLIGHT_MAX,
+        logits: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.bundle = bundle
+        self.plan = plan
+        self.policy = policy
+        self.backend = backend
+        self._preprocessor = preprocessor
+        self._max_batch = max_batch
+        self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
+        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits)
+        self._ledger = Ledger(in_flight_max)
+        source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
+        worker = Worker([plan], policy, source, max_batch)
+        recorder = _Recorder(self._ledger, self._executor, bundle.manifest.labels)
+        self._loop = Loop(worker, self._executor, recorder)
+        self._process_id = os.getpid()
+        self._finalizer = weakref.finalize(self, _close, self._loop, backend)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Union[str, "os.PathLike[str]"],
+        policy: Union[str, ExitPolicy, None] = None,
+        backend: Optional[str] = None,
+        plan: Optional[str] = None,
+        color: str = "rgb",
+        resize: Optional[str] = None,
+        threads: int = 1,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        in_flight_max: int = DEFAULT_IN_FLIGHT_MAX,
+        logits: bool = False,
+        seed: int = 0,
+    ) -> "Pipeline":
+        """Open the bundle in folder `bundle`.
+
+        `policy`: a name from the manifest, "final" for the full network, or an `ExitPolicy`;
+        by default the manifest's. `backend`: "onnxruntime" or "torch"; by default the best one
+        present. `plan`: how segments are grouped into stages; by default what the policy was
+        calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`: "refuse",
+        "area" or "bilinear", overriding the manifest. `threads`: compute threads. `max_batch`:
+        images computed together. `in_flight_max`: images held at once. `logits`: results carry
+        them. `seed`: for policies that draw.
+
+        Raises BundleError, ConfigError or BackendUnavailable.
+        """
+        for name, value in (
+            ("threads", threads),
+            ("max_batch", max_batch),
+            ("in_flight_max", in_flight_max),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(
+                    "{}: found {!r}, expected a whole number from 1".format(name, value)
+                )
+        verified = read_bundle(os.fspath(bundle))
+        chosen_policy = _choose_policy(verified, policy)
+        chosen_plan = _choose_plan(verified, policy, plan)
+        chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
+        return cls(
+            verified,
+            chosen_plan,
+            chosen_policy,
+            open_backend(backend, threads),
+            Preprocessor(verified.manifest.preprocessing, color, resize),
+            max_batch=min(max_batch, in_flight_max),
+            in_flight_max=in_flight_max,
+            logits=logits,
+            seed=seed,
+        )
+
+    def infer(
+        self, images: Any, deadline_ms: Optional[float] = None
+    ) -> Union[Result, List[AnyOutcome]]:
+        """Answer one image, or a batch: every image leaves at its own exit.
+
+        `images`: uint8 [H,W,3] or [H,W], or float32 [C,H,W] in the model's layout; with a leading
+        axis or as a list of such, a batch. One image gives a `Result`, or raises Expired or
+        Failed; a batch gives a list of outcomes in order (`outcome.ok` tells). The deadline counts
+        from this call. Raises ConfigError for an image that the model cannot take.
+        """
+        self._check_usable()
+        frames, single = self._preprocessor.frames(images)
+        batch = Batch()
+        deadline_us = _deadline_us(deadline_ms)
+        chunks = [frames[i : i + self._max_batch] for i in range(0, len(frames), self._max_batch)]
+        try:
+            for chunk in chunks:
+                self._ledger.reserve(len(chunk))
+                batch.expected_count += len(chunk)
+                self._submit(chunk, [None] * len(chunk), batch, deadline_us=deadline_us)
+                self._loop.drive(batch.is_complete)
+        except KeyboardInterrupt:
+            self._loop.start()  # what is in flight is nobody's; let it end
+            raise
+        outcomes = batch.outcomes()
+        return _raise_unless_ok(outcomes[0]) if single else outcomes
+
+    def submit(
+        self,
+        image: Any,
+        tag: Any = None,
+        deadline_ms: Optional[float] = None,
+        on_deadline: str = "expire",
+        block: bool = True,
+        latest: bool = False,
+    ) -> "Future[Result]":
+        """Hand in one image and return at once with a future.
+
+        `tag` comes back in the outcome. At the deadline, `on_deadline="best"` answers with the
+        latest exit passed, "expire" does not. `block` waits while `in_flight_max` images are held;
+        otherwise that raises Overloaded. `latest` expires the images that still wait: only the
+        newest counts. `future.result()` gives a `Result` or raises Expired or Failed.
+        """
+        self._check_usable()
+        best = _wants_best(on_deadline)
+        frames = self._one_frame(image)
+        if not self._ledger.reserve(1, block):
+            raise Overloaded(
+                "{} images are in flight, the most this pipeline holds; wait (block=True), drop "
+                "this one, or open with a larger in_flight_max".format(self._ledger.open_count_max)
+            )
+        self._loop.start()
+        future = ItemFuture(self._loop.post)
+        items = self._submit(frames, [tag], future, _deadline_us(deadline_ms), best, latest)
+        future.item = items[0]
+        return future
+
+    def map(
+        self,
+        images: Iterable[Any],
+        deadline_ms: Optional[float] = None,
+        on_deadline: str = "best",
+        in_flight: int = 1,
+        ordered: bool = False,
+    ) -> Iterator[AnyOutcome]:
+        """Answer a stream of images, such as a camera: yields one outcome per image.
+
+        `in_flight` images are computed at a time; 1 answers each before it takes the next, more
+        form batches and leave as they finish, or in order with `ordered`. The tag of an outcome is
+        the image's index. An image that the model cannot take gives `Failed` with reason
+        "refused"; the stream goes on. Deadlines as in `submit`, but "best" by default.
+        """
+        self._check_usable()
+        _wants_best(on_deadline)
+        if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
+            raise ConfigError(
+                "in_flight: found {!r}, expected a whole number from 1".format(in_flight)
+            )
+        if in_flight == 1:
+            return self._map_one_by_one(images, deadline_ms, on_deadline)
+        return self._map_window(images, deadline_ms, on_deadline, in_flight, ordered)
+
+    def stats(self) -> Dict[str, Any]:
+        """Counts since opening: admitted_count, in_flight_count, ended (by status and reason),
+        exit_counts (per trained exit), latency (count, mean_us, p50_us, p95_us, max_us), and what
+        runs: model_id, plan, policy, backend, kernels."""
+        stats = self._metrics.snapshot()
+        stats["model_id"] = self.bundle.manifest.model_id
+        stats["plan"] = self.plan.name
+        stats["policy"] = self.policy.describe()
+        stats["backend"] = self.backend.name
+        stats["kernels"] = kernels.implementation
+        return stats
+
+    def close(self) -> None:
+        """Stop; images without an outcome get `Failed` with reason "closed". Never hangs."""
+        if os.getpid() == self._process_id:
+            self._finalizer()
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def _submit(
+        self,
+        frames: Sequence[Any],
+        tags: Sequence[Any],
+        waiter: Waiter,
+        deadline_us: Optional[int] = None,
+        best_at_deadline: bool = False,
+        latest: bool = False,
+    ) -> Tuple[int, ...]:
+        """Preprocess `frames`, for which room is reserved, and post them as one event."""
+        submitted_us = now_us()
+        buffer = self._executor.take_input(len(frames), self._preprocessor.shape)
+        try:
+            for frame, row in zip(frames, buffer.array):
+                self._preprocessor.write(frame, row)
+        except BaseException:
+            self._executor.discard_input(buffer)
+            self._ledger.cancel_reservation(len(frames))
+            raise
+        items = self._ledger.open(len(frames), waiter)
+        self._executor.admit(items, buffer)
+        self._loop.post(
+            Submit(items, tuple(tags), submitted_us, deadline_us, best_at_deadline, latest)
+        )
+        return items
+
+    def _map_one_by_one(
+        self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
+    ) -> Iterator[AnyOutcome]:
+        best = _wants_best(on_deadline)
+        for index, image in enumerate(images):
+            self._check_usable()
+            batch = Batch()
+            batch.expected_count = 1
+            try:
+                frames = self._one_frame(image)
+                self._ledger.reserve(1)
+                self._submit(frames, [index], batch, _deadline_us(deadline_ms), best)
+            except ConfigError as error:
+                yield _refused(index, error)
+                continue
+            self._loop.drive(batch.is_complete)
+            yield batch.outcomes()[0]
+
+    def _map_window(
+        self,
+        images: Iterable[Any],
+        deadline_ms: Optional[float],
+        on_deadline: str,
+        in_flight: int,
+        ordered: bool,
+    ) -> Iterator[AnyOutcome]:
+        window: Deque["Future[Result]"] = deque()
+        finished: "Queue[Future[Result]]" = Queue()
+
+        def next_outcome() -> AnyOutcome:
+            future = window[0] if ordered else finished.get()
+            window.remove(future)
+            return _outcome_of(future)
+
+        try:
+            for index, image in enumerate(images):
+                try:
+                    future = self.submit(image, index, deadline_ms, on_deadline)
+                except ConfigError as error:
+                    self._check_usable()
+                    future = Future()
+                    future.set_exception(_refused(index, error))
+                window.append(future)
+                future.add_done_callback(finished.put)
+                if len(window) == in_flight:
+                    yield next_outcome()
+            while window:
+                yield next_outcome()
+        finally:
+            for future in window:
+                future.cancel()
+
+    def _one_frame(self, image: Any) -> List[Any]:
+        frames, single = self._preprocessor.frames(image)
+        if not single:
+            raise ConfigError(
+                "found a batch of {}, expected one image; use infer for batches".format(len(frames))
+            )
+        return frames
+
+    def _check_usable(self) -> None:
+        if self._loop.closed_because is not None:
+            raise ConfigError("{}; open a new one".format(self._loop.closed_because))
+        if os.getpid() != self._process_id:
+            raise ConfigError(
+                "this pipeline was opened in process {} and does not work in its fork {}; open one "
+                "in each process".format(self._process_id, os.getpid())
+            )
+
+
+class _Recorder(Owner):
+    """Brings outcomes from the loop to those who wait for them."""
+
+    def __init__(self, ledger: Ledger, executor: Executor, labels: Sequence[str]) -> None:
+        self._ledger = ledger
+        self._executor = executor
+        self._labels = labels
+        self._callbacks: Deque[Callable[[], None]] = deque()
+
+    def on_started(self, items: Tuple[int, ...]) -> None:
+        for item in items:
+            self._ledger.waiter(item).on_started()
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        logits = self._executor.logits(outcome.item)
+        self._resolve(outcome.item, to_public(outcome, self._labels, WORKER_NAME, logits))
+
+    def on_shutdown(self, detail: str) -> None:
+        for item in self._ledger.open_items():
+            self._resolve(item, Failed("item {}: {}".format(item, detail), item, reason="closed"))
+
+    def run_callbacks(self) -> None:
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:  # another thread took it
+                return
+            callback()
+
+    def _resolve(self, item: int, outcome: AnyOutcome) -> None:
+        waiter = self._ledger.close(item)
+        callback = waiter.deliver(item, outcome) if waiter is not None else None
+        if callback is not None:
+            self._callbacks.append(callback)
+
+
+def _close(loop: Loop, backend: Backend) -> None:
+    loop.close()
+    backend.close()
+
+
+def _choose_policy(bundle: Bundle, policy: Union[str, ExitPolicy, None]) -> ExitPolicy:
+    manifest = bundle.manifest
+    if policy is None:
+        return manifest.policies[manifest.default_policy]
+    if isinstance(policy, ExitPolicy):
+        return policy
+    if policy in manifest.policies:
+        return manifest.policies[policy]
+    if policy == "final":
+        return make_policy({"kind": "final"})
+    raise ConfigError(
+        'policy: found {!r}, expected one of {} (the bundle\'s), "final", or an object such as '
+        "edgesdk.MaxProbability(0.9)".format(policy, ", ".join(manifest.policies))
+    )
+
+
+def _choose_plan(bundle: Bundle, policy: Union[str, ExitPolicy, None], name: Optional[str]) -> Plan:
+    """The plan asked for, or the one the named policy was calibrated for, or the full one."""
+    manifest = bundle.manifest
+    if name is None and not isinstance(policy, ExitPolicy):
+        entry = manifest.document["policies"].get(policy or manifest.default_policy, {})
+        name = entry.get("plan")
+    plans = manifest.parts[0].plans
+    if name is not None and name not in plans:
+        raise ConfigError(
+            "plan: found {!r}, expected one of {}".format(name, ", ".join(sorted(plans)))
+        )
+    return plans[name or FULL_PLAN]
+
+
+def _deadline_us(deadline_ms: Optional[float]) -> Optional[int]:
+    if deadline_ms is None:
+        return None
+    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, (int, float)):
+        raise ConfigError("deadline_ms: found {!r}, expected a number".format(deadline_ms))
+    if not 0 < deadline_ms < 1e9:
+        raise ConfigError(
+            "deadline_ms: found {}, expected milliseconds above 0".format(deadline_ms)
+        )
+    return now_us() + int(deadline_ms * 1000)
+
+
+def _wants_best(on_deadline: str) -> bool:
+    if on_deadline not in ("best", "expire"):
+        raise ConfigError(
+            'on_deadline: found {!r}, expected "best" or "expire"'.format(on_deadline)
+        )
+    return on_deadline == "best"
+
+
+def _refused(index: int, error: ConfigError) -> Failed:
+    return Failed("image {}: {}".format(index, error), tag=index, reason="refused")
+
+
+def _outcome_of(future: "Future[Result]") -> AnyOutcome:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, (Expired, Failed)):
+        return error
+    raise error
+
+
+def _raise_unless_ok(outcome: AnyOutcome) -> Result:
+    if isinstance(outcome, Result):
+        return outcome
+    raise outcome

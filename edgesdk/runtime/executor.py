@@ -1,0 +1,144 @@
+"""Runs stages and exit heads on a backend: what `RunStage` means in the real world."""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .. import kernels
+from ..backends import Backend, Program
+from ..bundle import Bundle, Head
+from ..core.events import RunStage, Scores, StageDone
+from .buffers import Buffer, BufferPool, Rows
+
+
+class ExitHead:
+    """The head behind one stage: fused parameters, or a graph that gives logits."""
+
+    def __init__(self, bundle: Bundle, exit_index: int, backend: Backend) -> None:
+        part = bundle.manifest.parts[0]
+        spec = part.exits[exit_index]
+        self._fused: Optional[Head] = None
+        if spec.kind == "fused":
+            self._fused = bundle.head(0, exit_index)
+        else:
+            self._class_count = len(bundle.manifest.labels)
+            self._graph = backend.load(
+                bundle.file(spec.file),
+                part.segments[exit_index].output_shape,
+                (self._class_count,),
+            )
+
+    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
+        """Scores of float32 `features` [B, C, S...]; `.logits` [B, N] if `with_logits`."""
+        if self._fused is not None:
+            return kernels.exit_head(features, *self._fused, logits=with_logits)
+        logits = np.empty((len(features), self._class_count), np.float32)
+        self._graph.run(features, logits)
+        return kernels.exit_scores(logits)
+
+
+class Executor:
+    """Holds every item's tensors and computes on them.
+
+    Inputs enter by `admit`, possibly from another thread; everything else belongs to the thread
+    that drives the loop.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        plan_name: str,
+        backend: Backend,
+        needs: Sequence[str] = (),
+        keep_logits: bool = False,
+    ) -> None:
+        part = bundle.manifest.parts[0]
+        self._pool = BufferPool()
+        self._rows = Rows(self._pool)
+        self._needs = frozenset(needs)
+        self._keep_outputs = keep_logits or bool(needs)
+        self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
+        self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
+        self._programs: List[Program] = []
+        self._heads: List[Optional[ExitHead]] = []
+        self._output_shapes: List[Tuple[int, ...]] = []
+        self._exit_indices: List[Optional[int]] = []
+        for stage in part.plans[plan_name].stages:
+            input_shape = part.segments[stage.first_segment].input_shape
+            output_shape = part.segments[stage.last_segment].output_shape
+            self._programs.append(backend.load(bundle.file(stage.file), input_shape, output_shape))
+            self._output_shapes.append(output_shape)
+            self._exit_indices.append(stage.exit_index)
+            self._heads.append(
+                None if stage.exit_index is None else ExitHead(bundle, stage.exit_index, backend)
+            )
+
+    def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
+        """A buffer for the inputs of a batch, to be filled and then admitted."""
+        return self._pool.take(row_count, shape)
+
+    def discard_input(self, buffer: Buffer) -> None:
+        """Return a buffer from `take_input` that will not be admitted."""
+        self._pool.give(buffer)
+
+    def admit(self, items: Tuple[int, ...], buffer: Buffer) -> None:
+        """Row i of `buffer` is the model input of item i."""
+        self._rows.place(items, buffer)
+
+    def run(self, action: RunStage) -> StageDone:
+        """Run one stage, and its head if asked, on a batch. Exceptions of the backend pass."""
+        features = self._rows.collect(action.items)
+        output = self._pool.take(len(action.items), self._output_shapes[action.stage])
+        try:
+            self._programs[action.stage].run(features.array, output.array)
+        except BaseException:
+            self._pool.give(output)
+            raise
+        self._rows.place(action.items, output)
+        scores = self._evaluate(action, output.array) if action.evaluate else None
+        return StageDone(action.part, action.stage, action.items, scores)
+
+    def logits(self, item: int) -> Optional[np.ndarray]:
+        """float32 [N] of the latest exit evaluated for `item`, if they are kept."""
+        return self._latest.get(item)
+
+    def release(self, item: int) -> None:
+        """Forget everything held for `item`."""
+        self._rows.release(item)
+        self._first.pop(item, None)
+        self._latest.pop(item, None)
+
+    @property
+    def held_count(self) -> int:
+        """Items whose tensors are held."""
+        return len(self._rows)
+
+    def _evaluate(self, action: RunStage, features: np.ndarray) -> List[Scores]:
+        head = self._heads[action.stage]
+        assert head is not None  # the core evaluates only where the plan has an exit
+        found = head(features, self._keep_outputs)
+        columns = [column.tolist() for column in found[:4]]
+        if self._needs:
+            first_exit = self._exit_indices[action.stage] == 0
+            columns += self._compare(action.items, found.logits, first_exit)
+        if self._keep_outputs:
+            for item, row in zip(action.items, found.logits):
+                self._latest[item] = row
+        return [Scores(*row) for row in zip(*columns)]
+
+    def _compare(
+        self, items: Tuple[int, ...], outputs: np.ndarray, first_exit: bool
+    ) -> List[List[float]]:
+        """Cosine difference to the first exit, and similarity to the one before: columns."""
+        if first_exit:
+            for item, row in zip(items, outputs):
+                self._first[item] = row
+            return [[1.0] * len(items), [float("nan")] * len(items)]
+        difference = similarity = [float("nan")] * len(items)
+        if "difference" in self._needs:
+            first = np.stack([self._first[item] for item in items])
+            difference = kernels.cosine_difference(outputs, first).tolist()
+        if "similarity" in self._needs:
+            before = np.stack([self._latest[item] for item in items])
+            similarity = (1.0 / kernels.cosine_difference(outputs, before)).tolist()
+        return [difference, similarity]

@@ -1,0 +1,195 @@
+"""The main loop: take an event, ask the core, carry out its actions. It all happens in `_turn`.
+
+Whoever waits for an outcome drives the loop in its own thread (`drive`), one driver at a time, so
+that a single `infer` pays for no hand-over between threads. Futures have nobody who waits; for
+them a background thread drives (`start`).
+"""
+
+import heapq
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Type
+
+from ..core.events import (
+    CancelTimer,
+    Deliver,
+    Event,
+    Outcome,
+    Release,
+    RunStage,
+    SetTimer,
+    Shutdown,
+    StageFailed,
+    Timer,
+)
+from ..core.worker import Worker
+from .clock import now_us
+from .executor import Executor
+
+# How long close() waits for the stage that is running. One that takes longer hangs.
+CLOSE_TIMEOUT_S = 10.0
+
+
+class Owner:
+    """Who the loop works for. All methods but `run_callbacks` are called under the loop's lock:
+    they must only store."""
+
+    def on_started(self, items: Tuple[int, ...]) -> None:
+        """The first stage of `items` begins."""
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """The one end of an item."""
+
+    def on_shutdown(self, detail: str) -> None:
+        """Nothing will ever be delivered again."""
+
+    def run_callbacks(self) -> None:
+        """Run what was stored; the lock is free, user code may run."""
+
+
+class Loop:
+    """Drives one core worker."""
+
+    def __init__(self, worker: Worker, executor: Executor, owner: Owner) -> None:
+        self._worker = worker
+        self._executor = executor
+        self._owner = owner
+        self._inbox: Deque[Event] = deque()
+        self._stage_event: Optional[Event] = None  # what the stage that ran last gave
+        self._timers: List[Tuple[int, int]] = []  # (at_us, item), a heap
+        self._armed: Dict[int, int] = {}  # item -> at_us; what else the heap holds is cancelled
+        self._driving = threading.Lock()
+        self._driver: Optional[int] = None  # the thread that holds the lock
+        self._wake = threading.Event()
+        self._thread: Optional[threading.Thread] = None
+        self._closing: Optional[Shutdown] = None
+        self._perform: Dict[Type[Any], Callable[[Any], object]] = {
+            RunStage: self._run_stage,
+            Deliver: lambda action: owner.on_outcome(action.outcome),
+            Release: lambda action: executor.release(action.item),
+            SetTimer: self._set_timer,
+            CancelTimer: lambda action: self._armed.pop(action.item, None),
+        }
+
+    @property
+    def closed_because(self) -> Optional[str]:
+        """Why the loop takes no more events, or None."""
+        return self._closing.detail if self._closing else None
+
+    def post(self, event: Event) -> None:
+        """Hand in an event, from any thread."""
+        self._inbox.append(event)
+        self._wake.set()
+        if self._closing is not None:
+            self.close()
+
+    def drive(self, done: Callable[[], bool]) -> None:
+        """Turn the loop in the calling thread until `done()`."""
+        while not done():
+            if not self._turn_once() and not done():
+                raise AssertionError("an item is in flight, but nothing is left to do")
+
+    def start(self) -> None:
+        """Let a background thread drive from now on, whenever there is work."""
+        with self._driving:
+            if self._thread is None and self._closing is None:
+                self._thread = threading.Thread(target=self._serve, name="edgesdk", daemon=True)
+                self._thread.start()
+
+    def close(self, reason: str = "closed", detail: str = "the pipeline was closed") -> None:
+        """Fail what is open and stop. Idempotent; from any thread, callback or signal handler."""
+        if self._closing is None:
+            self._closing = Shutdown(reason, detail)
+        self._wake.set()
+        if self._driver == threading.get_ident():
+            return  # called from inside a turn: it shuts down when the turn ends
+        if self._driving.acquire(timeout=CLOSE_TIMEOUT_S):
+            try:
+                self._shut_down(self._closing)
+            finally:
+                self._driving.release()
+        else:  # a stage hangs: its thread is lost, but nobody waits for it any longer
+            self._owner.on_shutdown(self._closing.detail)
+        self._owner.run_callbacks()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _serve(self) -> None:
+        while self._closing is None:
+            self._wake.wait()
+            self._wake.clear()
+            while self._turn_once():
+                pass
+
+    def _turn_once(self) -> bool:
+        try:
+            with self._driving:
+                self._driver = threading.get_ident()
+                try:
+                    return self._turn()
+                except BaseException as error:
+                    self._give_up(error)
+                    raise
+                finally:
+                    self._driver = None
+                    if self._closing is not None:
+                        self._shut_down(self._closing)
+        finally:
+            self._owner.run_callbacks()
+
+    def _turn(self) -> bool:
+        """One event through the core. False if there was none."""
+        event = self._next_event()
+        if event is None:
+            return False
+        self._handle(event)
+        return True
+
+    def _handle(self, event: Event) -> None:
+        for action in self._worker.handle(event, now_us()):
+            self._perform[action.__class__](action)
+
+    def _next_event(self) -> Optional[Event]:
+        """Deadlines first, then the application, then the stage that has run: so that what was
+        submitted meanwhile can share the next batch."""
+        while self._timers and self._timers[0][0] <= now_us():
+            at_us, item = heapq.heappop(self._timers)
+            if self._armed.get(item) == at_us:
+                del self._armed[item]
+                return Timer(item)
+        if self._inbox:
+            return self._inbox.popleft()
+        event, self._stage_event = self._stage_event, None
+        return event
+
+    def _run_stage(self, action: RunStage) -> None:
+        if self._closing is not None:
+            return
+        if action.stage == 0:
+            self._owner.on_started(action.items)
+        try:
+            self._stage_event = self._executor.run(action)
+        except BaseException as error:
+            reason = "stage {}: {}: {}".format(action.stage, type(error).__name__, error)
+            self._stage_event = StageFailed(action.part, action.stage, action.items, reason)
+            if not isinstance(error, Exception):
+                raise  # the user interrupts; these items fail in the next turn
+
+    def _set_timer(self, action: SetTimer) -> None:
+        self._armed[action.item] = action.at_us
+        heapq.heappush(self._timers, (action.at_us, action.item))
+
+    def _give_up(self, error: BaseException) -> None:
+        """A turn was cut short. Only between stages does that leave the core out of step."""
+        if not isinstance(self._stage_event, StageFailed) and self._closing is None:
+            self._closing = Shutdown(
+                "closed", "the pipeline broke ({!r}) and must be opened anew".format(error)
+            )
+
+    def _shut_down(self, closing: Shutdown) -> None:
+        try:
+            while self._inbox:
+                self._handle(self._inbox.popleft())
+            self._handle(closing)
+        finally:
+            self._owner.on_shutdown(closing.detail)
