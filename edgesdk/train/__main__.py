@@ -1,0 +1,148 @@
+"""`python -m edgesdk.train fit|export`: train a network with exits, then make it a bundle."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from .. import cli
+from ..errors import BackendUnavailable
+
+FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
+EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
+PACKAGES = ("torch", "onnx", "onnxruntime")
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    return cli.run(parsed.command, parsed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m edgesdk.train", description=__doc__)
+    commands = result.add_subparsers(metavar="COMMAND", required=True)
+    fit = _add_command(commands, "fit", "train all exits jointly (DistrEE, eq. 5)", FIT_EXAMPLE)
+    fit.set_defaults(command=_fit)
+    fit.add_argument("--data", required=True, metavar="NAME", help="data set: digits")
+    fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
+    fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
+    fit.add_argument("--epochs", type=int, default=150, help="default %(default)s")
+    fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    fit.add_argument("--threads", type=int, default=1, help="of torch, default %(default)s")
+    fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
+
+    export = _add_command(commands, "export", "checkpoint to bundle, checked", EXPORT_EXAMPLE)
+    export.set_defaults(command=_export)
+    export.add_argument("run", type=Path, metavar="RUN", help="directory given to fit as --out")
+    export.add_argument("--bundle", required=True, type=Path, metavar="DIR")
+    export.add_argument(
+        "--max-loss-points",
+        type=float,
+        default=0.5,
+        help="accuracy the calibrated policy may lose, in percent points, default %(default)s",
+    )
+    export.add_argument("--force", action="store_true", help="replace a bundle that is there")
+    return result
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=description,
+        description=description,
+        epilog="example:\n  " + example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cli.add_common_options(command)
+    return command
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import torch  # noqa: F401
+        import tqdm  # noqa: F401
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"training needs {error.name}, which cannot be imported ({error}); "
+            'install it with: pip install "edgesdk[train]"'
+        ) from error
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    _require_packages()
+    import torch
+
+    from . import trainer
+    from .data import data_set
+    from .models import seeded_model
+
+    torch.set_num_threads(arguments.threads)
+    cli.banner(PACKAGES, arguments.seed, arguments.json)
+    data = data_set(arguments.data)
+    network = seeded_model(
+        arguments.model, len(data.labels), data.preprocessing.shape[0], arguments.seed
+    )
+    settings = trainer.Settings(arguments.model, data.name, arguments.epochs, arguments.seed)
+    run = trainer.Trainer(network, data, settings)
+    trainer.fit(run, arguments.out, arguments.resume)
+    last = run.history[-1]
+    if arguments.json:
+        cli.print_json({"out": str(arguments.out), **last})
+        return 0
+    rows = [
+        (f"exit {index}", f"{100 * train:.2f} %", f"{100 * calibration:.2f} %")
+        for index, (train, calibration) in enumerate(
+            zip(last["train_accuracy"], last["calibration_accuracy"])
+        )
+    ]
+    for line in cli.table(("accuracy", "train (augmented)", "calibration"), rows):
+        cli.say(line)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _require_packages()
+    import torch
+
+    from .bundles import export_run, load_run
+
+    torch.set_num_threads(1)
+    run = load_run(arguments.run)
+    cli.banner(PACKAGES, run.settings.seed, arguments.json)
+    exported = export_run(run, arguments.bundle, arguments.max_loss_points, arguments.force)
+    if arguments.json:
+        cli.print_json(
+            {
+                "bundle": str(arguments.bundle),
+                **exported._asdict(),
+                "final": exported.final._asdict(),
+                "calibrated": exported.calibrated._asdict(),
+            }
+        )
+        return 0
+    rows = [
+        (f"exit {index}", f"{100 * accuracy:.2f} %", f"{threshold:.6f}", f"{100 * share:.1f} %")
+        for index, (accuracy, threshold, share) in enumerate(
+            zip(exported.test_accuracy, exported.thresholds, exported.calibrated.share_per_exit)
+        )
+    ]
+    for line in cli.table(("test split", "accuracy", "threshold", "leave here"), rows):
+        cli.say(line)
+    for name, report in (("final", exported.final), ("calibrated", exported.calibrated)):
+        cli.say(
+            f"policy {name}: accuracy {100 * report.accuracy:.2f} %, "
+            f"{report.mean_multiply_adds / 1e6:.2f} M multiply-adds per image"
+        )
+    cli.say(f"written: {arguments.bundle}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""A trained network becomes the files of a bundle, each checked against torch before it is kept.
+
+Segments are ONNX of opset 13, the newest that TensorRT 8.2 on a Jetson Nano reads, with a free
+batch axis. Heads are the parameters of `kernels.exit_head`, their batch norm folded into one
+scale and shift per channel.
+"""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from ..bundle import Head
+from ..errors import BundleError, ConfigError
+from ..kernels import reference
+from .models import ExitHead, MultiExit
+
+OPSET = 13
+INPUT_NAME, OUTPUT_NAME = "features", "features_out"
+TOLERANCE = 1e-4  # of the largest value: float32 sums in another order differ by about 1e-6
+
+
+def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
+    """Files of the bundle (relative path -> content) for `network`, as checked on `images`.
+
+    `images`: float32 [B, C, H, W], B >= 2, real ones. Raises ConfigError for parameters that are
+    not finite or heads that are no `ExitHead`, and BundleError if a file does not compute what
+    torch computes.
+    """
+    _check_finite(network)
+    network.eval()
+    files: dict[str, bytes] = {}
+    features = images
+    with torch.no_grad():
+        for index, (segment, head) in enumerate(zip(network.segments, network.exits)):
+            before, features = features, segment(features)
+            files[segment_file(index)] = _segment_onnx(segment, before, features, index)
+            files[head_file(index)] = _head_npz(head, features, index)
+    return files
+
+
+def segment_file(index: int) -> str:
+    """Where a bundle keeps segment `index`."""
+    return f"onnx/segment_{index}.onnx"
+
+
+def head_file(index: int) -> str:
+    """Where a bundle keeps the head of exit `index`."""
+    return f"heads/exit_{index}.npz"
+
+
+def _segment_onnx(segment: nn.Module, inputs: Tensor, expected: Tensor, index: int) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that can write opset 13 announces its own end; nothing a user can act on.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            segment,
+            (inputs,),
+            buffer,  # type: ignore[arg-type]  # a file object serves this exporter
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+        )
+    content = buffer.getvalue()
+    where = f"segment {index}"
+    _check_opset(content, where)
+    session = _session(content)
+    for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
+        (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: inputs[:batch].numpy()})
+        _check_equal(found, expected[:batch].numpy(), f"{where}, batch of {batch}")
+    return content
+
+
+def _head_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
+    if not isinstance(head, ExitHead):
+        raise ConfigError(
+            f"exit {index}: found a {type(head).__name__}, expected an ExitHead "
+            "(batch norm, ReLU, average pool, linear)"
+        )
+    norm = head.norm.state_dict()
+    scale = norm["weight"] / torch.sqrt(norm["running_var"] + head.norm.eps)
+    shift = norm["bias"] - norm["running_mean"] * scale
+    tensors = (head.linear.weight, head.linear.bias, scale, shift)
+    fused = Head(*(tensor.detach().numpy() for tensor in tensors))
+    logits = reference.exit_head(features.numpy(), *fused, logits=True).logits
+    _check_equal(np.asarray(logits), head(features).numpy(), f"exit {index}")
+    buffer = io.BytesIO()
+    np.savez(buffer, **fused._asdict())
+    return buffer.getvalue()
+
+
+def _session(content: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _check_finite(network: MultiExit) -> None:
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ConfigError(
+                f"{name}: found values that are NaN or infinite, expected finite ones; "
+                "the training diverged, train again with a lower learning rate"
+            )
+
+
+def _check_opset(content: bytes, where: str) -> None:
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if found != {"ai.onnx": OPSET}:
+        raise BundleError(
+            f"{where}: torch {torch.__version__} wrote operator sets {found}, expected only "
+            f"ai.onnx {OPSET}, the newest that TensorRT 8.2 reads; use the torch version of "
+            "constraints.txt"
+        )
+
+
+def _check_equal(found: np.ndarray, expected: np.ndarray, where: str) -> None:
+    if found.shape != expected.shape:
+        raise BundleError(f"{where}: found shape {found.shape}, torch gives {expected.shape}")
+    error = float(np.abs(found - expected).max())
+    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if not error <= allowed:  # also true of NaN
+        raise BundleError(
+            f"{where}: differs from torch by {error:.3g}, expected at most {allowed:.3g}; "
+            "nothing was written; check the versions of torch and onnxruntime"
+        )
