@@ -1,6 +1,6 @@
 """A network small enough to compute by hand, as a real bundle.
 
-The input is a gray 4x4 image of mean brightness m (0..1). Segment 0 makes two channels, x and 1-x;
+The input is a gray 6x6 image of mean brightness m (0..1). Segment 0 makes two channels, x and 1-x;
 segments 1 and 2 pass them on. The head at exit k has logits (+-) SHARPNESS[k] * (2m - 1) for the
 classes "bright" and "dark", so the deeper the exit, the surer it is of the same class:
 
@@ -19,12 +19,12 @@ from edgesdk.bundle import Bundle, write_bundle
 
 LABELS = ("bright", "dark")
 SHARPNESS = (0.5, 1.0, 4.0)
-SIZE = 4
+SIZE = 6
 EXIT_COUNT = len(SHARPNESS)
 
 
 def image(brightness: float) -> np.ndarray:
-    """uint8 [4,4] of one brightness (0..1)."""
+    """uint8 [6,6] of one brightness (0..1)."""
     return np.full((SIZE, SIZE), round(255 * brightness), np.uint8)
 
 

@@ -287,6 +287,9 @@ class CosineDifference(ThresholdPolicy):
     def step(self, exit_index: int, scores: Scores, state: Any) -> Tuple[bool, Any]:
         return exit_index > 0 and scores.difference > self.threshold(exit_index), state
 
+    def _is_off(self, exit_index: int) -> bool:
+        return exit_index == 0 or super()._is_off(exit_index)
+
 
 class NeighbourSimilarity(ThresholdPolicy):
     """Leave when the outputs of two neighbouring exits point the same way (DistrEE's baseline).

@@ -1,0 +1,44 @@
+"""When do the answers of an item's parts make one answer?"""
+
+from edgesdk.core.events import Answer, Scores
+from edgesdk.core.gather import Gather, Gathered
+
+
+def answer(exit_index):
+    return Answer(exit_index, Scores(0, 0.9, 0.8, 0.1))
+
+
+class TestOnePart:
+    def test_its_answer_is_the_items(self):
+        gather = Gather(1)
+        gather.note(0, answer(0))
+        assert gather.leave(0, answer(2), "threshold") == Gathered((0,), "threshold")
+        assert gather.answers[0].exit_index == 2
+
+    def test_at_the_deadline_the_latest_exit_counts(self):
+        gather = Gather(1)
+        assert gather.at_deadline() is None
+        gather.note(0, answer(0))
+        gather.note(0, answer(1))
+        assert gather.at_deadline() == Gathered((0,), "deadline")
+        assert gather.answers[0].exit_index == 1
+
+
+class TestEnsemble:
+    def test_waits_for_every_part_whatever_their_order(self):
+        gather = Gather(3)
+        assert gather.leave(2, answer(1), "threshold") is None
+        assert gather.leave(0, answer(4), "threshold") is None
+        assert gather.leave(1, answer(6), "final") == Gathered((0, 1, 2), "final")
+
+    def test_at_the_deadline_a_missing_part_degrades_the_answer(self):
+        gather = Gather(3)
+        gather.leave(2, answer(1), "threshold")
+        gather.note(0, answer(0))
+        assert gather.at_deadline() == Gathered((0, 2), "degraded")
+
+    def test_at_the_deadline_provisional_answers_of_all_parts_are_complete(self):
+        gather = Gather(2)
+        gather.note(0, answer(0))
+        gather.leave(1, answer(3), "threshold")
+        assert gather.at_deadline() == Gathered((0, 1), "deadline")
