@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesdk import preprocess as module
 from edgesdk.core.spec import Preprocessing
 from edgesdk.errors import ConfigError
 from edgesdk.preprocess import LUMA_RGB, Preprocessor
@@ -305,6 +306,13 @@ def test_the_callers_resize_overrides_the_bundles():
         Preprocessor(spec._replace(resize="area"), resize="refuse")(frame)
 
 
+def test_the_weights_of_a_resize_are_computed_once_and_cannot_be_changed():
+    weights = module._weights("area", 8, 31)
+    assert module._weights("area", 8, 31) is weights
+    with pytest.raises(ValueError, match="read-only"):
+        weights[0, 0] = 1
+
+
 # float32 in the model's layout
 
 
@@ -339,6 +347,7 @@ def test_values_that_are_not_finite_are_counted(bad, count):
         (np.zeros((5, 8, 8, 3), np.uint8), 5, False),
         (np.zeros((5, 8, 8), np.uint8), 5, False),
         (np.zeros((1, 8, 8), np.uint8), 1, False),
+        (np.zeros((2, 8, 5), np.uint8), 2, False),  # the narrowest gray images of a batch array
         (np.zeros((3, 9, 9), np.uint8), 3, False),
         (np.zeros((5, 3, 8, 8), np.float32), 5, False),
         (np.zeros((0, 8, 8, 3), np.uint8), 0, False),
