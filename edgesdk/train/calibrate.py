@@ -128,18 +128,19 @@ def _spend(
     split: Outcomes, costs: Costs, ladders: Sequence[Sequence[float]], allowed: int
 ) -> tuple[float, ...]:
     """Go down the ladders, `allowed` rungs in all, each time where it saves most."""
-    rungs = [0] * len(ladders)
 
     def thresholds(rungs: Sequence[int]) -> tuple[float, ...]:
         return (*(ladder[rung] for ladder, rung in zip(ladders, rungs)), LEAVES_ALWAYS)
 
+    def cost(rungs: Sequence[int]) -> float:
+        return evaluate(split, thresholds(rungs), costs).mean_multiply_adds
+
+    rungs = [0] * len(ladders)
     for _ in range(allowed):
-        lower = [
+        one_lower = [
             [rung + (other == index) for other, rung in enumerate(rungs)]
             for index, ladder in enumerate(ladders)
             if rungs[index] + 1 < len(ladder)
         ]
-        if not lower:
-            break
-        rungs = min(lower, key=lambda r: evaluate(split, thresholds(r), costs).mean_multiply_adds)
+        rungs = min([*one_lower, rungs], key=cost)
     return thresholds(rungs)

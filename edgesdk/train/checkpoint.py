@@ -1,5 +1,6 @@
 """Checkpoints: one file per run, always whole, holding all that continuing a run needs."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -21,7 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises EdgeError if the file system refuses (full, read-only); the old file is then untouched
     and no temporary file is left.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(path.name + ".tmp")  # one name: what a kill left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -30,7 +31,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise EdgeError(
             f"{path}: cannot be written ({error.strerror or error}); what was there before is "
             "untouched; free some space or choose another directory, then run again with --resume"

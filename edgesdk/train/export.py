@@ -7,7 +7,6 @@ scale and shift per channel.
 
 import io
 import warnings
-from typing import Any
 
 import numpy as np
 import onnx
@@ -70,12 +69,11 @@ def _segment_onnx(segment: nn.Module, inputs: Tensor, expected: Tensor, index: i
             dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
         )
     content = buffer.getvalue()
-    where = f"segment {index}"
-    _check_opset(content, where)
-    session = _session(content)
+    _check_opset(content, f"segment {index}")
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
-        (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: inputs[:batch].numpy()})
-        _check_equal(found, expected[:batch].numpy(), f"{where}, batch of {batch}")
+        where = f"segment {index}, batch of {batch}"
+        found = _run(content, inputs[:batch].numpy(), where)
+        _check_equal(found, expected[:batch].numpy(), where)
     return content
 
 
@@ -97,11 +95,16 @@ def _head_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
     return buffer.getvalue()
 
 
-def _session(content: bytes) -> Any:
+def _run(content: bytes, inputs: np.ndarray, where: str) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # what goes wrong is in the exception
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        (output,) = session.run([OUTPUT_NAME], {INPUT_NAME: inputs})
+    except Exception as error:  # onnxruntime's exceptions have no base class of their own
+        raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+    return np.asarray(output)
 
 
 def _check_finite(network: MultiExit) -> None:

@@ -7,6 +7,7 @@ stands only where the shape changes. Batch normalisation comes before each convo
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -128,14 +129,18 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-MODELS = {"wrn16_1": 1, "wrn16_2": 2, "wrn16_4": 4}  # name -> width
+MODELS = {
+    "wrn16_1": partial(wide_resnet16, 1),
+    "wrn16_2": partial(wide_resnet16, 2),
+    "wrn16_4": partial(wide_resnet16, 4),
+}
 
 
 def build_model(name: str, classes: int, in_channels: int) -> MultiExit:
     """The untrained network of that name. Raises ConfigError for a name not in `MODELS`."""
     if name not in MODELS:
         raise ConfigError(f"model: found {name!r}, expected one of {', '.join(MODELS)}")
-    return wide_resnet16(MODELS[name], classes, in_channels)
+    return MODELS[name](classes, in_channels)
 
 
 def seeded_model(name: str, classes: int, in_channels: int, seed: int) -> MultiExit:

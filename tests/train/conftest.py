@@ -1,0 +1,3 @@
+import torch
+
+torch.set_num_threads(1)  # results and timings of the tests must not depend on the machine

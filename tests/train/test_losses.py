@@ -1,0 +1,49 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edgesdk.errors import ConfigError
+from edgesdk.train.losses import exit_weights, joint_loss
+
+
+def test_seven_exits_get_the_weights_of_the_paper():
+    assert exit_weights(7) == (1, 1, 1.1, 1.4, 1.4, 1.3, 1.2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 8])
+def test_any_other_number_of_exits_gets_ones(count):
+    assert exit_weights(count) == (1.0,) * count
+
+
+def test_given_weights_win():
+    assert exit_weights(3, [0, 1, 2]) == (0.0, 1.0, 2.0)
+    assert exit_weights(7, [1] * 7) == (1.0,) * 7
+
+
+@pytest.mark.parametrize(
+    "weights", [[1], [1, 1, 1], [1, -1], [1, math.nan], [math.inf, 1], [1, 0], []]
+)
+def test_weights_that_cannot_train_two_exits_are_refused(weights):
+    with pytest.raises(ConfigError, match="expected 2 finite numbers"):
+        exit_weights(2, weights)
+
+
+def test_the_loss_is_the_weighted_sum_of_cross_entropies():
+    torch.manual_seed(0)
+    logits, labels = [torch.randn(5, 3) for _ in range(2)], torch.tensor([0, 1, 2, 0, 1])
+    by_hand = [-F.log_softmax(z, 1)[range(5), labels].mean() for z in logits]
+    found = joint_loss(logits, labels, (0.5, 2.0))
+    assert found.item() == pytest.approx((0.5 * by_hand[0] + 2 * by_hand[1]).item(), rel=1e-6)
+
+
+def test_the_gradient_of_an_exit_is_proportional_to_its_weight():
+    labels = torch.tensor([0, 1])
+    gradients = []
+    for weight in (1.0, 3.0):
+        logits = [torch.zeros(2, 2, requires_grad=True), torch.zeros(2, 2, requires_grad=True)]
+        joint_loss(logits, labels, (weight, 1.0)).backward()
+        gradients.append((logits[0].grad, logits[1].grad))
+    assert torch.allclose(gradients[1][0], 3 * gradients[0][0])
+    assert torch.allclose(gradients[1][1], gradients[0][1])

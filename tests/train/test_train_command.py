@@ -1,0 +1,100 @@
+import json
+import sys
+from functools import partial
+
+import pytest
+from tiny_training import TINY, tiny_network
+
+from edgesdk.bundle import read_bundle
+from edgesdk.errors import ConfigError
+from edgesdk.train import models
+from edgesdk.train.__main__ import main
+from edgesdk.train.data import DATA_SETS
+
+FIT = ["fit", "--data", "tiny", "--model", "tiny", "--epochs", "2", "--out"]
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(DATA_SETS, "tiny", TINY)
+    monkeypatch.setitem(models.MODELS, "tiny", partial(tiny_network))
+
+
+def test_fit_then_export_makes_a_bundle(tmp_path, capsys):
+    run, bundle = str(tmp_path / "run"), str(tmp_path / "tiny" / "1")
+    assert main([*FIT, run, "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("edgesdk ")
+    assert "seed 3" in out.splitlines()[0]
+    assert "exit 1" in out
+    assert main(["export", run, "--bundle", bundle]) == 0
+    out = capsys.readouterr().out
+    assert "seed 3" in out.splitlines()[0]
+    assert "policy calibrated: accuracy" in out
+    assert read_bundle(bundle).manifest.name == "tiny-tiny"
+
+
+def test_with_json_standard_output_is_one_object(tmp_path, capsys):
+    run, bundle = str(tmp_path / "run"), str(tmp_path / "1")
+    assert main([*FIT, run, "--json"]) == 0
+    fitted = capsys.readouterr()
+    assert json.loads(fitted.out)["epoch"] == 1
+    assert fitted.err.startswith("edgesdk ")
+    assert main(["export", run, "--bundle", bundle, "--json"]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert exported["bundle"] == bundle
+    assert len(exported["thresholds"]) == len(exported["test_accuracy"]) == 2
+    assert exported["final"]["image_count"] == 30
+
+
+def test_a_second_fit_needs_resume_and_a_second_export_force(tmp_path, capsys):
+    run, bundle = str(tmp_path / "run"), str(tmp_path / "1")
+    assert main([*FIT, run]) == 0
+    assert main([*FIT, run]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main([*FIT, run, "--resume"]) == 0
+    assert main(["export", run, "--bundle", bundle]) == 0
+    assert main(["export", run, "--bundle", bundle]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main(["export", run, "--bundle", bundle, "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "mnist", "--model", "tiny"], "data: found 'mnist', expected one of digits"),
+        (["--data", "tiny", "--model", "resnet"], "model: found 'resnet', expected one of wrn16_1"),
+        (["--data", "tiny", "--model", "tiny", "--epochs", "0"], "epochs: found 0"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_without_a_traceback(tmp_path, capsys, arguments, message):
+    assert main(["fit", *arguments, "--out", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ConfigError: " + message)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ConfigError):
+        main(["export", str(tmp_path), "--bundle", str(tmp_path / "1"), "--debug"])
+
+
+def test_exporting_what_was_never_trained_names_the_command_to_run(tmp_path, capsys):
+    assert main(["export", str(tmp_path / "run"), "--bundle", str(tmp_path / "1")]) == 1
+    assert "python -m edgesdk.train fit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fit", "export"])
+def test_help_ends_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "example:\n  python -m edgesdk.train " + command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["torch", "onnx", "onnxruntime"])
+def test_without_a_package_the_error_says_what_to_install(package, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main([*FIT, str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"BackendUnavailable: training needs {package}")
+    assert 'pip install "edgesdk[train]"' in error

@@ -1,0 +1,220 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_training
+import torch
+from tiny_training import TINY, tiny_network, tiny_trainer
+
+from edgesdk.errors import ConfigError, EdgeError
+from edgesdk.train import checkpoint
+from edgesdk.train.trainer import (
+    WARMUP_SHARE,
+    accuracy_per_exit,
+    fit,
+    learning_rate,
+    logits_per_exit,
+)
+
+PATIENCE_S = 60
+
+
+def weights(trainer):
+    return trainer.network.state_dict()
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+def read_log(directory):
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    trainer, directory = tiny_trainer(epochs=4), tmp_path_factory.mktemp("run")
+    fit(trainer, directory)
+    return trainer, directory
+
+
+def test_training_makes_every_exit_better_than_chance(tmp_path):
+    trainer = tiny_trainer(epochs=12)
+    fit(trainer, tmp_path)
+    first, last = trainer.history[0], trainer.history[-1]
+    assert last["train_loss"] < first["train_loss"]
+    assert min(last["calibration_accuracy"]) > 0.6  # chance is one third
+
+
+def test_the_seed_decides_the_weights(uninterrupted, tmp_path):
+    again, other = tiny_trainer(epochs=4), tiny_trainer(epochs=4, seed=1)
+    fit(again, tmp_path / "again")
+    fit(other, tmp_path / "other")
+    assert_equal(weights(uninterrupted[0]), weights(again))
+    assert not torch.equal(weights(again)["segments.0.weight"], weights(other)["segments.0.weight"])
+
+
+def test_a_run_leaves_a_checkpoint_and_one_log_line_per_epoch(uninterrupted):
+    trainer, directory = uninterrupted
+    assert sorted(os.listdir(directory)) == ["checkpoint.pt", "log.jsonl"]
+    log = read_log(directory)
+    assert log == trainer.history
+    assert [entry["epoch"] for entry in log] == [0, 1, 2, 3]
+    for entry in log:
+        assert len(entry["train_accuracy"]) == len(entry["calibration_accuracy"]) == 2
+        assert all(0 <= share <= 1 for share in entry["calibration_accuracy"])
+
+
+def test_the_checkpoint_holds_the_final_weights_and_the_settings(uninterrupted):
+    trainer, directory = uninterrupted
+    state = checkpoint.load(directory)
+    assert_equal(state["network"], weights(trainer))
+    assert state["settings"] == trainer.settings._asdict()
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    uninterrupted, tmp_path, monkeypatch, stop_after
+):
+    stopped = tiny_trainer(epochs=4)
+    run_epoch = stopped.run_epoch
+
+    def run_epoch_then_stop(*splits):
+        if len(stopped.history) == stop_after:
+            raise KeyboardInterrupt
+        return run_epoch(*splits)
+
+    monkeypatch.setattr(stopped, "run_epoch", run_epoch_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, tmp_path)
+    torch.rand(5)  # whatever else happened in between
+    resumed = tiny_trainer(epochs=4)
+    fit(resumed, tmp_path, resume=True)
+    assert_equal(weights(uninterrupted[0]), weights(resumed))
+    assert read_log(tmp_path) == read_log(uninterrupted[1])
+
+
+def start(directory, epochs):
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(
+        [sys.executable, tiny_training.__file__, str(directory), str(epochs)],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
+    """The real thing: SIGKILL in the middle of an epoch, then the same command again."""
+    epochs, killed, whole = 60, tmp_path / "killed", tmp_path / "whole"
+    with start(killed, epochs) as process:
+        give_up = time.monotonic() + PATIENCE_S
+        while not (killed / "log.jsonl").exists() or len(read_log(killed)) < 3:
+            time.sleep(0.01)
+            assert process.poll() is None and time.monotonic() < give_up, process.stderr.read()
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert 3 <= len(checkpoint.load(killed)["history"]) < epochs
+    with start(killed, epochs) as process:
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
+    fit(tiny_trainer(epochs), whole)
+    assert_equal(checkpoint.load(killed)["network"], checkpoint.load(whole)["network"])
+    assert read_log(killed) == read_log(whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(uninterrupted):
+    trainer, directory = uninterrupted
+    before = (directory / checkpoint.FILE_NAME).read_bytes()
+    resumed = tiny_trainer(epochs=4)
+    fit(resumed, directory, resume=True)
+    assert (directory / checkpoint.FILE_NAME).read_bytes() == before
+    assert_equal(weights(trainer), weights(resumed))
+
+
+def test_a_run_is_not_overwritten_by_accident(uninterrupted):
+    with pytest.raises(ConfigError, match="holds a run already; continue it with --resume"):
+        fit(tiny_trainer(epochs=4), uninterrupted[1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 5}, "made with epochs 4; found epochs 5"),
+        ({"epochs": 4, "seed": 7}, "made with seed 0; found seed 7"),
+        ({"epochs": 4, "exit_weights": (1.0, 2.0)}, "exit_weights None; found exit_weights"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(uninterrupted, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        fit(tiny_trainer(**changed), uninterrupted[1], resume=True)
+
+
+def test_a_damaged_checkpoint_is_not_resumed(tmp_path):
+    (tmp_path / checkpoint.FILE_NAME).write_bytes(b"PK damaged")
+    with pytest.raises(ConfigError, match="damaged"):
+        fit(tiny_trainer(), tmp_path, resume=True)
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint_intact(tmp_path, monkeypatch):
+    replace, calls = os.replace, []
+
+    def replace_until_full(source, target):
+        calls.append(target)
+        if len(calls) > 2:  # the first epoch's checkpoint and log
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_until_full)
+    with pytest.raises(EdgeError, match="No space left on device"):
+        fit(tiny_trainer(), tmp_path)
+    assert len(checkpoint.load(tmp_path)["history"]) == 1
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "log.jsonl"]
+
+
+def test_a_diverging_run_stops_before_it_spoils_its_checkpoint(tmp_path):
+    with pytest.raises(ConfigError, match="diverged; lower the learning rate"):
+        fit(tiny_trainer(peak_learning_rate=1e30), tmp_path)
+    assert not (tmp_path / checkpoint.FILE_NAME).exists()
+
+
+def test_no_epochs_are_refused():
+    with pytest.raises(ConfigError, match="epochs: found 0"):
+        tiny_trainer(epochs=0)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero():
+    steps = 200
+    rates = [learning_rate(step, steps, 0.5) for step in range(steps)]
+    warmup = round(steps * WARMUP_SHARE)
+    assert rates[warmup - 1] == max(rates) == 0.5
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_shortest_runs_have_a_learning_rate_too(steps):
+    assert all(0 < learning_rate(step, steps, 1.0) <= 1 for step in range(steps))
+
+
+def test_evaluation_does_not_depend_on_batches_and_changes_nothing(monkeypatch):
+    network, split = tiny_network(), TINY.load("calibration")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    whole = logits_per_exit(network, split.images)
+    monkeypatch.setattr("edgesdk.train.trainer.EVALUATION_BATCH", 7)
+    assert torch.allclose(logits_per_exit(network, split.images), whole, atol=1e-6)
+    assert whole.shape == (2, 30, 3)
+    assert_equal(before, network.state_dict())
+
+
+def test_accuracy_is_the_share_of_right_answers_at_each_exit():
+    network, split = tiny_network(), TINY.load("test")
+    expected = (logits_per_exit(network, split.images).argmax(2) == split.labels).float().mean(1)
+    assert accuracy_per_exit(network, split) == pytest.approx(expected.tolist())

@@ -1,0 +1,58 @@
+"""A network, a data set and a run small enough for tests; as a program, a run that can be killed.
+
+python tiny_training.py DIRECTORY EPOCHS
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from edgesdk.core.spec import Preprocessing
+from edgesdk.train.data import DataSet, Split
+from edgesdk.train.models import ExitHead, MultiExit, PreActivationBlock
+from edgesdk.train.trainer import Settings, Trainer, fit
+
+IMAGES = {"train": 48, "calibration": 30, "test": 30}
+
+
+def load(split):
+    """Noise with a bright band that tells the class, 32x32, gray."""
+    random = torch.Generator().manual_seed(len(split))
+    labels = torch.arange(IMAGES[split]) % 3
+    images = torch.randn(IMAGES[split], 1, 32, 32, generator=random)
+    for image, label in zip(images, labels):
+        image[:, 10 * label : 10 * label + 8] += 2 * label + 1
+    return Split(images, labels)
+
+
+def augment(images, generator):
+    return images + 0.1 * torch.randn(images.shape, generator=generator)
+
+
+TINY = DataSet(
+    "tiny",
+    ("low", "middle", "high"),
+    Preprocessing("gray", 32, 32, "refuse", "none", (0.5,), (0.25,)),
+    load,
+    augment,
+)
+
+
+def tiny_network(classes=3, in_channels=1):
+    """Two segments and two exits."""
+    segments = [
+        torch.nn.Conv2d(in_channels, 4, 3, padding=1, stride=2),
+        PreActivationBlock(4, 8, 2, usual_stride=False),
+    ]
+    return MultiExit(segments, [ExitHead(4, classes), ExitHead(8, classes)])
+
+
+def tiny_trainer(epochs=3, seed=0, **settings):
+    torch.manual_seed(seed)
+    return Trainer(tiny_network(), TINY, Settings("tiny", "tiny", epochs, seed, 16, **settings))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    fit(tiny_trainer(int(sys.argv[2])), Path(sys.argv[1]), resume=True)
