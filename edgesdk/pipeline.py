@@ -422,7 +422,7 @@ def _wants_best(on_deadline: str) -> bool:
 
 
 def _refused(index: int, error: ConfigError) -> Failed:
-    return Failed("image {}: {}".format(index, error), tag=index, reason="refused")
+    return Failed(str(error), tag=index, reason="refused")
 
 
 def _outcome_of(future: "Future[Result]") -> AnyOutcome:

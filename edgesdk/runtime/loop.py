@@ -60,9 +60,11 @@ class Loop:
         self._armed: Dict[int, int] = {}  # item -> at_us; what else the heap holds is cancelled
         self._driving = threading.Lock()
         self._driver: Optional[int] = None  # the thread that holds the lock
+        self._starting = threading.Lock()
         self._wake = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._closing: Optional[Shutdown] = None
+        self._broken = False
         self._perform: Dict[Type[Any], Callable[[Any], object]] = {
             RunStage: self._run_stage,
             Deliver: lambda action: owner.on_outcome(action.outcome),
@@ -91,7 +93,7 @@ class Loop:
 
     def start(self) -> None:
         """Let a background thread drive from now on, whenever there is work."""
-        with self._driving:
+        with self._starting:
             if self._thread is None and self._closing is None:
                 self._thread = threading.Thread(target=self._serve, name="edgesdk", daemon=True)
                 self._thread.start()
@@ -180,16 +182,16 @@ class Loop:
         heapq.heappush(self._timers, (action.at_us, action.item))
 
     def _give_up(self, error: BaseException) -> None:
-        """A turn was cut short. Only between stages does that leave the core out of step."""
-        if not isinstance(self._stage_event, StageFailed) and self._closing is None:
+        """A turn was cut short. Unless it was a stage, the core can no longer be trusted."""
+        if not isinstance(self._stage_event, StageFailed):
+            self._broken = True
             self._closing = Shutdown(
                 "closed", "the pipeline broke ({!r}) and must be opened anew".format(error)
             )
 
     def _shut_down(self, closing: Shutdown) -> None:
-        try:
-            while self._inbox:
-                self._handle(self._inbox.popleft())
+        while self._inbox and not self._broken:
+            self._handle(self._inbox.popleft())
+        if not self._broken:
             self._handle(closing)
-        finally:
-            self._owner.on_shutdown(closing.detail)
+        self._owner.on_shutdown(closing.detail)

@@ -1,0 +1,247 @@
+"""`python -m edgesdk.demo`: real scans leave a real network at different exits."""
+
+import argparse
+import os
+import sys
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from . import cli, digits
+from .bench.plain import PlainOnnxruntime
+from .core.metrics import percentile
+from .errors import BackendUnavailable, BundleError
+from .pipeline import Pipeline
+from .results import Result
+from .runtime.clock import now_us
+
+BUNDLE = os.path.join("engines", "wrn16_1-digits", "1")
+ROUNDS = 3  # each scan is timed so often; its fastest time counts, for other programs only add
+ACCURACY_LOSS_POINTS_MAX = 0.5
+
+
+class Run(NamedTuple):
+    """One way to answer every scan: classes [n], exits [n], multiply-adds and us of each."""
+
+    name: str
+    class_indices: np.ndarray
+    exit_indices: np.ndarray
+    multiply_adds: np.ndarray
+    latency_us: np.ndarray
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Classify the test scans, print the table, draw the picture, check what was printed."""
+    scans = digits.load_digits_split("test")
+    path = _find_bundle(arguments.bundle)
+    with Pipeline.open(path, backend=arguments.backend) as calibrated, Pipeline.open(
+        path, policy="final", backend=arguments.backend
+    ) as full:
+        plain = PlainOnnxruntime(calibrated.bundle)
+        cli.banner(("onnxruntime", "sklearn"), as_json=arguments.json)
+        cli.say(
+            "{} scans of handwritten digits, {} exits, policy {}, backend {}, 1 thread\n".format(
+                len(scans.labels),
+                len(calibrated.plan.exit_indices),
+                calibrated.policy,
+                calibrated.backend.name,
+            ),
+            arguments.json,
+        )
+        early_run, full_run, plain_run = _classify(scans.images, calibrated, full, plain)
+    for line in _exit_table(early_run, scans.labels) + [""]:
+        cli.say(line, arguments.json)
+    for line in _comparison_table((early_run, full_run, plain_run), scans.labels) + [""]:
+        cli.say(line, arguments.json)
+    picture = _draw(scans.images, early_run, os.path.join(arguments.out, "exits.png"))
+    cli.say("picture of scans that left early and late: " + picture, arguments.json)
+    checks = _check(early_run, full_run, plain_run, scans.labels)
+    for name, ok in checks.items():
+        cli.say("{}  {}".format("ok    " if ok else "FAILED", name), arguments.json)
+    if arguments.json:
+        cli.print_json(_report((early_run, full_run, plain_run), scans.labels, checks))
+    return 0 if all(checks.values()) else cli.EXIT_FAILED
+
+
+def _classify(
+    images: np.ndarray, calibrated: Pipeline, full: Pipeline, plain: PlainOnnxruntime
+) -> Tuple[Run, Run, Run]:
+    """Every way answers every scan, one after the other, so that all meet the same machine."""
+    count, last = len(images), len(full.bundle.manifest.parts[0].exits) - 1
+    early_results: List[Any] = [None] * count
+    full_results: List[Any] = [None] * count
+    plain_classes = np.zeros(count, np.int64)
+    latency_us = np.full((3, count), np.inf)
+
+    def timed(way: int, scan: int, answer: Callable[[np.ndarray], Any]) -> Any:
+        begin_us = now_us()
+        found = answer(images[scan])
+        latency_us[way, scan] = min(latency_us[way, scan], now_us() - begin_us)
+        return found
+
+    for _ in range(ROUNDS):
+        for scan in range(count):
+            early_results[scan] = timed(0, scan, calibrated.infer)
+            full_results[scan] = timed(1, scan, full.infer)
+            plain_classes[scan] = timed(2, scan, plain.infer)[0]
+    full_cost = _multiply_adds(full, full_results)
+    return (
+        _run("early exit", calibrated, early_results, latency_us[0]),
+        _run("full network, cut", full, full_results, latency_us[1]),
+        Run("plain onnxruntime", plain_classes, np.full(count, last), full_cost, latency_us[2]),
+    )
+
+
+def _run(name: str, pipe: Pipeline, results: Sequence[Result], latency_us: np.ndarray) -> Run:
+    return Run(
+        name,
+        np.array([result.class_index for result in results]),
+        np.array([result.exit_index for result in results]),
+        _multiply_adds(pipe, results),
+        latency_us,
+    )
+
+
+def _multiply_adds(pipe: Pipeline, results: Sequence[Result]) -> np.ndarray:
+    """Multiply-adds of each result, the heads that its policy evaluated on the way included."""
+    part = pipe.bundle.manifest.parts[0]
+    final = len(part.exits) - 1
+    evaluated = tuple(i for i in range(final + 1) if i == final or pipe.policy.evaluates(i, None))
+    return np.array([part.multiply_adds_until(r.exit_index, evaluated) for r in results])
+
+
+def _exit_table(run: Run, labels: np.ndarray) -> List[str]:
+    rows = []
+    for exit_index in sorted(set(run.exit_indices.tolist())):
+        left = run.exit_indices == exit_index
+        latency_us = np.sort(run.latency_us[left])
+        rows.append(
+            (
+                exit_index,
+                "{:.1f} %".format(100 * left.mean()),
+                "{:.1f} %".format(100 * (run.class_indices == labels)[left].mean()),
+                "{:.0f}".format(percentile(latency_us, 0.50)),
+                "{:.0f}".format(percentile(latency_us, 0.95)),
+            )
+        )
+    return cli.table(("left at exit", "share", "accuracy", "p50 us", "p95 us"), rows)
+
+
+def _comparison_table(runs: Sequence[Run], labels: np.ndarray) -> List[str]:
+    reference = runs[-1].latency_us.mean()
+    rows = []
+    for run in runs:
+        latency_us = np.sort(run.latency_us)
+        rows.append(
+            (
+                run.name,
+                "{:.2f} %".format(_accuracy(run, labels)),
+                "{:.2f}".format(run.multiply_adds.mean() / 1e6),
+                "{:.0f}".format(latency_us.mean()),
+                "{:.0f}".format(percentile(latency_us, 0.50)),
+                "{:.0f}".format(percentile(latency_us, 0.95)),
+                "{:.2f}".format(reference / latency_us.mean()),
+            )
+        )
+    return cli.table(
+        ("", "accuracy", "M multiply-adds", "mean us", "p50 us", "p95 us", "x plain"), rows
+    )
+
+
+def _draw(images: np.ndarray, run: Run, path: str) -> str:
+    """A row of scans for each exit that was used; the path of the picture."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise BackendUnavailable(
+            'the picture needs matplotlib ({}); pip install "edgesdk[demo]"'.format(
+                error
+            )
+        ) from None
+    exits = sorted(set(run.exit_indices.tolist()))
+    columns = 10
+    figure, axes = pyplot.subplots(
+        len(exits), columns, figsize=(columns, 1.35 * len(exits)), squeeze=False
+    )
+    for row, exit_index in zip(axes, exits):
+        chosen = np.flatnonzero(run.exit_indices == exit_index)[:columns]
+        for axis in row:
+            axis.axis("off")
+        for axis, scan in zip(row, chosen):
+            axis.imshow(images[scan], cmap="gray_r", vmin=0, vmax=255)
+            axis.set_title(str(run.class_indices[scan]), fontsize=9)
+        share = 100 * (run.exit_indices == exit_index).mean()
+        row[0].text(
+            -0.35,
+            0.5,
+            "exit {}\n{:.1f} %".format(exit_index, share),
+            transform=row[0].transAxes,
+            ha="right",
+            va="center",
+        )
+    figure.suptitle("Where scans left the network (titles: the answer)")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    pyplot.close(figure)
+    return path
+
+
+def _check(early: Run, full: Run, plain: Run, labels: np.ndarray) -> Dict[str, bool]:
+    lost = _accuracy(full, labels) - _accuracy(early, labels)
+    saved = 1 - early.multiply_adds.mean() / full.multiply_adds.mean()
+    return {
+        "every scan got an answer, at more than one exit": len(set(early.exit_indices)) > 1
+        and len(early.class_indices) == len(labels),
+        "the cut network answers as the uncut one on every scan": bool(
+            (full.class_indices == plain.class_indices).all()
+        ),
+        "early exits lose at most {} points (lost {:.2f})".format(
+            ACCURACY_LOSS_POINTS_MAX, lost
+        ): lost <= ACCURACY_LOSS_POINTS_MAX,
+        "early exits save multiply-adds ({:.1f} %)".format(100 * saved): saved > 0,
+    }
+
+
+def _report(runs: Sequence[Run], labels: np.ndarray, checks: Dict[str, bool]) -> Dict[str, Any]:
+    figures = []
+    for run in runs:
+        figures += [
+            cli.figure(run.name + ": accuracy", _accuracy(run, labels), "%"),
+            cli.figure(run.name + ": multiply-adds", float(run.multiply_adds.mean()), "count"),
+            cli.figure(run.name + ": mean latency", float(run.latency_us.mean()), "us"),
+        ]
+    return {"versions": cli.versions(("onnxruntime",)), "figures": figures, "checks": checks}
+
+
+def _accuracy(run: Run, labels: np.ndarray) -> float:
+    return float(100 * (run.class_indices == labels).mean())
+
+
+def _find_bundle(path: str) -> str:
+    """`path`, or the same below the source tree that this package was loaded from."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for candidate in (path, os.path.join(root, path)):
+        if os.path.isdir(candidate):
+            return candidate
+    raise BundleError(
+        "{}: no such folder; run the demo from the repository, or name a bundle trained on digits "
+        "(--bundle)".format(path)
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = cli.parser("demo", __doc__.strip(), "python -m edgesdk.demo --backend torch")
+    parser.add_argument("--bundle", default=BUNDLE, help="default: %(default)s")
+    parser.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    parser.add_argument(
+        "--out", default=os.path.join("out", "demo"), help="where pictures go; default: %(default)s"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = _arguments()
+    sys.exit(cli.run(main, arguments))
