@@ -27,7 +27,9 @@ from .counting import Costs
 OFF = 1.0  # a threshold no probability exceeds: the exit's head is not even computed
 LEAVES_ALWAYS = 0.0  # the final exit
 LOWEST = 0.5  # below it two classes may be equally probable
-MARGIN_ODDS = 2.0
+# On the digits' calibration split, thresholds chosen on one half lose 1.3 points on the other half
+# with odds 1, 0.5 with 2, 0.34 with 3, 0.12 with 4, and no less beyond (100 random halvings).
+MARGIN_ODDS = 4.0
 STEP = 1e-6  # thresholds are rounded up to a multiple, so that a manifest shows them exactly
 EARLY_EXITS_MAX = 12  # every choice of exits is tried: 2 ** 12 of them
 
