@@ -26,9 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--data", required=True, metavar="NAME", help="data set: digits")
     fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
     fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
-    fit.add_argument("--epochs", type=int, default=150, help="default %(default)s")
+    fit.add_argument("--epochs", type=_positive, default=150, help="default %(default)s")
     fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    fit.add_argument("--threads", type=int, default=1, help="of torch, default %(default)s")
+    fit.add_argument("--threads", type=_positive, default=1, help="of torch, default %(default)s")
     fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
 
     export = _add_command(commands, "export", "checkpoint to bundle, checked", EXPORT_EXAMPLE)
@@ -60,6 +60,12 @@ def _add_command(
     )
     cli.add_common_options(command)
     return command
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
+    return int(text)
 
 
 def _require_packages() -> None:

@@ -10,7 +10,7 @@ from ..core.spec import FULL_PLAN
 from ..errors import ConfigError
 from . import calibrate, checkpoint
 from .counting import Costs, multiply_adds, segment_shapes
-from .data import DataSet, data_set
+from .data import DataSet, Split, data_set
 from .export import export_network, head_file, segment_file
 from .models import MultiExit, build_model
 from .trainer import Settings, accuracy_per_exit, logits_per_exit
@@ -88,7 +88,7 @@ def export_run(run: Run, bundle: Path, max_loss_points: float, overwrite: bool) 
     return exported
 
 
-def _outcomes(run: Run, split: Any) -> calibrate.Outcomes:
+def _outcomes(run: Run, split: Split) -> calibrate.Outcomes:
     logits = logits_per_exit(run.network, split.images)
     return calibrate.outcomes(logits.numpy(), split.labels.numpy())
 

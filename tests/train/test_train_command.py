@@ -64,13 +64,21 @@ def test_a_second_fit_needs_resume_and_a_second_export_force(tmp_path, capsys):
     [
         (["--data", "mnist", "--model", "tiny"], "data: found 'mnist', expected one of digits"),
         (["--data", "tiny", "--model", "resnet"], "model: found 'resnet', expected one of wrn16_1"),
-        (["--data", "tiny", "--model", "tiny", "--epochs", "0"], "epochs: found 0"),
     ],
 )
 def test_a_wrong_argument_is_one_line_without_a_traceback(tmp_path, capsys, arguments, message):
     assert main(["fit", *arguments, "--out", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ConfigError: " + message)
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--threads"])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_counts_are_whole_numbers_from_one(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        main([*FIT, str(tmp_path), f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"found '{value}', expected a whole number from 1" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(tmp_path):
