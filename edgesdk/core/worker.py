@@ -162,27 +162,31 @@ class Worker:
 
     def _next_batch(self) -> RunStage:
         """The head of the queue, and others behind it at the same stage."""
+        batch = self._take_batch()
+        for task in batch:
+            self._source.start(task.item)
+            self._running[task.item] = task
+        items = tuple([task.item for task in batch])
+        return RunStage(batch[0].part, batch[0].stage, items, self._evaluate(batch))
+
+    def _take_batch(self) -> List[Task]:
+        if len(self._queue) == 1:  # the common case on a device that keeps up
+            return [self._queue.popitem()[1]]
         head = next(iter(self._queue.values()))
-        part, stage = head.part, head.stage
         batch = []
         for task in self._queue.values():
-            if task.stage == stage and task.part == part:
+            if task.stage == head.stage and task.part == head.part:
                 batch.append(task)
                 if len(batch) == self._max_batch:
                     break
         for task in batch:
             del self._queue[(task.item, task.part)]
-            self._source.start(task.item)
-            self._running[task.item] = task
-        items = tuple([task.item for task in batch])
-        return RunStage(part, stage, items, self._evaluate(batch))
+        return batch
 
     def _evaluate(self, batch: List[Task]) -> bool:
         """Whether anyone in `batch` wants the head behind this stage computed."""
         stages = self._plans[batch[0].part].stages
         exit_index = stages[batch[0].stage].exit_index
-        if exit_index is None:
-            return False
-        if batch[0].stage == len(stages) - 1:
-            return True
-        return any(self._policy.evaluates(exit_index, task.policy_state) for task in batch)
+        if exit_index is None or batch[0].stage == len(stages) - 1:
+            return exit_index is not None
+        return any([self._policy.evaluates(exit_index, task.policy_state) for task in batch])

@@ -15,36 +15,49 @@ Shape = Tuple[int, ...]
 
 
 class Buffer:
-    """`array` [B, shape]: the first B rows of a block that may hold more."""
+    """A block of rows of which the first are in use: `array` [B, shape].
 
-    __slots__ = ("array", "block", "items", "live_count")
+    The same `array` object comes back whenever the same number of rows does.
+    """
 
-    def __init__(self, block: np.ndarray, row_count: int) -> None:
+    __slots__ = ("_views", "array", "block", "items", "live_count")
+
+    def __init__(self, block: np.ndarray) -> None:
         self.block = block
-        self.array = block[:row_count]
+        self.array = block
+        self._views: Dict[int, np.ndarray] = {}
         self.items: Tuple[int, ...] = ()  # the item of each row
         self.live_count = 0
+
+    def use_rows(self, row_count: int) -> None:
+        """Make `array` the first `row_count` rows."""
+        view = self._views.get(row_count)
+        if view is None:
+            view = self._views[row_count] = self.block[:row_count]
+        self.array = view
 
 
 class BufferPool:
     """Blocks by shape and size; sizes are powers of two. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._free: Dict[Tuple[int, Shape], List[np.ndarray]] = {}
+        self._free: Dict[Tuple[int, Shape], List[Buffer]] = {}
 
     def take(self, row_count: int, shape: Shape) -> Buffer:
         """A buffer of `row_count` rows of float32 `shape`; its contents are arbitrary."""
         size = 1 << (row_count - 1).bit_length()
         try:
-            block = self._free[(size, shape)].pop()
+            buffer = self._free[(size, shape)].pop()
         except (KeyError, IndexError):
-            block = np.empty((size,) + shape, np.float32)
-        return Buffer(block, row_count)
+            buffer = Buffer(np.empty((size,) + shape, np.float32))
+        buffer.use_rows(row_count)
+        return buffer
 
     def give(self, buffer: Buffer) -> None:
         """Return a buffer that nobody reads any more."""
-        key = (len(buffer.block), buffer.block.shape[1:])
-        self._free.setdefault(key, []).append(buffer.block)
+        buffer.items = ()
+        shape = buffer.block.shape
+        self._free.setdefault((shape[0], shape[1:]), []).append(buffer)
 
 
 class Rows:

@@ -44,6 +44,15 @@ class TestPool:
         assert buffer.array.dtype == np.float32
         assert buffer.array.flags.c_contiguous
 
+    def test_the_same_rows_of_a_block_are_the_same_array(self):
+        pool = BufferPool()
+        buffer = pool.take(3, SHAPE)
+        array = buffer.array
+        pool.give(buffer)
+        assert pool.take(4, SHAPE).array is not array
+        pool.give(buffer)
+        assert pool.take(3, SHAPE).array is array
+
     def test_other_shapes_get_other_blocks(self):
         pool = BufferPool()
         pool.give(pool.take(1, SHAPE))
