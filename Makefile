@@ -17,7 +17,8 @@ BUILT_FROM := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f 2
 CPP_FILES = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 DEVICE_TIER = $(shell find edgesdk -name '*.py' -not -path 'edgesdk/train/*')
 
-export PATH := $(CURDIR)/$(BIN):$(PATH)  # where setup.py finds cmake
+# setup.py looks for cmake there.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
 .PHONY: help demo test lint format bench clean distclean
