@@ -14,7 +14,7 @@ from edgesdk_kernels cimport *
 import numpy
 
 from edgesdk.kernels import checks
-from edgesdk.kernels.reference import ExitScores
+from edgesdk.kernels.checks import ExitScores
 
 cnp.import_array()
 
@@ -22,6 +22,7 @@ cdef int FLOAT32 = cnp.NPY_FLOAT32
 cdef int INT64 = cnp.NPY_INT64
 cdef int UINT8 = cnp.NPY_UINT8
 cdef float LARGEST = checks.FLOAT32_MAX
+cdef object new_tuple = tuple.__new__  # a NamedTuple's own constructor takes longer than a kernel
 
 
 def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=None):
@@ -29,8 +30,7 @@ def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=
         is_features(features, scale, shift)
         and is_matrix(weight, -1, size(features, 1))
         and is_vector(bias, FLOAT32, size(weight, 0))
-        and (out is None or (is_scores(out, size(features, 0)) and not logits))
-        and (out is None or out[4] is None)
+        and (out is None or (is_scores(out, size(features, 0)) and out[4] is None and not logits))
     ):
         checks.exit_head(features, weight, bias, scale, shift, logits, out)
     cdef edgesdk_features view = view_of(features, scale, shift)
@@ -38,8 +38,7 @@ def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=
     if out is None:
         out = new_scores(view.B, new(FLOAT32, 2, view.B, N) if logits else None)
     cdef edgesdk_scores scores = targets(out)
-    cdef const float *weight__nc = floats(weight)
-    cdef const float *bias__n = floats(bias)
+    cdef const float *weight__nc = floats(weight), *bias__n = floats(bias)
     cdef float *logits__bn = floats(out[4])
     cdef edgesdk_status status
     with nogil:
@@ -51,12 +50,11 @@ def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=
 def exit_scores(logits, out=None):
     if not (is_matrix(logits, -1, -1) and (out is None or is_scores(out, size(logits, 0)))):
         checks.exit_scores(logits, out)
-    cdef int64_t B = size(logits, 0)
-    cdef int64_t N = size(logits, 1)
+    cdef int64_t B = size(logits, 0), N = size(logits, 1)
     if out is None:
         out = new_scores(B, logits)
     elif out[4] is not logits:
-        out = out._replace(logits=logits)
+        out = new_tuple(ExitScores, out[:4] + (logits,))
     cdef edgesdk_scores scores = targets(out)
     cdef const float *logits__bn = floats(logits)
     cdef edgesdk_status status
@@ -89,16 +87,13 @@ def exit_feature(features, scale=None, shift=None, projection=None, out=None):
 def cosine_difference(feature, first, out=None):
     if not (
         out is None
-        and is_matrix(feature, -1, -1)
-        and is_matrix(first, size(feature, 0), size(feature, 1))
+        and is_matrix(feature, -1, -1) and is_matrix(first, size(feature, 0), size(feature, 1))
     ):
         checks.cosine_difference(feature, first, out)
-    cdef int64_t B = size(feature, 0)
-    cdef int64_t D = size(feature, 1)
+    cdef int64_t B = size(feature, 0), D = size(feature, 1)
     if out is None:
         out = new(FLOAT32, 1, B)
-    cdef const float *feature__bd = floats(feature)
-    cdef const float *first__bd = floats(first)
+    cdef const float *feature__bd = floats(feature), *first__bd = floats(first)
     cdef float *difference__b = floats(out)
     cdef edgesdk_status status
     with nogil:
@@ -109,8 +104,7 @@ def cosine_difference(feature, first, out=None):
 
 def gather_rows(rows, indices, out=None):
     checks.gather_rows(rows, indices, out)
-    cdef int64_t B = size(rows, 0)
-    cdef int64_t K = size(indices, 0)
+    cdef int64_t B = size(rows, 0), K = size(indices, 0)
     if out is None:
         out = numpy.empty((K,) + rows.shape[1:], rows.dtype)
     cdef int64_t row_bytes = cnp.PyArray_ITEMSIZE(rows) * size_from(rows, 1)
@@ -127,7 +121,7 @@ def gather_rows(rows, indices, out=None):
 def quantize_u8(values):
     if not is_plain(values, FLOAT32):
         checks.quantize_u8(values)
-    quantized = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(values), cnp.PyArray_DIMS(values), UINT8, 0)
+    quantized = new_like(values, UINT8)
     cdef int64_t N = cnp.PyArray_SIZE(values)
     cdef const float *values__n = floats(values)
     cdef uint8_t *quantized__n = <uint8_t *>cnp.PyArray_DATA(quantized)
@@ -143,19 +137,15 @@ def dequantize_u8(quantized, scale, zero, out=None):
     if not (
         out is None
         and is_plain(quantized, UINT8)
-        and type(scale) is float and 0 <= <double>scale <= LARGEST
-        and type(zero) is float and -LARGEST <= <double>zero <= LARGEST
+        and is_number(scale, 0) and is_number(zero, -LARGEST)
     ):
         checks.dequantize_u8(quantized, scale, zero, out)
     if out is None:
-        out = cnp.PyArray_EMPTY(
-            cnp.PyArray_NDIM(quantized), cnp.PyArray_DIMS(quantized), FLOAT32, 0
-        )
+        out = new_like(quantized, FLOAT32)
     cdef int64_t N = cnp.PyArray_SIZE(quantized)
     cdef const uint8_t *quantized__n = <const uint8_t *>cnp.PyArray_DATA(quantized)
     cdef float *values__n = floats(out)
-    cdef float step = scale
-    cdef float offset = zero
+    cdef float step = scale, offset = zero
     cdef edgesdk_status status
     with nogil:
         status = edgesdk_dequantize_u8(quantized__n, N, step, offset, values__n)
@@ -177,18 +167,12 @@ cdef int raise_for(edgesdk_status status, object values=None, int64_t row_count=
 # Tests of the usual case. A size of -1 means: any, from 1 except for the batch.
 
 cdef inline bint is_plain(object value, int type_number) noexcept:
-    return (
-        cnp.PyArray_Check(value)
-        and cnp.PyArray_TYPE(value) == type_number
-        and cnp.PyArray_ISCARRAY_RO(value)
-    )
-
+    return cnp.PyArray_Check(value) and cnp.PyArray_TYPE(value) == type_number and (
+        cnp.PyArray_ISCARRAY_RO(value))
 
 cdef inline bint is_vector(object value, int type_number, int64_t length) noexcept:
-    return (
-        is_plain(value, type_number) and cnp.PyArray_NDIM(value) == 1 and size(value, 0) == length
-    )
-
+    return is_plain(value, type_number) and cnp.PyArray_NDIM(value) == 1 and (
+        size(value, 0) == length)
 
 cdef inline bint is_matrix(object value, int64_t rows, int64_t columns) noexcept:
     return (
@@ -198,29 +182,30 @@ cdef inline bint is_matrix(object value, int64_t rows, int64_t columns) noexcept
         and (size(value, 1) > 0 if columns == -1 else size(value, 1) == columns)
     )
 
-
 cdef inline bint is_features(object features, object scale, object shift) noexcept:
-    if not (is_plain(features, FLOAT32) and cnp.PyArray_NDIM(features) >= 2):
+    if not is_plain(features, FLOAT32) or cnp.PyArray_NDIM(features) < 2:
         return False
-    if size_from(features, 1) == 0:
-        return False
-    if scale is None and shift is None:
-        return True
-    return is_vector(scale, FLOAT32, size(features, 1)) and is_vector(
-        shift, FLOAT32, size(features, 1)
+    cdef int64_t C = size(features, 1)
+    return size_from(features, 1) > 0 and (
+        scale is None and shift is None
+        or is_vector(scale, FLOAT32, C) and is_vector(shift, FLOAT32, C)
     )
 
-
 cdef inline bint is_scores(object out, int64_t batch):
-    if not isinstance(out, ExitScores) or not is_vector(out[0], INT64, batch):
+    if type(out) is not ExitScores:
         return False
+    cdef tuple arrays = <tuple>out
     cdef int field
     for field in range(4):
-        if not cnp.PyArray_ISWRITEABLE(out[field]):
-            return False
-        if field > 0 and not is_vector(out[field], FLOAT32, batch):
+        if not (
+            is_vector(arrays[field], FLOAT32 if field else INT64, batch)
+            and cnp.PyArray_ISWRITEABLE(arrays[field])
+        ):
             return False
     return True
+
+cdef inline bint is_number(object value, float lowest):
+    return type(value) is float and lowest <= <double>value <= LARGEST
 
 
 # Arrays seen from C.
@@ -228,18 +213,15 @@ cdef inline bint is_scores(object out, int64_t batch):
 cdef inline int64_t size(object array, int axis) noexcept:
     return cnp.PyArray_DIM(array, axis)
 
-
 cdef inline int64_t size_from(object array, int axis) noexcept:
     """The product of the sizes from `axis` on."""
     cdef int rest = cnp.PyArray_NDIM(array) - axis
     return cnp.PyArray_MultiplyList(cnp.PyArray_DIMS(array) + axis, rest)
 
-
 cdef inline float *floats(object array) noexcept:
     if array is None:
         return NULL
     return <float *>cnp.PyArray_DATA(array)
-
 
 cdef inline object new(int type_number, int ndim, int64_t first, int64_t second=0):
     cdef cnp.npy_intp shape[2]
@@ -247,28 +229,21 @@ cdef inline object new(int type_number, int ndim, int64_t first, int64_t second=
     shape[1] = second
     return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
 
+cdef inline object new_like(object array, int type_number):
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), type_number, 0)
 
 cdef inline object new_scores(int64_t B, object logits):
-    return ExitScores(
-        new(INT64, 1, B), new(FLOAT32, 1, B), new(FLOAT32, 1, B), new(FLOAT32, 1, B), logits
-    )
-
+    return new_tuple(ExitScores, (
+        new(INT64, 1, B), new(FLOAT32, 1, B), new(FLOAT32, 1, B), new(FLOAT32, 1, B), logits,
+    ))
 
 cdef inline edgesdk_scores targets(object out):
-    cdef edgesdk_scores scores
-    scores.class_index__b = <int64_t *>cnp.PyArray_DATA(out[0])
-    scores.max_probability__b = floats(out[1])
-    scores.margin__b = floats(out[2])
-    scores.entropy__b = floats(out[3])
-    return scores
-
+    cdef tuple arrays = <tuple>out
+    return edgesdk_scores(
+        <int64_t *>cnp.PyArray_DATA(arrays[0]),
+        floats(arrays[1]), floats(arrays[2]), floats(arrays[3]))
 
 cdef inline edgesdk_features view_of(object features, object scale, object shift):
-    cdef edgesdk_features view
-    view.features__bcs = floats(features)
-    view.scale__c = floats(scale)
-    view.shift__c = floats(shift)
-    view.B = size(features, 0)
-    view.C = size(features, 1)
-    view.S = size_from(features, 2)
-    return view
+    return edgesdk_features(
+        floats(features), floats(scale), floats(shift),
+        size(features, 0), size(features, 1), size_from(features, 2))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import ConfigError, KernelError
 from . import reference
-from .reference import ExitScores
+from .checks import ExitScores
 
 BUILD_COMMAND = "EDGESDK_BUILD_NATIVE=yes pip install ."
 

@@ -1,4 +1,4 @@
-"""What the kernels refuse, and the words they refuse it with: shared by every implementation.
+"""What the kernels give and refuse, and the words they refuse it with, for every implementation.
 
 Each operation has a function here with its own name, which raises `ConfigError` at the first
 argument that does not fit. The native kernels test the usual case in C and come here otherwise.
@@ -7,7 +7,7 @@ A shape is given as a tuple: a number is that size, a letter any size from 1 (a 
 may be 0), and a last `...` any further axes from 1.
 """
 
-from typing import Any, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -17,6 +17,16 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 QUANTIZE_RANGE_MAX = FLOAT32_MAX / 2  # the EDGESDK_QUANTIZE_RANGE_MAX of kernels.h
 
 Shape = Tuple[Any, ...]
+
+
+class ExitScores(NamedTuple):
+    """What an exit says about B samples, one value per sample."""
+
+    class_index: np.ndarray  # int64 [B]
+    max_probability: np.ndarray  # float32 [B]
+    margin: np.ndarray  # float32 [B], largest minus second largest probability
+    entropy: np.ndarray  # float32 [B], nats
+    logits: Optional[np.ndarray]  # float32 [B,N], or None where they were not asked for
 
 
 def exit_head(
@@ -172,7 +182,7 @@ def _features(features: Any, scale: Any, shift: Any) -> None:
 
 
 def _scores_out(out: Any, batch: int) -> None:
-    if not hasattr(out, "class_index"):
+    if not isinstance(out, ExitScores):
         raise ConfigError("out: found {}, expected ExitScores".format(type(out).__name__))
     array("out.class_index", out.class_index, np.int64, (batch,), True)
     array("out.max_probability", out.max_probability, np.float32, (batch,), True)

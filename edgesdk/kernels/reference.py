@@ -13,21 +13,12 @@ an array has another dtype, shape or memory order than stated. Every axis but th
 at least one value. Arrays given as `out` are filled and returned; they must not overlap the inputs.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from . import checks
-
-
-class ExitScores(NamedTuple):
-    """What an exit says about B samples, one value per sample."""
-
-    class_index: np.ndarray  # int64 [B]
-    max_probability: np.ndarray  # float32 [B]
-    margin: np.ndarray  # float32 [B], largest minus second largest probability
-    entropy: np.ndarray  # float32 [B], nats
-    logits: Optional[np.ndarray]  # float32 [B,N], or None where they were not asked for
+from .checks import ExitScores
 
 
 def exit_head(
