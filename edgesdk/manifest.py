@@ -5,6 +5,7 @@ Nothing here touches a file. `engines/README.md` describes every field.
 
 import hashlib
 import json
+import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from .core.exits import ExitPolicy, make_policy
@@ -24,6 +25,10 @@ from .schema import Field
 FORMAT = "edgesdk-bundle"
 FORMAT_VERSION = 1
 HEAD_KINDS = ("fused", "graph")
+# The whole network up to the final exit's logits. No plan uses it; benches compare with it.
+UNCUT_FILE = "onnx/uncut.onnx"
+# No name begins with a dot, so none leaves the bundle; these characters are safe on every system.
+_FILE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
 class Manifest(NamedTuple):
@@ -63,16 +68,22 @@ def parse_manifest(document: Dict[str, Any]) -> Manifest:
 
 def complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Dict[str, Any]:
     """`manifest` with what is derived from it and from the contents of `files`: format,
-    format_version, files, model_id."""
+    format_version, files, model_id. It still has to be checked by `parse_manifest`.
+
+    Raises BundleError if `manifest` holds what JSON cannot.
+    """
     complete: Dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    complete.update(manifest)
+    try:
+        complete.update(json.loads(json.dumps(manifest)))
+    except (TypeError, ValueError) as error:
+        raise BundleError("manifest: {}; expected plain Python values".format(error)) from None
     complete["files"] = {
         name: {"bytes": len(files[name]), "sha256": sha256(files[name])} for name in sorted(files)
     }
     try:
         complete["model_id"] = _model_id(complete)
-    except (KeyError, TypeError) as error:
-        raise BundleError("manifest: lacks {}; see engines/README.md".format(error)) from None
+    except (KeyError, TypeError):  # a field is missing or wrong; parse_manifest says which
+        complete["model_id"] = "unknown"
     return complete
 
 
@@ -106,9 +117,11 @@ def _check_format(root: Field) -> None:
 
 def _check_files(files: Field) -> None:
     for relative, entry in files.entries():
-        names = relative.split("/")
-        if "\\" in relative or any(name in ("", ".", "..") for name in names):
-            raise entry.fail("a path inside the bundle, such as onnx/segment_0.onnx")
+        if not _FILE_PATH.fullmatch(relative):
+            raise BundleError(
+                "files: found the name {!r}, expected a path inside the bundle of letters, digits "
+                'and "_.-", such as onnx/segment_0.onnx'.format(relative)
+            )
         entry.get("sha256").text()
         entry.get("bytes").whole()
 
@@ -180,8 +193,7 @@ def _read_stage(field: Field) -> Stage:
 
 def _read_policy(field: Field) -> ExitPolicy:
     # "provenance" says where the thresholds came from, "plan" where they apply.
-    if not isinstance(field.value, dict):
-        raise field.fail("a table")
+    field.get("kind").text()
     description = {
         key: value for key, value in field.value.items() if key not in ("provenance", "plan")
     }
@@ -203,22 +215,35 @@ def _check_references(manifest: Manifest, root: Field) -> None:
             )
         )
     if manifest.default_policy not in manifest.policies:
-        raise root.get("default_policy").fail("one of " + ", ".join(manifest.policies))
-    for name, policy in manifest.policies.items():
-        try:
-            policy.check(len(part.exits), part.plans[FULL_PLAN].exit_indices)
-        except ConfigError as error:
-            raise BundleError("policies.{}: {}".format(name, error)) from None
-    listed = manifest.document["files"]
-    for name in [stage.file for plan in part.plans.values() for stage in plan.stages] + [
-        head.file for head in part.exits
-    ]:
-        if name not in listed:
-            raise BundleError("files: {} is used but not listed".format(name))
+        raise root.get("default_policy").fail(
+            "a name in policies ({})".format(", ".join(manifest.policies))
+        )
+    for name, field in root.get("policies").entries():
+        _check_policy(manifest.policies[name], field, part)
+    _check_files_used(root.get("parts").items()[0], root.get("files"))
     if manifest.model_id != _model_id(manifest.document):
         raise root.get("model_id").fail(
             _model_id(manifest.document) + ", the hash of what the manifest describes"
         )
+
+
+def _check_policy(policy: ExitPolicy, field: Field, part: Part) -> None:
+    """The policy must fit the plan it was calibrated for."""
+    plan = field.optional("plan")
+    plan_name = FULL_PLAN if plan is None else plan.choice(sorted(part.plans))
+    try:
+        policy.check(len(part.exits), part.plans[plan_name].exit_indices)
+    except ConfigError as error:
+        raise BundleError("{}: {}".format(field.path, error)) from None
+
+
+def _check_files_used(part: Field, files: Field) -> None:
+    used = [trained_exit.get("head").get("file") for trained_exit in part.get("exits").items()]
+    for _, plan in part.get("plans").entries():
+        used += [stage.get("file") for stage in plan.get("stages").items()]
+    for name in used:
+        if name.value not in files.value:
+            raise name.fail("one of the names in files: " + ", ".join(sorted(files.value)))
 
 
 def _model_id(manifest: Mapping[str, Any]) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleError
+from ..manifest import UNCUT_FILE
 from ..preprocess import Preprocessor
-
-UNCUT = "onnx/uncut.onnx"  # the whole network, image to the final exit's logits
 
 
 class PlainOnnxruntime:
@@ -22,16 +21,16 @@ class PlainOnnxruntime:
                 "the comparison with plain onnxruntime needs it ({}); install it with: pip install "
                 '"edgesdk[onnx]"'.format(error)
             ) from None
-        if UNCUT not in bundle.manifest.document["files"]:
+        if UNCUT_FILE not in bundle.manifest.document["files"]:
             raise BundleError(
                 "{}: holds no {}, the uncut network to compare with; export the bundle "
-                "again".format(bundle.path, UNCUT)
+                "again".format(bundle.path, UNCUT_FILE)
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session: Any = onnxruntime.InferenceSession(
-            bundle.file(UNCUT), options, providers=["CPUExecutionProvider"]
+            bundle.file(UNCUT_FILE), options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
         self._preprocess = Preprocessor(bundle.manifest.preprocessing, color)

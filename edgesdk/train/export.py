@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..bundle import Head
 from ..errors import BundleError, ConfigError
 from ..kernels import reference
+from ..manifest import UNCUT_FILE
 from .models import ExitHead, MultiExit
 
 OPSET = 13
@@ -38,8 +39,10 @@ def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
     with torch.no_grad():
         for index, (segment, head) in enumerate(zip(network.segments, network.exits)):
             before, features = features, segment(features)
-            files[segment_file(index)] = _segment_onnx(segment, before, features, index)
+            files[segment_file(index)] = _onnx(segment, before, features, f"segment {index}")
             files[head_file(index)] = _head_npz(head, features, index)
+        uncut = nn.Sequential(*network.segments, network.exits[-1])
+        files[UNCUT_FILE] = _onnx(uncut, images, uncut(images), "the uncut network")
     return files
 
 
@@ -53,13 +56,14 @@ def head_file(index: int) -> str:
     return f"heads/exit_{index}.npz"
 
 
-def _segment_onnx(segment: nn.Module, inputs: Tensor, expected: Tensor, index: int) -> bytes:
+def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> bytes:
+    """`module` as an ONNX file that gives `expected` for `inputs`."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that can write opset 13 announces its own end; nothing a user can act on.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            segment,
+            module,
             (inputs,),
             buffer,  # type: ignore[arg-type]  # a file object serves this exporter
             opset_version=OPSET,
@@ -69,11 +73,11 @@ def _segment_onnx(segment: nn.Module, inputs: Tensor, expected: Tensor, index: i
             dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
         )
     content = buffer.getvalue()
-    _check_opset(content, f"segment {index}")
+    _check_opset(content, where)
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
-        where = f"segment {index}, batch of {batch}"
-        found = _run(content, inputs[:batch].numpy(), where)
-        _check_equal(found, expected[:batch].numpy(), where)
+        which = f"{where}, batch of {batch}"
+        found = _run(content, inputs[:batch].numpy(), which)
+        _check_equal(found, expected[:batch].numpy(), which)
     return content
 
 
