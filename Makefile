@@ -66,7 +66,7 @@ $(VENV)/.develop: $(VENV)/.tools $(BUILT_FROM)
 	$(PIP_INSTALL) --no-build-isolation -e ".[test,lint]"
 	@touch $(VENV)/.demo $@
 
-$(VENV)/.tools: constraints.txt
+$(VENV)/.tools: constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo \
 	  "make needs Python 3.9 or newer, found: $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
