@@ -4,6 +4,7 @@ A bundle is read whole or not at all: every file's sha256 is checked before anyt
 writing goes to a temporary folder that is renamed at the end.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -48,7 +49,7 @@ class Bundle(NamedTuple):
             with np.load(self.file(relative), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             head = Head(arrays["weight"], arrays["bias"], arrays.get("scale"), arrays.get("shift"))
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
             raise BundleError(
                 "{}: {}: expected an .npz with weight and bias ({})".format(
                     self.path, relative, error
@@ -96,10 +97,7 @@ def write_bundle(
     BundleError if `path` exists (without `overwrite`), cannot be written, or would not read.
     """
     path = os.path.abspath(os.fspath(path))
-    if os.path.exists(path) and not overwrite:
-        raise BundleError(
-            "{} exists; choose the next version number, or overwrite it (--force)".format(path)
-        )
+    _check_free(path, overwrite)
     document = complete_manifest(manifest, files)
     parse_manifest(document)
     temporary = None
@@ -118,6 +116,20 @@ def write_bundle(
     return read_bundle(path)
 
 
+def _check_free(path: str, overwrite: bool) -> None:
+    """Only a bundle may be overwritten: a mistyped path must not cost somebody's folder."""
+    if os.path.lexists(path) and not overwrite:
+        raise BundleError(
+            "{} exists; choose the next version number, or overwrite it (--force)".format(path)
+        )
+    if os.path.lexists(path) and not os.path.exists(os.path.join(path, MANIFEST)):
+        raise BundleError(
+            "{} exists and is not a bundle: it holds no {}; choose another path".format(
+                path, MANIFEST
+            )
+        )
+
+
 def _read_document(path: str) -> Dict[str, Any]:
     manifest = os.path.join(path, MANIFEST)
     try:
@@ -126,21 +138,30 @@ def _read_document(path: str) -> Dict[str, Any]:
                 "{}: larger than {} bytes; expected a manifest".format(manifest, MANIFEST_BYTES_MAX)
             )
         with open(manifest, encoding="utf-8") as file:
-            return dict(json.load(file))
-    except FileNotFoundError:
+            document = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(_explain_missing(path)) from None
     except OSError as error:
         raise BundleError("{}: cannot be read: {}".format(manifest, error)) from None
-    except (ValueError, TypeError) as error:
-        raise BundleError("{}: not a JSON object: {}".format(manifest, error)) from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            "{}: not JSON ({}); copy or export the bundle again".format(manifest, error)
+        ) from None
+    if not isinstance(document, dict):
+        raise BundleError(
+            "{}: found a JSON {}, expected an object".format(manifest, type(document).__name__)
+        )
+    return document
 
 
 def _explain_missing(path: str) -> str:
     if not os.path.isdir(path):
         return "{}: no such folder; expected a bundle such as engines/NAME/VERSION".format(path)
-    inside = sorted(
-        name for name in os.listdir(path) if os.path.exists(os.path.join(path, name, MANIFEST))
-    )
+    inside = [
+        os.path.basename(os.path.dirname(found))
+        for found in glob.glob(os.path.join(glob.escape(path), "*", MANIFEST))
+    ]
+    inside.sort(key=lambda name: (len(name), name))  # 10 comes after 9
     if inside:
         return "{}: holds versions {}; expected one of them, such as {}".format(
             path, ", ".join(inside), os.path.join(path, inside[-1])
@@ -150,19 +171,23 @@ def _explain_missing(path: str) -> str:
 
 def _check_contents(bundle: Bundle) -> None:
     for relative, entry in bundle.manifest.document["files"].items():
+        path = bundle.file(relative)
         try:
-            with open(bundle.file(relative), "rb") as file:
-                found = sha256(file.read())
+            found = "{} bytes".format(os.path.getsize(path))
+            expected = "{} bytes".format(entry["bytes"])
+            if found == expected:
+                with open(path, "rb") as file:
+                    found, expected = "sha256 " + sha256(file.read()), "sha256 " + entry["sha256"]
         except OSError as error:
             raise BundleError(
                 "{}: the file cannot be read ({}); copy the bundle again".format(
                     relative, error.strerror
                 )
             ) from None
-        if found != entry["sha256"]:
+        if found != expected:
             raise BundleError(
-                "{}: the file has changed: found sha256 {}..., expected {}...; copy or export the "
-                "bundle again".format(relative, found[:12], entry["sha256"][:12])
+                "{}: the file has changed: found {}, expected {}; copy or export the bundle "
+                "again".format(relative, found, expected)
             )
 
 
@@ -183,11 +208,11 @@ def _replace_folder(new: str, path: str) -> None:
         os.rename(new, path)
         return
     aside = tempfile.mkdtemp(prefix=".old-", dir=os.path.dirname(path))
-    os.rename(path, os.path.join(aside, "bundle"))
+    old = os.path.join(aside, "bundle")
     try:
+        os.rename(path, old)
         os.rename(new, path)
-    except OSError:
-        os.rename(os.path.join(aside, "bundle"), path)
-        raise
     finally:
+        if not os.path.lexists(path):
+            os.rename(old, path)  # should even this fail, the old bundle stays in `aside`
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Reading JSON and TOML so that an error names the place: `parts[0].head.kind: found ...`."""
 
+import sys
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
 from .errors import EdgeError
@@ -21,7 +22,9 @@ class Field:
         found = repr(self.value)
         if len(found) > 60:
             found = found[:57] + "..."
-        return self._error("{}: found {}, expected {}".format(self.path, found, expected))
+        return self._error(
+            "{}: found {}, expected {}".format(self.path or "document", found, expected)
+        )
 
     def get(self, key: str) -> "Field":
         """The value of `key` in this table."""
@@ -82,7 +85,7 @@ class Field:
         number = self.value
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise self.fail("a number")
-        if number != number or number in (float("inf"), float("-inf")):
+        if not abs(number) <= sys.float_info.max:  # NaN, infinities, whole numbers beyond float
             raise self.fail("a finite number")
         return float(number)
 

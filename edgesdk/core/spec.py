@@ -85,6 +85,13 @@ def check_part(part: Part, where: str) -> None:
         raise BundleError('{}.plans: expected a plan named "{}"'.format(where, FULL_PLAN))
     for name in part.plans:
         _check_plan(part.plans[name], len(part.segments), "{}.plans.{}".format(where, name))
+    found = part.plans[FULL_PLAN].exit_indices
+    if found != tuple(range(len(part.segments))):
+        raise BundleError(
+            "{}.plans.{}: found the exits {}, expected one stage and exit per segment".format(
+                where, FULL_PLAN, list(found)
+            )
+        )
 
 
 def _check_plan(plan: Plan, segment_count: int, where: str) -> None:
