@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
         cli.say(line, arguments.json)
     for line in _comparison_table((early_run, full_run, plain_run), scans.labels) + [""]:
         cli.say(line, arguments.json)
-    picture = _draw(scans.images, early_run, os.path.join(arguments.out, "exits.png"))
+    picture = _draw(scans, early_run, os.path.join(arguments.out, "exits.png"))
     cli.say("picture of scans that left early and late: " + picture, arguments.json)
     checks = _check(early_run, full_run, plain_run, scans.labels)
     for name, ok in checks.items():
@@ -148,8 +148,8 @@ def _comparison_table(runs: Sequence[Run], labels: np.ndarray) -> List[str]:
     )
 
 
-def _draw(images: np.ndarray, run: Run, path: str) -> str:
-    """A row of scans for each exit that was used; the path of the picture."""
+def _draw(scans: digits.Scans, run: Run, path: str) -> str:
+    """A row of scans for each exit that was used, wrong answers first; the path of the picture."""
     try:
         import matplotlib
 
@@ -157,9 +157,7 @@ def _draw(images: np.ndarray, run: Run, path: str) -> str:
         from matplotlib import pyplot
     except ImportError as error:
         raise BackendUnavailable(
-            'the picture needs matplotlib ({}); pip install "edgesdk[demo]"'.format(
-                error
-            )
+            'the picture needs matplotlib ({}); pip install "edgesdk[demo]"'.format(error)
         ) from None
     exits = sorted(set(run.exit_indices.tolist()))
     columns = 10
@@ -167,12 +165,15 @@ def _draw(images: np.ndarray, run: Run, path: str) -> str:
         len(exits), columns, figsize=(columns, 1.35 * len(exits)), squeeze=False
     )
     for row, exit_index in zip(axes, exits):
-        chosen = np.flatnonzero(run.exit_indices == exit_index)[:columns]
+        left = np.flatnonzero(run.exit_indices == exit_index)
+        wrong = run.class_indices != scans.labels
+        chosen = left[np.argsort(~wrong[left], kind="stable")][:columns]
         for axis in row:
             axis.axis("off")
         for axis, scan in zip(row, chosen):
-            axis.imshow(images[scan], cmap="gray_r", vmin=0, vmax=255)
-            axis.set_title(str(run.class_indices[scan]), fontsize=9)
+            axis.imshow(scans.images[scan], cmap="gray_r", vmin=0, vmax=255)
+            color = "red" if wrong[scan] else "black"
+            axis.set_title(digits.LABELS[run.class_indices[scan]], fontsize=9, color=color)
         share = 100 * (run.exit_indices == exit_index).mean()
         row[0].text(
             -0.35,
@@ -182,7 +183,7 @@ def _draw(images: np.ndarray, run: Run, path: str) -> str:
             ha="right",
             va="center",
         )
-    figure.suptitle("Where scans left the network (titles: the answer)")
+    figure.suptitle("Where scans left the network, with its answers (red: wrong)", y=0.94)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     pyplot.close(figure)
