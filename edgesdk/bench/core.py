@@ -1,0 +1,77 @@
+"""`python -m edgesdk.bench core`: what edgesdk itself costs, before any network computes."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from random import Random
+from time import process_time
+from typing import Any, Dict, List
+
+from .. import cli
+from ..core.events import Scores, StageDone, Submit
+from ..core.exits import MaxProbability
+from ..core.metrics import Metrics
+from ..core.source import Source
+from ..core.spec import Plan, Stage
+from ..core.worker import Worker
+
+EXIT_COUNT = 7
+ROUNDS = 40
+ITEMS_PER_ROUND = 200
+STARTS = 10
+HANDLE_US_MAX = 6.0
+IMPORT_MS_MAX = 40.0
+RESIDENT_MB_MAX = 60.0
+
+# Processor time, not wall time: other programs on the machine cost the latter.
+_IMPORT = """
+import numpy, resource, time
+begin = time.process_time()
+import edgesdk
+print((time.process_time() - begin) * 1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+"""
+
+
+def measure() -> List[Dict[str, Any]]:
+    """Figures: the core's time per event, the import beyond numpy, resident memory."""
+    handle_us = _handle_us()
+    import_ms, resident_mb = _import_cost()
+    return [
+        _at_most("Worker.handle, per event, 7 exits", handle_us, "us", HANDLE_US_MAX),
+        _at_most("import edgesdk beyond numpy", import_ms, "ms", IMPORT_MS_MAX),
+        _at_most("resident after import edgesdk", resident_mb, "MB", RESIDENT_MB_MAX),
+    ]
+
+
+def _handle_us() -> float:
+    """The fastest round: one item at a time passes every exit."""
+    plan = Plan("full", tuple(Stage(i, i, i, "") for i in range(EXIT_COUNT)))
+    policy = MaxProbability([0.9] * EXIT_COUNT)
+    worker = Worker([plan], policy, Source(policy, 1, Metrics(EXIT_COUNT), Random(0)))
+    scores = [Scores(1, 0.5, 0.2, 0.3)]
+    fastest = float("inf")
+    for number in range(ROUNDS):
+        begin = process_time()
+        for item in range(number * ITEMS_PER_ROUND, (number + 1) * ITEMS_PER_ROUND):
+            actions = worker.handle(Submit((item,), (None,), 0), 0)
+            for _ in range(EXIT_COUNT):
+                run = actions[-1]
+                actions = worker.handle(StageDone(0, run.stage, run.items, scores), 0)
+        fastest = min(fastest, process_time() - begin)
+    return fastest / (ITEMS_PER_ROUND * (EXIT_COUNT + 1)) * 1e6
+
+
+def _import_cost() -> List[float]:
+    """Milliseconds and megabytes of fresh processes, compiled before; the least of each."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = dict(os.environ, PYTHONPYCACHEPREFIX=cache, PYTHONDONTWRITEBYTECODE="")
+        runs = [
+            subprocess.check_output([sys.executable, "-c", _IMPORT], env=environment).split()
+            for _ in range(STARTS)
+        ]
+    return [min(float(word) for word in column) for column in zip(*runs)]
+
+
+def _at_most(name: str, value: float, unit: str, target: float) -> Dict[str, Any]:
+    return cli.figure(name, round(value, 2), unit, target, value <= target)
