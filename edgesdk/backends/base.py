@@ -3,9 +3,11 @@
 To add one, subclass both classes in a module of its own and name it in `backends/__init__.py`.
 """
 
-from typing import Tuple
+from typing import Any, Sequence, Tuple
 
 import numpy as np
+
+from ..errors import BundleError
 
 Shape = Tuple[int, ...]
 
@@ -40,8 +42,24 @@ class Backend:
         """Free what the backend holds besides its programs."""
 
 
-def describe_mismatch(path: str, what: str, found: object, expected: object) -> str:
-    """The sentence for a file whose shapes are not those of the manifest."""
-    return "{}: {} is {}, expected {} as the manifest says; export the bundle again".format(
-        path, what, found, expected
-    )
+def check_signature(
+    path: str, what: str, found: Sequence[Tuple[str, Sequence[Any]]], shape: Shape
+) -> None:
+    """Raise BundleError unless the "input" or "output" of a file is what the manifest says.
+
+    `found` holds the element type ("float" is float32) and the sizes, batch first, of every tensor;
+    a size that is free is not an int. Expected: one of float32, a free batch and `shape`.
+    """
+    expected = _describe("float", ("batch",) + tuple(shape))
+    described = " and ".join(_describe(*tensor) for tensor in found) or "missing"
+    if described != expected:
+        raise BundleError(
+            "{}: {} is {}, expected {} as the manifest says; export the bundle again".format(
+                path, what, described, expected
+            )
+        )
+
+
+def _describe(kind: str, sizes: Sequence[Any]) -> str:
+    texts = [str(size) if isinstance(size, int) else "any" for size in sizes]
+    return "{} [{}]".format(kind, ", ".join(texts))

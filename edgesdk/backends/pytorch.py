@@ -3,34 +3,38 @@
 A bundle holds one model form, ONNX; this module translates the operators that exported stages use.
 """
 
+import math
 import warnings
 from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
 from ..errors import BackendUnavailable, BundleError, EngineError
-from .base import Backend, Program, Shape, describe_mismatch
+from .base import Backend, Program, Shape, check_signature
 
 try:
     import onnx
     import torch
     import torch.nn.functional as F
     from onnx import numpy_helper
-except ImportError as error:
+except (ImportError, OSError) as error:  # OSError: a library of its own is missing
     raise BackendUnavailable(
         "the torch backend needs torch and onnx ({}); install them with: "
         'pip install "edgesdk[torch]"'.format(error)
     ) from None
 
 Attributes = Dict[str, Any]
+OPSET_MIN = 13  # what bundles are written in; older operators carry other attributes
 
 
 def _padding(attributes: Attributes) -> List[int]:
     """ONNX gives [top, left, bottom, right]; torch takes [top, left] for both sides."""
     pads = list(attributes.get("pads", [0, 0, 0, 0]))
     half = len(pads) // 2
-    if pads[:half] != pads[half:] or attributes.get("auto_pad", "NOTSET") != "NOTSET":
-        raise EngineError("asymmetric padding {} is not supported".format(pads))
+    if pads[:half] != pads[half:]:
+        raise EngineError("asymmetric padding {}".format(pads))
+    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise EngineError("auto_pad {}".format(attributes["auto_pad"].decode()))
     return pads[:half]
 
 
@@ -49,7 +53,7 @@ def _conv(attributes: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
 def _gemm(attributes: Attributes, a: Any, b: Any, c: Any = None) -> Any:
     b = b if attributes.get("transB", 0) else b.t()
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0:
-        raise EngineError("Gemm with transA or alpha is not supported")
+        raise EngineError("Gemm with transA or alpha")
     return F.linear(a, b, c if c is None else c * attributes.get("beta", 1.0))
 
 
@@ -69,6 +73,8 @@ def _max_pool(attributes: Attributes, x: Any) -> Any:
 
 
 def _average_pool(attributes: Attributes, x: Any) -> Any:
+    if set(attributes.get("dilations", [1])) != {1}:
+        raise EngineError("AveragePool with dilations")
     return F.avg_pool2d(
         x,
         attributes["kernel_shape"],
@@ -81,8 +87,14 @@ def _average_pool(attributes: Attributes, x: Any) -> Any:
 
 def _clip(attributes: Attributes, x: Any, low: Any = None, high: Any = None) -> Any:
     return torch.clamp(
-        x, None if low is None else float(low), None if high is None else float(high)
+        x, -math.inf if low is None else float(low), math.inf if high is None else float(high)
     )
+
+
+def _flatten(attributes: Attributes, x: Any) -> Any:
+    if attributes.get("axis", 1) != 1:
+        raise EngineError("Flatten with axis {}".format(attributes["axis"]))
+    return torch.flatten(x, 1)
 
 
 # The closed list: what the exporter writes for the networks of edgesdk.train, and its near kin.
@@ -93,7 +105,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concat": lambda attributes, *inputs: torch.cat(inputs, attributes["axis"]),
     "Conv": _conv,
-    "Flatten": lambda attributes, x: torch.flatten(x, attributes.get("axis", 1)),
+    "Flatten": _flatten,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda attributes, x: x.mean((2, 3), keepdim=True),
     "Identity": lambda attributes, x: x,
@@ -107,7 +119,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
 class OnnxModule(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """Executes an ONNX graph node by node; torch traces and freezes it once."""
 
-    def __init__(self, graph: Any, path: str) -> None:
+    def __init__(self, graph: Any) -> None:
         super().__init__()
         self._weights: Dict[str, Any] = {
             tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
@@ -116,14 +128,13 @@ class OnnxModule(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         self._steps: List[Tuple[str, List[str], str, Attributes]] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type == "Constant":
+            if node.op_type == "Constant" and "value" in attributes:
                 value = numpy_helper.to_array(attributes["value"])
                 self._weights[node.output[0]] = torch.from_numpy(value.copy())
                 continue
-            if node.op_type not in OPERATORS:
+            if node.op_type not in OPERATORS or len(node.output) != 1:
                 raise EngineError(
-                    "{}: the torch backend does not translate the operator {} (it knows {}); use "
-                    'backend="onnxruntime"'.format(path, node.op_type, ", ".join(OPERATORS))
+                    "the operator {} with {} outputs".format(node.op_type, len(node.output))
                 )
             self._steps.append((node.op_type, list(node.input), node.output[0], attributes))
         self._input = next(i.name for i in graph.input if i.name not in self._weights)
@@ -161,21 +172,50 @@ class TorchBackend(Backend):
     def load(self, path: str, input_shape: Shape, output_shape: Shape) -> Program:
         """See `Backend.load`."""
         try:
-            graph = onnx.load(path).graph
+            model = onnx.load(path)
+            onnx.checker.check_model(model)
         except Exception as error:  # protobuf raises its own kinds, which differ by version
-            raise BundleError("{}: not an ONNX file: {}".format(path, error)) from None
-        module = OnnxModule(graph, path).eval()
-        example = torch.zeros((1,) + tuple(input_shape))
+            raise BundleError("{}: not a valid ONNX file: {}".format(path, error)) from None
+        weights = {tensor.name for tensor in model.graph.initializer}
+        inputs = [value for value in model.graph.input if value.name not in weights]
+        check_signature(path, "input", [_signature(value) for value in inputs], input_shape)
+        outputs = [_signature(value) for value in model.graph.output]
+        check_signature(path, "output", outputs, output_shape)
         try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # tracing warns of what this module means to do
-                frozen = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
-                frozen = torch.jit.optimize_for_inference(frozen)
-                found = tuple(frozen(example).shape[1:])
-        except RuntimeError as error:
+            _check_opset(model)
+            graph, sizes = _compile(OnnxModule(model.graph), (2,) + tuple(input_shape))
+        except EngineError as error:
+            raise EngineError(
+                "{}: the torch backend does not translate {}; it knows {}; use "
+                'backend="onnxruntime"'.format(path, error, ", ".join(OPERATORS))
+            ) from None
+        except Exception as error:  # whatever torch makes of arguments that do not fit
             raise BundleError(
                 "{}: does not run on {}: {}".format(path, list(input_shape), error)
             ) from None
-        if found != tuple(output_shape):
-            raise BundleError(describe_mismatch(path, "output", found, output_shape))
-        return TorchProgram(frozen)
+        computed = ("float", ("batch" if sizes[0] == 2 else sizes[0],) + sizes[1:])
+        check_signature(path, "computed output", [computed], output_shape)
+        return TorchProgram(graph)
+
+
+def _signature(value: Any) -> Tuple[str, List[Any]]:
+    """Element type and sizes that the file declares; a size that is text is free."""
+    tensor = value.type.tensor_type
+    sizes = [size.dim_value or size.dim_param for size in tensor.shape.dim]
+    return onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), sizes
+
+
+def _check_opset(model: Any) -> None:
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if version < OPSET_MIN:
+        raise EngineError("opset {}, older than {}".format(version, OPSET_MIN))
+
+
+def _compile(module: OnnxModule, shape: Shape) -> Tuple[Any, Shape]:
+    """The frozen graph of `module`, and the shape of its output for an input of `shape`."""
+    example = torch.zeros(shape)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of what this module means to do
+        traced = torch.jit.trace(module.eval(), example, check_trace=False)
+        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        return frozen, tuple(frozen(example).shape)
