@@ -11,7 +11,7 @@ export EDGESDK_BUILD_NATIVE ?= yes
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip --require-virtualenv install --disable-pip-version-check -c constraints.txt
 BUILD_TOOLS := setuptools wheel Cython cmake numpy
 BUILT_FROM := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 CPP_FILES = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
@@ -73,6 +73,8 @@ $(VENV)/.tools: constraints.txt Makefile
 	  "$(PYTHON) cannot make virtual environments; install its venv package (python3-venv)"; exit 1; }
 	@test "$$EDGESDK_BUILD_NATIVE" = no || command -v c++ >/dev/null || { echo \
 	  "no C++ compiler (c++) found; install one (g++), or set EDGESDK_BUILD_NATIVE=no"; exit 1; }
-	@$(BIN)/python -m pip list >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@# Without its pyvenv.cfg a .venv is the interpreter it was made from: never install there.
+	@$(BIN)/python -c 'import os, sys, pip; sys.exit(not os.path.samefile(sys.prefix, "$(VENV)"))' \
+	  2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP_INSTALL) $(BUILD_TOOLS)
 	@touch $@
