@@ -70,6 +70,7 @@ def figure(
 
 
 def print_json(value: Any) -> None:
+    """`value` as the one JSON object on standard output."""
     json.dump(value, sys.stdout, indent=1)
     sys.stdout.write("\n")
 

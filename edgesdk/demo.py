@@ -114,7 +114,7 @@ def _exit_table(run: Run, labels: np.ndarray) -> List[str]:
     rows = []
     for exit_index in sorted(set(run.exit_indices.tolist())):
         left = run.exit_indices == exit_index
-        latency_us = np.sort(run.latency_us[left])
+        latency_us = sorted(run.latency_us[left].tolist())
         rows.append(
             (
                 exit_index,
@@ -131,16 +131,16 @@ def _comparison_table(runs: Sequence[Run], labels: np.ndarray) -> List[str]:
     reference = runs[-1].latency_us.mean()
     rows = []
     for run in runs:
-        latency_us = np.sort(run.latency_us)
+        latency_us = sorted(run.latency_us.tolist())
         rows.append(
             (
                 run.name,
                 "{:.2f} %".format(_accuracy(run, labels)),
                 "{:.2f}".format(run.multiply_adds.mean() / 1e6),
-                "{:.0f}".format(latency_us.mean()),
+                "{:.0f}".format(run.latency_us.mean()),
                 "{:.0f}".format(percentile(latency_us, 0.50)),
                 "{:.0f}".format(percentile(latency_us, 0.95)),
-                "{:.2f}".format(reference / latency_us.mean()),
+                "{:.2f}".format(reference / run.latency_us.mean()),
             )
         )
     return cli.table(

@@ -2,40 +2,27 @@
 
 import os
 import weakref
-from collections import deque
 from concurrent.futures import Future
-from queue import Queue
 from random import Random
-from typing import (
-    Any,
-    Callable,
-    Deque,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import kernels
 from .backends import Backend, open_backend
 from .bundle import Bundle, read_bundle
-from .core.events import Outcome, Submit
+from .core.events import Submit
 from .core.exits import ExitPolicy, make_policy
 from .core.metrics import Metrics
 from .core.source import Source
 from .core.spec import FULL_PLAN, Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
-from .errors import ConfigError, Expired, Failed, Overloaded
+from .errors import ConfigError, Overloaded
 from .preprocess import Preprocessor
-from .results import AnyOutcome, Result, to_public
+from .results import AnyOutcome, Result
 from .runtime.clock import now_us
 from .runtime.executor import Executor
-from .runtime.ledger import Batch, ItemFuture, Ledger, Waiter
-from .runtime.loop import Loop, Owner
+from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder, Waiter
+from .runtime.loop import Loop
+from .streams import refused, windowed
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -72,7 +59,7 @@ class Pipeline:
         self._ledger = Ledger(in_flight_max)
         source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
         worker = Worker([plan], policy, source, max_batch)
-        recorder = _Recorder(self._ledger, self._executor, bundle.manifest.labels)
+        recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, WORKER_NAME)
         self._loop = Loop(worker, self._executor, recorder)
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend)
@@ -209,7 +196,11 @@ class Pipeline:
             )
         if in_flight == 1:
             return self._map_one_by_one(images, deadline_ms, on_deadline)
-        return self._map_window(images, deadline_ms, on_deadline, in_flight, ordered)
+
+        def submit(image: Any, index: int) -> "Future[Result]":
+            return self.submit(image, index, deadline_ms, on_deadline)
+
+        return windowed(submit, images, in_flight, ordered)
 
     def stats(self) -> Dict[str, Any]:
         """Counts since opening: admitted_count, in_flight_count, ended (by status and reason),
@@ -273,44 +264,10 @@ class Pipeline:
                 self._ledger.reserve(1)
                 self._submit(frames, [index], batch, _deadline_us(deadline_ms), best)
             except ConfigError as error:
-                yield _refused(index, error)
+                yield refused(index, error)
                 continue
             self._loop.drive(batch.is_complete)
             yield batch.outcomes()[0]
-
-    def _map_window(
-        self,
-        images: Iterable[Any],
-        deadline_ms: Optional[float],
-        on_deadline: str,
-        in_flight: int,
-        ordered: bool,
-    ) -> Iterator[AnyOutcome]:
-        window: Deque["Future[Result]"] = deque()
-        finished: "Queue[Future[Result]]" = Queue()
-
-        def next_outcome() -> AnyOutcome:
-            future = window[0] if ordered else finished.get()
-            window.remove(future)
-            return _outcome_of(future)
-
-        try:
-            for index, image in enumerate(images):
-                try:
-                    future = self.submit(image, index, deadline_ms, on_deadline)
-                except ConfigError as error:
-                    self._check_usable()
-                    future = Future()
-                    future.set_exception(_refused(index, error))
-                window.append(future)
-                future.add_done_callback(finished.put)
-                if len(window) == in_flight:
-                    yield next_outcome()
-            while window:
-                yield next_outcome()
-        finally:
-            for future in window:
-                future.cancel()
 
     def _one_frame(self, image: Any) -> List[Any]:
         frames, single = self._preprocessor.frames(image)
@@ -328,42 +285,6 @@ class Pipeline:
                 "this pipeline was opened in process {} and does not work in its fork {}; open one "
                 "in each process".format(self._process_id, os.getpid())
             )
-
-
-class _Recorder(Owner):
-    """Brings outcomes from the loop to those who wait for them."""
-
-    def __init__(self, ledger: Ledger, executor: Executor, labels: Sequence[str]) -> None:
-        self._ledger = ledger
-        self._executor = executor
-        self._labels = labels
-        self._callbacks: Deque[Callable[[], None]] = deque()
-
-    def on_started(self, items: Tuple[int, ...]) -> None:
-        for item in items:
-            self._ledger.waiter(item).on_started()
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        logits = self._executor.logits(outcome.item)
-        self._resolve(outcome.item, to_public(outcome, self._labels, WORKER_NAME, logits))
-
-    def on_shutdown(self, detail: str) -> None:
-        for item in self._ledger.open_items():
-            self._resolve(item, Failed("item {}: {}".format(item, detail), item, reason="closed"))
-
-    def run_callbacks(self) -> None:
-        while self._callbacks:
-            try:
-                callback = self._callbacks.popleft()
-            except IndexError:  # another thread took it
-                return
-            callback()
-
-    def _resolve(self, item: int, outcome: AnyOutcome) -> None:
-        waiter = self._ledger.close(item)
-        callback = waiter.deliver(item, outcome) if waiter is not None else None
-        if callback is not None:
-            self._callbacks.append(callback)
 
 
 def _close(loop: Loop, backend: Backend) -> None:
@@ -419,19 +340,6 @@ def _wants_best(on_deadline: str) -> bool:
             'on_deadline: found {!r}, expected "best" or "expire"'.format(on_deadline)
         )
     return on_deadline == "best"
-
-
-def _refused(index: int, error: ConfigError) -> Failed:
-    return Failed(str(error), tag=index, reason="refused")
-
-
-def _outcome_of(future: "Future[Result]") -> AnyOutcome:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, (Expired, Failed)):
-        return error
-    raise error
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

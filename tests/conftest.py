@@ -3,6 +3,8 @@
 import contextlib
 import os
 
+import pytest
+
 # Read once, when numpy or torch is first imported; several threads per test only fight each other.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -12,3 +14,38 @@ with contextlib.suppress(ImportError):  # absent on a device that runs only some
 
     settings.register_profile("edgesdk", deadline=None)  # a slow machine is not a failure
     settings.load_profile("edgesdk")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The hand-computable bundle of `tiny`."""
+    import tiny
+
+    return tiny.write_tiny_bundle(tmp_path_factory.mktemp("engines") / "tiny" / "1")
+
+
+@pytest.fixture(params=["onnxruntime", "torch"])
+def pipe(request, bundle):
+    """A pipeline on the tiny bundle, on each backend."""
+    import edgesdk
+
+    with edgesdk.Pipeline.open(bundle.path, backend=request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gated(bundle):
+    """A function that opens pipelines on a backend which waits for the test."""
+    from gated import open_gated
+
+    opened = []
+
+    def open_one(*arguments, **options):
+        pipe, backend = open_gated(bundle, *arguments, **options)
+        opened.append((pipe, backend))
+        return pipe, backend
+
+    yield open_one
+    for pipe, backend in opened:
+        backend.gate.set()
+        pipe.close()

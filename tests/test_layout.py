@@ -23,7 +23,7 @@ FLOORS = [
     ["kernels"],
     ["codec", "bundle", "manifest", "preprocess", "profiles", "digits", "cluster", "results"],
     ["backends"],
-    ["runtime", "sim"],
+    ["runtime", "sim", "streams"],
     ["pipeline"],
     ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "simulate", "top"]
     + ["worker"],

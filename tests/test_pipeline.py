@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import tiny
-from gated import dim, open_gated
+from gated import BRIGHT, DIM, MEDIUM, dim
 
 import edgesdk
 from edgesdk import (
@@ -30,35 +30,6 @@ from edgesdk import (
     Pipeline,
     RandomExit,
 )
-
-BRIGHT, MEDIUM, DIM = 1.0, 0.9, 0.55  # leave at exits 0, 1 and 2 with the bundle's policy
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    return tiny.write_tiny_bundle(tmp_path_factory.mktemp("engines") / "tiny" / "1")
-
-
-@pytest.fixture(params=["onnxruntime", "torch"])
-def pipe(request, bundle):
-    with Pipeline.open(bundle.path, backend=request.param) as opened:
-        yield opened
-
-
-@pytest.fixture
-def gated(bundle):
-    """A function that opens pipelines on a backend which waits for the test."""
-    opened = []
-
-    def open_one(*arguments, **options):
-        pipe, backend = open_gated(bundle, *arguments, **options)
-        opened.append((pipe, backend))
-        return pipe, backend
-
-    yield open_one
-    for pipe, backend in opened:
-        backend.gate.set()
-        pipe.close()
 
 
 class TestInfer:
@@ -324,74 +295,6 @@ class TestDeadlines:
     def test_on_deadline_has_two_values(self, pipe):
         with pytest.raises(ConfigError, match='expected "best" or "expire"'):
             pipe.submit(tiny.image(DIM), on_deadline="never")
-
-
-class TestMap:
-    images = staticmethod(lambda: [tiny.image(b) for b in (BRIGHT, DIM, MEDIUM, 0.0) * 5])
-
-    def test_one_outcome_per_image_in_order(self, pipe):
-        outcomes = list(pipe.map(self.images()))
-        assert [o.tag for o in outcomes] == list(range(20))
-        assert [o.exit_index for o in outcomes] == [0, 2, 1, 0] * 5
-
-    def test_it_is_lazy(self, pipe):
-        taken = []
-
-        def camera():
-            for index in range(100):
-                taken.append(index)
-                yield tiny.image(BRIGHT)
-
-        stream = pipe.map(camera())
-        assert taken == []
-        next(stream)
-        assert taken == [0]
-
-    @pytest.mark.parametrize("ordered", [False, True])
-    def test_several_in_flight(self, pipe, ordered):
-        outcomes = list(pipe.map(self.images(), in_flight=6, ordered=ordered))
-        tags = [o.tag for o in outcomes]
-        assert sorted(tags) == list(range(20))
-        assert {o.tag: o.exit_index for o in outcomes} == {
-            i: [0, 2, 1, 0][i % 4] for i in range(20)
-        }
-        if ordered:
-            assert tags == sorted(tags)
-
-    def test_leaving_the_loop_early_leaves_nothing_behind(self, gated):
-        pipe, _ = gated()
-        for outcome in pipe.map(self.images(), in_flight=4):
-            assert outcome.ok
-            break
-        gc.collect()
-        pipe.infer(dim()[0])
-        while pipe.stats()["in_flight_count"]:
-            time.sleep(0.001)
-        assert pipe._executor.held_count == 0
-
-    @pytest.mark.parametrize("in_flight", [1, 3])
-    def test_a_bad_frame_is_one_failed_outcome(self, pipe, in_flight):
-        frames = [tiny.image(BRIGHT), np.zeros((9, 9), np.uint8), tiny.image(DIM)]
-        outcomes = list(pipe.map(frames, in_flight=in_flight, ordered=True))
-        assert [o.ok for o in outcomes] == [True, False, True]
-        assert (outcomes[1].tag, outcomes[1].reason) == (1, "refused")
-        assert "9 x 9" in str(outcomes[1])
-
-    def test_deadlines_yield_expired_outcomes(self, gated):
-        pipe, _ = gated()
-
-        def slow(features, out, run=pipe._executor._programs[0].run):
-            time.sleep(0.05)
-            run(features, out)
-
-        pipe._executor._programs[0].run = slow
-        outcomes = list(pipe.map(dim(3), deadline_ms=10))
-        assert [(o.ok, o.reason) for o in outcomes] == [(False, "deadline")] * 3
-
-    @pytest.mark.parametrize("wrong", [0, 1.5, True])
-    def test_in_flight_is_a_count(self, pipe, wrong):
-        with pytest.raises(ConfigError, match="in_flight: found"):
-            pipe.map([], in_flight=wrong)
 
 
 class TestFailures:

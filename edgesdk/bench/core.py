@@ -56,7 +56,7 @@ def _handle_us() -> float:
         for item in range(number * ITEMS_PER_ROUND, (number + 1) * ITEMS_PER_ROUND):
             actions = worker.handle(Submit((item,), (None,), 0), 0)
             for _ in range(EXIT_COUNT):
-                run = actions[-1]
+                run: Any = actions[-1]  # RunStage
                 actions = worker.handle(StageDone(0, run.stage, run.items, scores), 0)
         fastest = min(fastest, process_time() - begin)
     return fastest / (ITEMS_PER_ROUND * (EXIT_COUNT + 1)) * 1e6

@@ -76,6 +76,8 @@ class StageDone(NamedTuple):
 
 
 class StageFailed(NamedTuple):
+    """`reason` says what went wrong; none of `items` has a new answer."""
+
     part: int
     stage: int
     items: Tuple[int, ...]
@@ -117,15 +119,21 @@ class Classify(NamedTuple):
 
 
 class Deliver(NamedTuple):
+    """Tell the application how an item ended."""
+
     outcome: Outcome
 
 
 class SetTimer(NamedTuple):
+    """Send `Timer(item)` when the clock reaches `at_us`."""
+
     item: int
     at_us: int
 
 
 class CancelTimer(NamedTuple):
+    """The timer of `item` is no longer wanted."""
+
     item: int
 
 

@@ -27,6 +27,7 @@ class Histogram:
         self.largest = 0
 
     def add(self, value_us: int) -> None:
+        """Count one duration."""
         bucket = int(math.log(value_us) * _BUCKETS_PER_E) if value_us > 0 else 0
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.count += 1

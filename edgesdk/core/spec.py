@@ -40,11 +40,14 @@ class Stage(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """Stages that cover every segment of a part once, in order."""
+
     name: str
     stages: Tuple[Stage, ...]
 
     @property
     def exit_indices(self) -> Tuple[int, ...]:
+        """The trained exits that this plan evaluates, the final one last."""
         return tuple(stage.exit_index for stage in self.stages if stage.exit_index is not None)
 
 
@@ -137,4 +140,5 @@ class Preprocessing(NamedTuple):
 
     @property
     def shape(self) -> Tuple[int, int, int]:
+        """(C, H, W) of the model input."""
         return (1 if self.color == "gray" else 3, self.height, self.width)

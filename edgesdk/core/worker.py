@@ -189,4 +189,4 @@ class Worker:
         exit_index = stages[batch[0].stage].exit_index
         if exit_index is None or batch[0].stage == len(stages) - 1:
             return exit_index is not None
-        return any([self._policy.evaluates(exit_index, task.policy_state) for task in batch])
+        return any(self._policy.evaluates(exit_index, task.policy_state) for task in batch)

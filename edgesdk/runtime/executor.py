@@ -56,6 +56,7 @@ class Executor:
         self._pool = BufferPool()
         self._rows = Rows(self._pool)
         self._needs = frozenset(needs)
+        self._keep_logits = keep_logits
         self._keep_outputs = keep_logits or bool(needs)
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
@@ -99,8 +100,8 @@ class Executor:
         return StageDone(action.part, action.stage, action.items, scores)
 
     def logits(self, item: int) -> Optional[np.ndarray]:
-        """float32 [N] of the latest exit evaluated for `item`, if they are kept."""
-        return self._latest.get(item)
+        """float32 [N] of the latest exit evaluated for `item`, if they are wanted."""
+        return self._latest.get(item) if self._keep_logits else None
 
     def release(self, item: int) -> None:
         """Forget everything held for `item`."""

@@ -1,12 +1,16 @@
 """Who waits for which item: every item that is opened here is closed exactly once."""
 
 import threading
+from collections import deque
 from concurrent.futures import Future
 from itertools import count
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
-from ..core.events import Cancel
-from ..results import AnyOutcome, Result
+from ..core.events import Cancel, Outcome
+from ..errors import Failed
+from ..results import AnyOutcome, Result, to_public
+from .executor import Executor
+from .loop import Owner
 
 
 class Waiter:
@@ -128,3 +132,46 @@ class Ledger:
         """Every open item."""
         with self._changed:
             return list(self._waiters)
+
+
+class Recorder(Owner):
+    """Brings outcomes from the loop to those who wait for them."""
+
+    def __init__(
+        self, ledger: Ledger, executor: Executor, labels: Sequence[str], worker: str
+    ) -> None:
+        self._ledger = ledger
+        self._executor = executor
+        self._labels = labels
+        self._worker = worker
+        self._callbacks: Deque[Callable[[], None]] = deque()
+
+    def on_started(self, items: Tuple[int, ...]) -> None:
+        """See `Owner.on_started`."""
+        for item in items:
+            self._ledger.waiter(item).on_started()
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """See `Owner.on_outcome`."""
+        logits = self._executor.logits(outcome.item)
+        self._resolve(outcome.item, to_public(outcome, self._labels, self._worker, logits))
+
+    def on_shutdown(self, detail: str) -> None:
+        """See `Owner.on_shutdown`."""
+        for item in self._ledger.open_items():
+            self._resolve(item, Failed("item {}: {}".format(item, detail), item, reason="closed"))
+
+    def run_callbacks(self) -> None:
+        """See `Owner.run_callbacks`."""
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:  # another thread took it
+                return
+            callback()
+
+    def _resolve(self, item: int, outcome: AnyOutcome) -> None:
+        waiter = self._ledger.close(item)
+        callback = waiter.deliver(item, outcome) if waiter is not None else None
+        if callback is not None:
+            self._callbacks.append(callback)
