@@ -273,11 +273,11 @@ class TestDeadlines:
     def test_best_answers_with_the_latest_exit_passed(self, gated):
         pipe, _ = gated()
 
-        def slow(features, out, run=pipe._executor._programs[2].run):
+        def slow(features, out, run=pipe._executor._stages[2].program.run):
             time.sleep(0.3)
             run(features, out)
 
-        pipe._executor._programs[2].run = slow
+        pipe._executor._stages[2].program.run = slow
         future = pipe.submit(dim()[0], deadline_ms=150, on_deadline="best")
         result = future.result(20)
         assert (result.reason, result.exit_index) == ("deadline", 1)
@@ -394,12 +394,12 @@ class TestClose:
             fired.append(signum)
             pipe.close()
 
-        def interrupt(features, out, run=pipe._executor._programs[0].run):
+        def interrupt(features, out, run=pipe._executor._stages[0].program.run):
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.01)
             run(features, out)
 
-        pipe._executor._programs[0].run = interrupt
+        pipe._executor._stages[0].program.run = interrupt
         before = signal.signal(signal.SIGUSR1, handler)
         try:
             with pytest.raises(Failed, match="closed"):

@@ -65,11 +65,11 @@ class TestMap:
     def test_deadlines_yield_expired_outcomes(self, gated):
         pipe, _ = gated()
 
-        def slow(features, out, run=pipe._executor._programs[0].run):
+        def slow(features, out, run=pipe._executor._stages[0].program.run):
             time.sleep(0.05)
             run(features, out)
 
-        pipe._executor._programs[0].run = slow
+        pipe._executor._stages[0].program.run = slow
         outcomes = list(pipe.map(dim(3), deadline_ms=10))
         assert [(o.ok, o.reason) for o in outcomes] == [(False, "deadline")] * 3
 

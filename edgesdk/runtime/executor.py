@@ -1,6 +1,6 @@
 """Runs stages and exit heads on a backend: what `RunStage` means in the real world."""
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from .. import kernels
 from ..backends import Backend, Program
 from ..bundle import Bundle, Head
 from ..core.events import RunStage, Scores, StageDone
+from ..core.spec import Stage
 from .buffers import Buffer, BufferPool, Rows
 
 
@@ -37,6 +38,15 @@ class ExitHead:
         return kernels.exit_scores(logits)
 
 
+class LoadedStage(NamedTuple):
+    """A stage ready to run; `output_shape` is per sample, `head` None where no exit is."""
+
+    program: Program
+    output_shape: Tuple[int, ...]
+    exit_index: Optional[int]
+    head: Optional[ExitHead]
+
+
 class Executor:
     """Holds every item's tensors and computes on them.
 
@@ -52,7 +62,6 @@ class Executor:
         needs: Sequence[str] = (),
         keep_logits: bool = False,
     ) -> None:
-        part = bundle.manifest.parts[0]
         self._pool = BufferPool()
         self._rows = Rows(self._pool)
         self._needs = frozenset(needs)
@@ -60,19 +69,10 @@ class Executor:
         self._keep_outputs = keep_logits or bool(needs)
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
-        self._programs: List[Program] = []
-        self._heads: List[Optional[ExitHead]] = []
-        self._output_shapes: List[Tuple[int, ...]] = []
-        self._exit_indices: List[Optional[int]] = []
-        for stage in part.plans[plan_name].stages:
-            input_shape = part.segments[stage.first_segment].input_shape
-            output_shape = part.segments[stage.last_segment].output_shape
-            self._programs.append(backend.load(bundle.file(stage.file), input_shape, output_shape))
-            self._output_shapes.append(output_shape)
-            self._exit_indices.append(stage.exit_index)
-            self._heads.append(
-                None if stage.exit_index is None else ExitHead(bundle, stage.exit_index, backend)
-            )
+        self._stages = [
+            _load(bundle, stage, backend)
+            for stage in bundle.manifest.parts[0].plans[plan_name].stages
+        ]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -88,15 +88,16 @@ class Executor:
 
     def run(self, action: RunStage) -> StageDone:
         """Run one stage, and its head if asked, on a batch. Exceptions of the backend pass."""
+        stage = self._stages[action.stage]
         features = self._rows.collect(action.items)
-        output = self._pool.take(len(action.items), self._output_shapes[action.stage])
+        output = self._pool.take(len(action.items), stage.output_shape)
         try:
-            self._programs[action.stage].run(features.array, output.array)
+            stage.program.run(features.array, output.array)
         except BaseException:
             self._pool.give(output)
             raise
         self._rows.place(action.items, output)
-        scores = self._evaluate(action, output.array) if action.evaluate else None
+        scores = self._evaluate(stage, action.items, output.array) if action.evaluate else None
         return StageDone(action.part, action.stage, action.items, scores)
 
     def logits(self, item: int) -> Optional[np.ndarray]:
@@ -114,16 +115,16 @@ class Executor:
         """Items whose tensors are held."""
         return len(self._rows)
 
-    def _evaluate(self, action: RunStage, features: np.ndarray) -> List[Scores]:
-        head = self._heads[action.stage]
-        assert head is not None  # the core evaluates only where the plan has an exit
-        found = head(features, self._keep_outputs)
+    def _evaluate(
+        self, stage: "LoadedStage", items: Tuple[int, ...], features: np.ndarray
+    ) -> List[Scores]:
+        assert stage.head is not None  # the core evaluates only where the plan has an exit
+        found = stage.head(features, self._keep_outputs)
         columns = [column.tolist() for column in found[:4]]
-        if self._needs:
-            first_exit = self._exit_indices[action.stage] == 0
-            columns += self._compare(action.items, found.logits, first_exit)
-        if self._keep_outputs:
-            for item, row in zip(action.items, found.logits):
+        if self._keep_outputs and found.logits is not None:
+            if self._needs:
+                columns += self._compare(items, found.logits, stage.exit_index == 0)
+            for item, row in zip(items, found.logits):
                 self._latest[item] = row
         return [Scores(*row) for row in zip(*columns)]
 
@@ -143,3 +144,16 @@ class Executor:
             before = np.stack([self._latest[item] for item in items])
             similarity = (1.0 / kernels.cosine_difference(outputs, before)).tolist()
         return [difference, similarity]
+
+
+def _load(bundle: Bundle, stage: Stage, backend: Backend) -> LoadedStage:
+    part = bundle.manifest.parts[0]
+    output_shape = part.segments[stage.last_segment].output_shape
+    return LoadedStage(
+        program=backend.load(
+            bundle.file(stage.file), part.segments[stage.first_segment].input_shape, output_shape
+        ),
+        output_shape=output_shape,
+        exit_index=stage.exit_index,
+        head=None if stage.exit_index is None else ExitHead(bundle, stage.exit_index, backend),
+    )
