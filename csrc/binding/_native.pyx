@@ -21,6 +21,7 @@ cnp.import_array()
 cdef int FLOAT32 = cnp.NPY_FLOAT32
 cdef int INT64 = cnp.NPY_INT64
 cdef int UINT8 = cnp.NPY_UINT8
+cdef enum: ANY = -1, POSITIVE = -2  # in place of an expected size
 cdef float LARGEST = checks.FLOAT32_MAX
 cdef object new_tuple = tuple.__new__  # a NamedTuple's own constructor takes longer than a kernel
 
@@ -28,9 +29,9 @@ cdef object new_tuple = tuple.__new__  # a NamedTuple's own constructor takes lo
 def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=None):
     if not (
         is_features(features, scale, shift)
-        and is_matrix(weight, -1, size(features, 1))
+        and is_matrix(weight, POSITIVE, size(features, 1))
         and is_vector(bias, FLOAT32, size(weight, 0))
-        and (out is None or (is_scores(out, size(features, 0)) and out[4] is None and not logits))
+        and (out is None or is_scores(out, size(features, 0)) and out[4] is None and not logits)
     ):
         checks.exit_head(features, weight, bias, scale, shift, logits, out)
     cdef edgesdk_features view = view_of(features, scale, shift)
@@ -48,7 +49,7 @@ def exit_head(features, weight, bias, scale=None, shift=None, logits=False, out=
 
 
 def exit_scores(logits, out=None):
-    if not (is_matrix(logits, -1, -1) and (out is None or is_scores(out, size(logits, 0)))):
+    if not (is_matrix(logits, ANY, POSITIVE) and (out is None or is_scores(out, size(logits, 0)))):
         checks.exit_scores(logits, out)
     cdef int64_t B = size(logits, 0), N = size(logits, 1)
     if out is None:
@@ -68,7 +69,7 @@ def exit_feature(features, scale=None, shift=None, projection=None, out=None):
     if not (
         out is None
         and is_features(features, scale, shift)
-        and (projection is None or is_matrix(projection, -1, size(features, 1)))
+        and (projection is None or is_matrix(projection, POSITIVE, size(features, 1)))
     ):
         checks.exit_feature(features, scale, shift, projection, out)
     cdef edgesdk_features view = view_of(features, scale, shift)
@@ -87,7 +88,7 @@ def exit_feature(features, scale=None, shift=None, projection=None, out=None):
 def cosine_difference(feature, first, out=None):
     if not (
         out is None
-        and is_matrix(feature, -1, -1) and is_matrix(first, size(feature, 0), size(feature, 1))
+        and is_matrix(feature, ANY, POSITIVE) and is_matrix(first, size(feature, 0), size(feature, 1))
     ):
         checks.cosine_difference(feature, first, out)
     cdef int64_t B = size(feature, 0), D = size(feature, 1)
@@ -164,7 +165,10 @@ cdef int raise_for(edgesdk_status status, object values=None, int64_t row_count=
     return 0
 
 
-# Tests of the usual case. A size of -1 means: any, from 1 except for the batch.
+# Tests of the usual case.
+
+cdef inline bint agrees(int64_t found, int64_t expected) noexcept:
+    return expected == ANY or (found > 0 if expected == POSITIVE else found == expected)
 
 cdef inline bint is_plain(object value, int type_number) noexcept:
     return cnp.PyArray_Check(value) and cnp.PyArray_TYPE(value) == type_number and (
@@ -176,15 +180,12 @@ cdef inline bint is_vector(object value, int type_number, int64_t length) noexce
 
 cdef inline bint is_matrix(object value, int64_t rows, int64_t columns) noexcept:
     return (
-        is_plain(value, FLOAT32)
-        and cnp.PyArray_NDIM(value) == 2
-        and (rows == -1 or size(value, 0) == rows)
-        and (size(value, 1) > 0 if columns == -1 else size(value, 1) == columns)
+        is_plain(value, FLOAT32) and cnp.PyArray_NDIM(value) == 2
+        and agrees(size(value, 0), rows) and agrees(size(value, 1), columns)
     )
 
 cdef inline bint is_features(object features, object scale, object shift) noexcept:
-    if not is_plain(features, FLOAT32) or cnp.PyArray_NDIM(features) < 2:
-        return False
+    if not is_plain(features, FLOAT32) or cnp.PyArray_NDIM(features) < 2: return False
     cdef int64_t C = size(features, 1)
     return size_from(features, 1) > 0 and (
         scale is None and shift is None

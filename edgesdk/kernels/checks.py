@@ -32,6 +32,7 @@ class ExitScores(NamedTuple):
 def exit_head(
     features: Any, weight: Any, bias: Any, scale: Any, shift: Any, logits: bool, out: Any
 ) -> None:
+    """features float32 [B,C,S...], weight [N,C], bias [N], scale and shift [C] or None."""
     _features(features, scale, shift)
     channels = features.shape[1]
     array("weight", weight, np.float32, ("N", channels))
@@ -46,12 +47,14 @@ def exit_head(
 
 
 def exit_scores(logits: Any, out: Any) -> None:
+    """logits float32 [B,N], out ExitScores or None."""
     array("logits", logits, np.float32, ("B", "N"))
     if out is not None:
         _scores_out(out, logits.shape[0])
 
 
 def exit_feature(features: Any, scale: Any, shift: Any, projection: Any, out: Any) -> None:
+    """features float32 [B,C,S...], scale and shift [C], projection [D,C] or None."""
     _features(features, scale, shift)
     size = features.shape[1]
     if projection is not None:
@@ -62,6 +65,7 @@ def exit_feature(features: Any, scale: Any, shift: Any, projection: Any, out: An
 
 
 def cosine_difference(feature: Any, first: Any, out: Any) -> None:
+    """feature and first float32 [B,D], out [B] or None."""
     array("feature", feature, np.float32, ("B", "D"))
     array("first", first, np.float32, feature.shape)
     if out is not None:
@@ -69,6 +73,7 @@ def cosine_difference(feature: Any, first: Any, out: Any) -> None:
 
 
 def gather_rows(rows: Any, indices: Any, out: Any) -> None:
+    """rows [B,...] of any plain dtype, indices int64 [K]; out shares no memory with rows."""
     array("rows", rows, None, ("B", Ellipsis))
     array("indices", indices, np.int64, ("K",))
     if out is not None:
@@ -78,10 +83,12 @@ def gather_rows(rows: Any, indices: Any, out: Any) -> None:
 
 
 def quantize_u8(values: Any) -> None:
+    """values float32 [...]."""
     array("values", values, np.float32, (Ellipsis,))
 
 
 def dequantize_u8(quantized: Any, scale: Any, zero: Any, out: Any) -> None:
+    """quantized uint8 [...], scale and zero numbers that float32 can hold, scale >= 0."""
     array("quantized", quantized, np.uint8, (Ellipsis,))
     _number("scale", scale, 0.0)
     _number("zero", zero, -FLOAT32_MAX)
