@@ -193,7 +193,7 @@ class TestChangedFiles:
         assert "found 0 bytes" in refusal(lambda: read_bundle(path))
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "onnx/../../x"])
+@pytest.mark.parametrize("name", ["../x", "/x", "onnx/../../x"])
 def test_a_manifest_cannot_point_outside_the_bundle(path, name):
     document = json.loads((path / MANIFEST).read_text())
     document["files"][name] = {"bytes": 0, "sha256": "0"}

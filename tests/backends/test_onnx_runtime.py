@@ -102,3 +102,14 @@ def test_an_operator_it_does_not_know_is_named(tmp_path):
     path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, SHAPE, SHAPE, check=False)
     with pytest.raises(BundleError, match=r"odd\.onnx: onnxruntime cannot load it: .*Conjure"):
         onnx_runtime.OnnxRuntimeBackend(1).load(path, SHAPE, SHAPE)
+
+
+def test_a_failure_inside_a_kernel_is_raised_and_not_printed_as_well(tmp_path, capfd):
+    # Images can be regrouped by seven only if their number can be divided by seven.
+    by_seven = (7, *SHAPE[1:])
+    nodes, weights = [graphs.node("Reshape", ["features", "to"])], {"to": np.array([-1, *by_seven])}
+    path = graphs.save_nodes(tmp_path / "seven.onnx", nodes, SHAPE, by_seven, weights)
+    program = onnx_runtime.OnnxRuntimeBackend(1).load(path, SHAPE, by_seven)
+    with pytest.raises(Exception, match="Reshape"):
+        program.run(arrays(2)[0], np.empty((1, *by_seven), np.float32))
+    assert capfd.readouterr() == ("", "")

@@ -265,9 +265,10 @@ class TestFilesThatContradictThemselves:
             [graphs.node("Add", ["features", "nowhere"])],
             [graphs.node("MaxPool", ["features"])],
             [graphs.node("Relu", ["features"], "unused")],
+            [graphs.node("Relu", ["features"]), graphs.node("Sigmoid", ["features"])],
             [],
         ],
-        ids=["undefined input", "missing attribute", "undefined output", "no node"],
+        ids=["undefined input", "missing attribute", "undefined output", "defined twice", "empty"],
     )
     def test_a_graph_that_is_none(self, tmp_path, nodes):
         path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS, check=False)
