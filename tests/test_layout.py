@@ -335,6 +335,10 @@ def subjects_of(test):
     folder = PACKAGE / test.relative_to(ROOT / "tests").parent
     name = test.stem[len("test_") :]
     candidates = [folder / (name + ".py"), folder / name / "__init__.py"]
+    if name == folder.name:
+        candidates.append(folder / "__init__.py")
+    if folder.name == "kernels":  # one operation, one name on every floor
+        candidates.append(ROOT / "csrc" / "cpu" / (name + ".cpp"))
     if name == folder.name + "_command":
         candidates.append(folder / "__main__.py")
     return candidates
