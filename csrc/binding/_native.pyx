@@ -18,9 +18,7 @@ from edgesdk.kernels.checks import ExitScores
 
 cnp.import_array()
 
-cdef int FLOAT32 = cnp.NPY_FLOAT32
-cdef int INT64 = cnp.NPY_INT64
-cdef int UINT8 = cnp.NPY_UINT8
+cdef int FLOAT32 = cnp.NPY_FLOAT32, INT64 = cnp.NPY_INT64, UINT8 = cnp.NPY_UINT8
 cdef enum: ANY = -1, POSITIVE = -2  # in place of an expected size
 cdef float LARGEST = checks.FLOAT32_MAX
 cdef object new_tuple = tuple.__new__  # a NamedTuple's own constructor takes longer than a kernel
@@ -88,7 +86,8 @@ def exit_feature(features, scale=None, shift=None, projection=None, out=None):
 def cosine_difference(feature, first, out=None):
     if not (
         out is None
-        and is_matrix(feature, ANY, POSITIVE) and is_matrix(first, size(feature, 0), size(feature, 1))
+        and is_matrix(feature, ANY, POSITIVE)
+        and is_matrix(first, size(feature, 0), size(feature, 1))
     ):
         checks.cosine_difference(feature, first, out)
     cdef int64_t B = size(feature, 0), D = size(feature, 1)
@@ -185,7 +184,8 @@ cdef inline bint is_matrix(object value, int64_t rows, int64_t columns) noexcept
     )
 
 cdef inline bint is_features(object features, object scale, object shift) noexcept:
-    if not is_plain(features, FLOAT32) or cnp.PyArray_NDIM(features) < 2: return False
+    if not is_plain(features, FLOAT32) or cnp.PyArray_NDIM(features) < 2:
+        return False
     cdef int64_t C = size(features, 1)
     return size_from(features, 1) > 0 and (
         scale is None and shift is None
