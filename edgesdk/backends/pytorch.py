@@ -34,7 +34,7 @@ def _padding(attributes: Attributes) -> List[int]:
     if pads[:half] != pads[half:]:
         raise EngineError("asymmetric padding {}".format(pads))
     if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise EngineError("auto_pad {}".format(attributes["auto_pad"].decode()))
+        raise EngineError("auto_pad {}".format(str(attributes["auto_pad"], "ascii")))
     return pads[:half]
 
 
