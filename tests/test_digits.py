@@ -1,3 +1,5 @@
+"""The digits scans: real, split once and for all, and refused in words when absent."""
+
 import ast
 import sys
 from pathlib import Path

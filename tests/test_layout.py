@@ -54,7 +54,13 @@ COLUMNS_MAX = 100
 SOURCE_SUFFIXES = (".py", ".h", ".cpp", ".cu", ".pyx", ".pxd")
 
 # Tests of several modules at once, or of files outside the package.
-CROSS_CUTTING_TESTS = {"test_layout.py", "test_makefile.py", "test_examples.py", "test_readme.py"}
+CROSS_CUTTING_TESTS = {
+    "test_build.py",
+    "test_examples.py",
+    "test_layout.py",
+    "test_makefile.py",
+    "test_readme.py",
+}
 
 NOT_SOURCE = {".git", ".venv", ".hypothesis", "build", "dist", "runs", "out", "__pycache__"}
 

@@ -1,3 +1,5 @@
+"""From a finished run to a bundle, with where it came from."""
+
 import os
 from functools import partial
 

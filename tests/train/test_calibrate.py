@@ -1,3 +1,5 @@
+"""Thresholds chosen on one split hold on another."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Checkpoints: whole or absent, and never able to run code."""
+
 import errno
 import os
 import pickle

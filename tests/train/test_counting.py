@@ -1,3 +1,5 @@
+"""Multiply-adds and Table I of DistrEE, to the printed digit."""
+
 import pytest
 import torch
 from tiny_training import tiny_network

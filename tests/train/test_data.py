@@ -1,3 +1,5 @@
+"""The data sets: pixels as the device sees them, and augmentation by seed."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Every exported file computes what torch computes, in opset 13, or is refused."""
+
 import io
 import warnings
 

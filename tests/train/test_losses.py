@@ -1,3 +1,5 @@
+"""The joint loss of DistrEE, eq. 5."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""The networks: geometry of the paper, exits, refusals."""
+
 import pytest
 import torch
 from torch import nn

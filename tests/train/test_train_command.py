@@ -1,3 +1,5 @@
+"""`python -m edgesdk.train` as a person meets it."""
+
 import json
 import sys
 from functools import partial

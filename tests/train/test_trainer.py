@@ -1,3 +1,5 @@
+"""Training: by seed, resumed after a kill, stopped when it diverges."""
+
 import json
 import os
 import signal
