@@ -201,8 +201,6 @@ def _read_policy(field: Field) -> ExitPolicy:
         return make_policy(description, field.path)
     except ConfigError as error:
         raise BundleError(str(error)) from None
-    except (OverflowError, ValueError):  # JSON can hold NaN, Infinity and whole numbers of any size
-        raise field.fail("finite numbers") from None
 
 
 def _check_references(manifest: Manifest, root: Field) -> None:

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from .events import Scores
 
 Thresholds = Union[float, Sequence[float]]
+LARGEST = 1.7976931348623157e308  # of a float; whole numbers of Python know no end
 
 # DistrEE section IV, for seven exits.
 DISTREE_DIFFERENCE = (1.0, 1.12, 1.14, 1.16, 1.18, 1.20, 1.22)
@@ -128,9 +129,9 @@ class ThresholdPolicy(ExitPolicy):
         given = [thresholds] if isinstance(thresholds, (int, float)) else list(thresholds)
         self._one_for_all = isinstance(thresholds, (int, float))
         for value in given:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            if not _is_number(value):
                 raise ConfigError(
-                    "policy {}: threshold {!r} is not a number".format(self.kind, value)
+                    "policy {}: threshold {:.40} is not a number".format(self.kind, repr(value))
                 )
         self.thresholds = tuple(float(value) for value in given)
 
@@ -360,8 +361,14 @@ def make_policy(description: Dict[str, Any], where: str = "policy") -> ExitPolic
         raise ConfigError("{}: {}".format(where, error)) from None
 
 
+def _is_number(value: Any) -> bool:
+    """Whether `value` is a number that a float can hold, infinity included."""
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and (abs(value) <= LARGEST or value in (math.inf, -math.inf))
+
+
 def _whole(value: Any, name: str, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:
         raise ConfigError("{}: found {!r}, expected a whole number".format(name, value))
     if value < minimum:
         raise ConfigError("{}: found {}, expected at least {}".format(name, value, minimum))

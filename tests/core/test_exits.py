@@ -217,10 +217,27 @@ class TestFit:
         with pytest.raises(ConfigError, match=r"leaves at exit 0, but the plan only has exits \[1"):
             MaxProbability([0.9, 0.9, 0.0]).check(3, (1, 2))
 
-    @pytest.mark.parametrize("wrong", [NAN, "0.5", None, True, [0.5, NAN], [0.5, "x"]])
+    @pytest.mark.parametrize("wrong", [NAN, 10**400, [0.5, NAN], [0.5, "x"], [True], [None]])
     def test_thresholds_are_numbers(self, wrong):
-        with pytest.raises((ConfigError, TypeError)):
+        with pytest.raises(ConfigError, match="is not a number"):
             MaxProbability(wrong)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: FixedExit(math.inf),
+            lambda: FixedExit(1.5),
+            lambda: FixedExit(-1),
+            lambda: FixedExit(True),
+            lambda: Entropy(0.5, class_count=math.inf),
+            lambda: Entropy(0.5, class_count=1),
+            lambda: Patience(-math.inf),
+            lambda: Patience(NAN),
+        ],
+    )
+    def test_counts_are_whole_numbers(self, make):
+        with pytest.raises(ConfigError, match=r"expected (a whole number|at least)|not a number"):
+            make()
 
 
 class TestManifestForm:
