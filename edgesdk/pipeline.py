@@ -62,7 +62,7 @@ class Pipeline:
         recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, WORKER_NAME)
         self._loop = Loop(worker, self._executor, recorder)
         self._process_id = os.getpid()
-        self._finalizer = weakref.finalize(self, _close, self._loop, backend)
+        self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
     @classmethod
     def open(
@@ -216,8 +216,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop; images without an outcome get `Failed` with reason "closed". Never hangs."""
-        if os.getpid() == self._process_id:
-            self._finalizer()
+        self._finalizer()
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -287,9 +286,10 @@ class Pipeline:
             )
 
 
-def _close(loop: Loop, backend: Backend) -> None:
-    loop.close()
-    backend.close()
+def _close(loop: Loop, backend: Backend, process_id: int) -> None:
+    if os.getpid() == process_id:  # a fork has neither the threads nor the right
+        loop.close()
+        backend.close()
 
 
 def _choose_policy(bundle: Bundle, policy: Union[str, ExitPolicy, None]) -> ExitPolicy:

@@ -424,11 +424,13 @@ class TestClose:
 
     def test_a_fork_is_told_to_open_its_own(self, bundle):
         with Pipeline.open(bundle.path) as pipe:
+            pipe.submit(dim()[0]).result(20)
             child = os.fork()
             if child == 0:
                 try:
                     pipe.infer(dim()[0])
                 except ConfigError as error:
+                    pipe.close()
                     os._exit(0 if "does not work in its fork" in str(error) else 2)
                 os._exit(3)
             assert os.waitpid(child, 0)[1] == 0
