@@ -71,8 +71,8 @@ def figure(
 
 def print_json(value: Any) -> None:
     """`value` as the one JSON object on standard output."""
-    json.dump(value, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=1)  # whole before the first byte is printed
+    sys.stdout.write(text + "\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> List[str]:

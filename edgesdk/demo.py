@@ -192,7 +192,7 @@ def _draw(scans: digits.Scans, run: Run, path: str) -> str:
 
 def _check(early: Run, full: Run, plain: Run, labels: np.ndarray) -> Dict[str, bool]:
     lost = _accuracy(full, labels) - _accuracy(early, labels)
-    saved = 1 - early.multiply_adds.mean() / full.multiply_adds.mean()
+    saved = 1 - float(early.multiply_adds.mean() / full.multiply_adds.mean())
     return {
         "every scan got an answer, at more than one exit": len(set(early.exit_indices)) > 1
         and len(early.class_indices) == len(labels),
