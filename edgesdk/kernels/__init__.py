@@ -10,19 +10,15 @@ dequantize_u8        and back
 
 `reference` is what they mean, in numpy; `_native` the same compiled from csrc/, used where it was
 built. The environment variable EDGESDK_KERNELS=reference|native overrides the choice, and
-`implementation` says what was chosen.
+`implementation` says what was chosen; `native_failure` why the native ones were not, if they were
+tried.
 """
 
-import importlib
-import os
-from types import ModuleType
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, KernelError
 from . import reference
 from .checks import ExitScores
-
-BUILD_COMMAND = "EDGESDK_BUILD_NATIVE=yes pip install ."
+from .selection import select
 
 __all__ = [
     "ExitScores",
@@ -37,34 +33,11 @@ __all__ = [
     "native_failure",
 ]
 
-native_failure: Optional[str] = None  # why the native kernels are not used, if they were tried
-
-
-def _select(wanted: str) -> ModuleType:
-    """The module called `wanted`; with "", native if it can be loaded, else reference."""
-    global native_failure
-    if wanted not in ("", "native", "reference"):
-        raise ConfigError(
-            'EDGESDK_KERNELS: found "{}", expected "native", "reference" or nothing'.format(wanted)
-        )
-    if wanted == "reference":
-        return reference
-    try:
-        return importlib.import_module(__name__ + "._native")
-    except Exception as error:  # not built, or built for another numpy or C library
-        native_failure = "{}: {}".format(type(error).__name__, error)
-        if wanted == "native":
-            raise KernelError(
-                'EDGESDK_KERNELS: found "native", but the native kernels cannot be loaded ({}); '
-                "build them in the source tree with: {}".format(native_failure, BUILD_COMMAND)
-            ) from error
-        return reference
-
-
+_selected, native_failure = select()
 if TYPE_CHECKING:  # both have the same signatures; the compiled module carries no types
     _chosen = reference
 else:
-    _chosen = _select(os.environ.get("EDGESDK_KERNELS", ""))
+    _chosen = _selected
 implementation = "reference" if _chosen is reference else "native"
 
 exit_head = _chosen.exit_head

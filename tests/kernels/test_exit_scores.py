@@ -40,7 +40,9 @@ def test_every_size_agrees_with_the_formula(kernels, batch, classes):
 
 
 finite = st.floats(-1e4, 1e4, width=32)
-anything = st.one_of(finite, st.sampled_from([NAN, INF, -INF, 0.0, -0.0, 2.0**127, -(2.0**127), 2.0**-149]))
+anything = st.one_of(
+    finite, st.sampled_from([NAN, INF, -INF, 0.0, -0.0, 2.0**127, -(2.0**127), 2.0**-149])
+)
 shapes = st.tuples(st.integers(0, 3), st.integers(1, 70))
 
 

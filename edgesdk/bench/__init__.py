@@ -1,0 +1,1 @@
+"""Measurements: every speed that edgesdk states is printed by `python -m edgesdk.bench`."""

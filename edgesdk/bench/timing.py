@@ -1,0 +1,84 @@
+"""How things are timed: in turns on pinned cores, so that a busy machine slows all alike."""
+
+import os
+import platform
+import statistics
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+SLICE_US = 300.0  # one turn of a callable: long beside the clock's own cost, short beside a burst
+ROUNDS_MIN = 5
+
+
+class Timing(NamedTuple):
+    """Time of one call: of the fastest and of the median round."""
+
+    min_us: float
+    median_us: float
+
+
+def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> List[Timing]:
+    """Time `calls` against each other for about `seconds` in all.
+
+    Every round gives each of them a slice of SLICE_US in turn; at least ROUNDS_MIN rounds.
+    """
+    counts = [_calls_per_slice(call) for call in calls]
+    rounds: List[List[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds
+    while len(rounds[0]) < ROUNDS_MIN or time.perf_counter() < end:
+        for call, count, times_us in zip(calls, counts, rounds):
+            times_us.append(_slice_us(call, count))
+    return [Timing(min(times_us), statistics.median(times_us)) for times_us in rounds]
+
+
+def _slice_us(call: Callable[[], object], count: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - begin) / count * 1e6
+
+
+def _calls_per_slice(call: Callable[[], object]) -> int:
+    """After one call to warm up, as many as fill a slice."""
+    call()
+    return max(1, int(SLICE_US / max(_slice_us(call, 3), 0.01)))
+
+
+def pin(thread_count: int) -> Optional[List[int]]:
+    """Keep this process on its last `thread_count` cores; None where the system cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))[-thread_count:]
+    os.sched_setaffinity(0, cores)
+    return cores
+
+
+def conditions(thread_count: int) -> Dict[str, Any]:
+    """CPU name, threads, and the power mode where the system tells it."""
+    return {
+        "cpu": _field_of("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+        "threads": thread_count,
+        "power_mode": _jetson_power_mode()
+        or _content("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    }
+
+
+def _jetson_power_mode() -> Optional[str]:
+    """What nvpmodel last set, as "pmode:0000"; None elsewhere."""
+    return _content("/var/lib/nvpmodel/status")
+
+
+def _content(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip() or None
+    except OSError:
+        return None
+
+
+def _field_of(path: str, name: str) -> Optional[str]:
+    for line in (_content(path) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
