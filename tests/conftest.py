@@ -16,6 +16,13 @@ with contextlib.suppress(ImportError):  # absent on a device that runs only some
     settings.load_profile("edgesdk")
 
 
+def pytest_runtest_setup(item):
+    """What is asked of the torch backend is skipped where there is no torch, as on a device."""
+    parameters = getattr(item, "callspec", None)
+    if parameters and any(isinstance(p, str) and p == "torch" for p in parameters.params.values()):
+        pytest.importorskip("torch")
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """The hand-computable bundle of `tiny`."""

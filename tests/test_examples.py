@@ -15,7 +15,12 @@ def test_it_runs_and_ends_in_a_check(name):
     source = (ROOT / "examples" / name).read_text()
     assert source.rstrip().splitlines()[-1].startswith("assert "), "an example ends in a check"
     done = subprocess.run(
-        [sys.executable, "examples/" + name], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "examples/" + name],
+        cwd=str(ROOT),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
