@@ -111,7 +111,13 @@ setup(
     python_requires=">=3.6",
     packages=find_packages(include=["edgesdk", "edgesdk.*"]),
     package_data={"edgesdk": ["py.typed"]},
-    install_requires=["numpy>=1.19", "pyzmq>=25", 'tomli; python_version < "3.11"'],
+    install_requires=[
+        "numpy>=1.19",
+        # On a Nano its import ends in an illegal instruction.
+        'numpy!=1.19.5; python_version < "3.7" and platform_machine == "aarch64"',
+        "pyzmq>=25",
+        'tomli; python_version < "3.11"',
+    ],
     extras_require=EXTRAS,
     ext_modules=[] if BUILD_NATIVE is False else [NATIVE],
     cmdclass={"build_ext": BuildKernels},

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -101,3 +102,6 @@ def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED

@@ -1,8 +1,10 @@
 """`Pipeline`: open a bundle, hand in images, get one outcome for each."""
 
+import logging
 import os
 import weakref
 from concurrent.futures import Future
+from functools import lru_cache
 from random import Random
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -100,6 +102,7 @@ class Pipeline:
                 raise ConfigError(
                     "{}: found {!r}, expected a whole number from 1".format(name, value)
                 )
+        _say_once_if_kernels_are_slow()
         verified = read_bundle(os.fspath(bundle))
         chosen_policy = _choose_policy(verified, policy)
         chosen_plan = _choose_plan(verified, policy, plan)
@@ -290,6 +293,16 @@ def _close(loop: Loop, backend: Backend, process_id: int) -> None:
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close()
         backend.close()
+
+
+@lru_cache(maxsize=None)
+def _say_once_if_kernels_are_slow() -> None:
+    if kernels.native_failure is not None:
+        logging.getLogger("edgesdk").warning(
+            "exit heads are computed in numpy: the native kernels cannot be loaded (%s); "
+            "EDGESDK_KERNELS=reference accepts this silently",
+            kernels.native_failure,
+        )
 
 
 def _choose_policy(bundle: Bundle, policy: Union[str, ExitPolicy, None]) -> ExitPolicy:

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +43,23 @@ class TestRun:
     def test_an_interrupt_ends_quietly(self, capsys):
         assert cli.run(raising(KeyboardInterrupt()), arguments()) == 130
         assert capsys.readouterr().err == "interrupted\n"
+
+    def test_a_reader_that_has_seen_enough_is_no_error(self):
+        program = (
+            "import argparse, sys; from edgesdk import cli\n"
+            "def main(_):\n"
+            "    while True: print('line')\n"
+            "sys.exit(cli.run(main, argparse.Namespace(debug=False)))\n"
+        )
+        command = "'{}' -c \"$PROGRAM\" | head -1".format(sys.executable)
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=dict(os.environ, PROGRAM=program),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+        assert (done.stdout, done.stderr) == (b"line\n", b"")
 
 
 class TestParser:

@@ -438,6 +438,17 @@ class TestClose:
 
 
 class TestOpen:
+    @pytest.mark.parametrize("failure", [None, "ImportError: not built"])
+    def test_says_once_that_the_kernels_are_slow(self, bundle, failure, monkeypatch, caplog):
+        monkeypatch.setattr("edgesdk.kernels.native_failure", failure)
+        edgesdk.pipeline._say_once_if_kernels_are_slow.cache_clear()
+        for _ in range(2):
+            Pipeline.open(bundle.path).close()
+        edgesdk.pipeline._say_once_if_kernels_are_slow.cache_clear()
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == (0 if failure is None else 1)
+        assert failure is None or ("computed in numpy" in said[0] and failure in said[0])
+
     def test_what_is_not_there(self, tmp_path):
         with pytest.raises(BundleError, match="no such folder; expected a bundle such as engines/"):
             Pipeline.open(tmp_path / "nothing")
