@@ -134,15 +134,11 @@ class Pipeline:
         batch = Batch()
         deadline_us = _deadline_us(deadline_ms)
         chunks = [frames[i : i + self._max_batch] for i in range(0, len(frames), self._max_batch)]
-        try:
-            for chunk in chunks:
-                self._ledger.reserve(len(chunk))
-                batch.expected_count += len(chunk)
-                self._submit(chunk, [None] * len(chunk), batch, deadline_us=deadline_us)
-                self._loop.drive(batch.is_complete)
-        except KeyboardInterrupt:
-            self._loop.start()  # what is in flight is nobody's; let it end
-            raise
+        for chunk in chunks:
+            self._ledger.reserve(len(chunk))
+            batch.expected_count += len(chunk)
+            self._submit(chunk, [None] * len(chunk), batch, deadline_us)
+            self._drive(batch)
         outcomes = batch.outcomes()
         return _raise_unless_ok(outcomes[0]) if single else outcomes
 
@@ -163,7 +159,7 @@ class Pipeline:
         newest counts. `future.result()` gives a `Result` or raises Expired or Failed.
         """
         self._check_usable()
-        best = _wants_best(on_deadline)
+        best, deadline_us = _wants_best(on_deadline), _deadline_us(deadline_ms)
         frames = self._one_frame(image)
         if not self._ledger.reserve(1, block):
             raise Overloaded(
@@ -172,7 +168,7 @@ class Pipeline:
             )
         self._loop.start()
         future = ItemFuture(self._loop.post)
-        items = self._submit(frames, [tag], future, _deadline_us(deadline_ms), best, latest)
+        items = self._submit(frames, [tag], future, deadline_us, best, latest)
         future.item = items[0]
         return future
 
@@ -193,6 +189,7 @@ class Pipeline:
         """
         self._check_usable()
         _wants_best(on_deadline)
+        _deadline_us(deadline_ms)
         if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
             raise ConfigError(
                 "in_flight: found {!r}, expected a whole number from 1".format(in_flight)
@@ -232,7 +229,7 @@ class Pipeline:
         frames: Sequence[Any],
         tags: Sequence[Any],
         waiter: Waiter,
-        deadline_us: Optional[int] = None,
+        deadline_us: Optional[int],
         best_at_deadline: bool = False,
         latest: bool = False,
     ) -> Tuple[int, ...]:
@@ -253,6 +250,14 @@ class Pipeline:
         )
         return items
 
+    def _drive(self, batch: Batch) -> None:
+        """Turn the loop here until `batch` is complete."""
+        try:
+            self._loop.drive(batch.is_complete)
+        except KeyboardInterrupt:
+            self._loop.start()  # what is in flight is nobody's now; let it end
+            raise
+
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
     ) -> Iterator[AnyOutcome]:
@@ -261,14 +266,15 @@ class Pipeline:
             self._check_usable()
             batch = Batch()
             batch.expected_count = 1
+            deadline_us = _deadline_us(deadline_ms)
             try:
                 frames = self._one_frame(image)
                 self._ledger.reserve(1)
-                self._submit(frames, [index], batch, _deadline_us(deadline_ms), best)
+                self._submit(frames, [index], batch, deadline_us, best)
             except ConfigError as error:
                 yield refused(index, error)
                 continue
-            self._loop.drive(batch.is_complete)
+            self._drive(batch)
             yield batch.outcomes()[0]
 
     def _one_frame(self, image: Any) -> List[Any]:

@@ -250,6 +250,13 @@ class TestSubmit:
         future.add_done_callback(again)
         assert done.wait(20) and inner == [2]
 
+    @pytest.mark.parametrize("wrong", [{"deadline_ms": 0}, {"on_deadline": "x"}])
+    def test_refused_options_take_no_room(self, gated, wrong):
+        pipe, _ = gated(in_flight_max=1, max_batch=1)
+        with pytest.raises(ConfigError):
+            pipe.submit(dim()[0], block=False, **wrong)
+        assert pipe.submit(dim()[0], block=False).result(20).ok
+
     def test_takes_one_image(self, pipe):
         with pytest.raises(ConfigError, match="found a batch of 2, expected one image"):
             pipe.submit(dim(2))

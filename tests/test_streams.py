@@ -73,6 +73,11 @@ class TestMap:
         outcomes = list(pipe.map(dim(3), deadline_ms=10))
         assert [(o.ok, o.reason) for o in outcomes] == [(False, "deadline")] * 3
 
+    @pytest.mark.parametrize("wrong", [{"deadline_ms": -1}, {"on_deadline": "x"}])
+    def test_wrong_options_are_refused_before_the_first_image(self, pipe, wrong):
+        with pytest.raises(ConfigError):
+            pipe.map(self.images(), **wrong)
+
     @pytest.mark.parametrize("wrong", [0, 1.5, True])
     def test_in_flight_is_a_count(self, pipe, wrong):
         with pytest.raises(ConfigError, match="in_flight: found"):
