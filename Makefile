@@ -15,16 +15,26 @@ PIP_INSTALL := $(BIN)/python -m pip --require-virtualenv install --disable-pip-v
 BUILD_TOOLS := setuptools wheel Cython cmake numpy
 BUILT_FROM := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 CPP_FILES = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
-DEVICE_TIER = $(shell find edgesdk -name '*.py' -not -path 'edgesdk/train/*')
+
+# The device side is Python 3.6: all of edgesdk and its tests but what only a workstation has.
+PYTHON36 ?= $(shell .ci/find-python36)
+DEVICE_VENV := .venv36
+DEVICE_BIN := $(DEVICE_VENV)/bin
+DEVICE_PIP_INSTALL := PATH="$(CURDIR)/$(DEVICE_BIN):$$PATH" \
+  $(DEVICE_BIN)/python -m pip install --disable-pip-version-check -c constraints-device.txt
+WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py
+WORKSTATION := edgesdk/train $(WORKSTATION_TESTS)
+DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
+  $(shell find edgesdk tests examples -name '*.py'))
 
 # setup.py looks for cmake there.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
-.PHONY: help demo test lint format bench clean distclean
+.PHONY: help demo test test-device device-tests lint format bench clean distclean
 
 help:       ## list the targets
-	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo  ## run the demonstration
 	$(BIN)/python -m edgesdk.demo $(DEMO_ARGS)
@@ -32,12 +42,20 @@ demo: $(VENV)/.demo  ## run the demonstration
 test: $(VENV)/.develop  ## run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-device:  ## test the device side on Python 3.6, where there is one
+	@if [ -n "$(PYTHON36)" ]; then $(MAKE) --no-print-directory device-tests PYTHON36="$(PYTHON36)"; else \
+	  echo "make test-device: NOTHING TESTED: no python3.6 on PATH or among pyenv's versions;" \
+	    "'pyenv install 3.6.15' makes one, PYTHON36=PATH names one"; fi
+
+device-tests: $(DEVICE_VENV)/.develop
+	$(DEVICE_BIN)/python -m pytest $(addprefix --ignore=,$(WORKSTATION_TESTS)) $(PYTEST_ARGS)
+
 lint: $(VENV)/.develop  ## check style, types and the Python version of the device tier
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	$(BIN)/mypy
-	@echo vermin -t=3.6- "(edgesdk without edgesdk/train)"
+	@echo vermin -t=3.6- "(all but $(WORKSTATION))"
 	@$(BIN)/vermin --quiet --no-tips --violations -t=3.6- $(DEVICE_TIER)
 
 format: $(VENV)/.develop  ## rewrite the sources in the house style
@@ -50,11 +68,11 @@ bench: $(VENV)/.develop  ## measure, beside what one would use instead
 
 clean: ## remove what the build and the tools left, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f edgesdk/kernels/_native*.so $(VENV)/.demo $(VENV)/.develop
+	rm -f edgesdk/kernels/_native*.so $(VENV)/.demo $(VENV)/.develop $(DEVICE_VENV)/.develop
 	find edgesdk tests examples -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv too
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and .venv36 too
+	rm -rf $(VENV) $(DEVICE_VENV)
 
 # A stamp is touched last, so an installation that was interrupted is done again.
 
@@ -77,4 +95,17 @@ $(VENV)/.tools: constraints.txt Makefile
 	@$(BIN)/python -c 'import os, sys, pip; sys.exit(not os.path.samefile(sys.prefix, "$(VENV)"))' \
 	  2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP_INSTALL) $(BUILD_TOOLS)
+	@touch $@
+
+$(DEVICE_VENV)/.develop: $(DEVICE_VENV)/.tools $(BUILT_FROM)
+	$(DEVICE_PIP_INSTALL) --no-build-isolation -e ".[demo]" onnx pytest pytest-timeout hypothesis
+	@touch $@
+
+# pip, setuptools and wheel in one call: the pip of Python 3.6 alone picks releases that need more.
+$(DEVICE_VENV)/.tools: constraints-device.txt Makefile
+	@$(PYTHON36) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 6))' 2>/dev/null || { echo \
+	  "PYTHON36=$(PYTHON36): found $$($(PYTHON36) --version 2>&1), expected Python 3.6"; exit 1; }
+	$(PYTHON36) -m venv --clear $(DEVICE_VENV)
+	$(DEVICE_PIP_INSTALL) pip setuptools wheel
+	$(DEVICE_PIP_INSTALL) Cython cmake numpy
 	@touch $@

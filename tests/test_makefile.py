@@ -13,12 +13,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "demo", "test", "lint", "format", "bench", "clean", "distclean"]
+TARGETS = ["help", "demo", "test", "test-device", "lint", "format", "bench", "clean", "distclean"]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("Makefile", "constraints.txt", "setup.py", "pyproject.toml", "CMakeLists.txt"):
+    for name in (
+        "Makefile",
+        "constraints.txt",
+        "constraints-device.txt",
+        "setup.py",
+        "pyproject.toml",
+        "CMakeLists.txt",
+    ):
         shutil.copy(str(ROOT / name), str(tmp_path / name))
     return tmp_path
 
@@ -93,3 +100,42 @@ def test_pip_is_told_to_refuse_anything_but_a_virtual_environment(folder):
 def test_the_demo_installs_no_test_tools_and_the_tests_install_everything(folder):
     assert '-e ".[demo]"' in make(folder, "-n", "demo")[1]
     assert '-e ".[test,lint]"' in make(folder, "-n", "test")[1]
+
+
+def test_without_a_python36_nothing_is_tested_and_that_is_said(folder):
+    status, output = make(folder, "test-device", "PYTHON36=")
+    assert status == 0
+    assert "make test-device: NOTHING TESTED: no python3.6" in output
+
+
+def test_another_python_than_36_is_refused_in_one_sentence(folder):
+    status, output = make(folder, "test-device", "PYTHON36={}".format(sys.executable))
+    assert status != 0
+    assert "found Python {}.{}".format(*sys.version_info) in output
+    assert "expected Python 3.6" in output
+    assert not (folder / ".venv36").exists()
+
+
+FINDER = str(ROOT / ".ci" / "find-python36")
+
+
+def find(path, **environment):
+    clean = {"PATH": "{}:/usr/bin:/bin".format(path), "HOME": "/nowhere"}
+    return subprocess.check_output(
+        [FINDER], env=dict(clean, **environment), universal_newlines=True
+    )
+
+
+def test_a_python36_is_one_that_runs(folder):
+    """pyenv leaves a stand-in on PATH that only says which versions could be switched on."""
+    stand_in = stub(folder / "shims" / "python3.6", "exit 127")
+    assert find(stand_in.parent) == ""
+    stub(folder / "pyenv" / "versions" / "3.6.15" / "bin" / "python3.6", "echo the real one")
+    stub(folder / "shims" / "pyenv", 'echo "{}"'.format(folder / "pyenv"))
+    assert find(stand_in.parent) == "the real one\n"
+
+
+def test_the_python36_of_an_unknown_pyenv_is_under_the_home_folder(folder):
+    home = folder / "home"
+    stub(home / ".pyenv" / "versions" / "3.6.9" / "bin" / "python3.6", "echo that one")
+    assert find(folder / "empty", HOME=str(home)) == "that one\n"
