@@ -24,7 +24,7 @@ from .runtime.clock import now_us
 from .runtime.executor import Executor
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder, Waiter
 from .runtime.loop import Loop
-from .streams import refused, windowed
+from .streams import failed_future, refused, windowed
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -198,7 +198,11 @@ class Pipeline:
             return self._map_one_by_one(images, deadline_ms, on_deadline)
 
         def submit(image: Any, index: int) -> "Future[Result]":
-            return self.submit(image, index, deadline_ms, on_deadline)
+            try:
+                return self.submit(image, index, deadline_ms, on_deadline)
+            except ConfigError as error:
+                self._check_usable()  # it may be the pipeline that is at fault, not the image
+                return failed_future(refused(index, error))
 
         return windowed(submit, images, in_flight, ordered)
 

@@ -17,8 +17,8 @@ def windowed(
 ) -> Iterator[AnyOutcome]:
     """One outcome per image, `in_flight` images at a time, as they finish or in order.
 
-    `submit(image, index)` gives the future of an image or raises ConfigError, which becomes a
-    `Failed`. Images in flight when the caller stops are cancelled where they still can be.
+    `submit(image, index)` gives the future of an image. Images in flight when the caller stops are
+    cancelled where they still can be.
     """
     window: Deque["Future[Result]"] = deque()
     finished: "Queue[Future[Result]]" = Queue()
@@ -30,7 +30,7 @@ def windowed(
 
     try:
         for index, image in enumerate(images):
-            future = _submit_or_refuse(submit, image, index)
+            future = submit(image, index)
             window.append(future)
             if not ordered:
                 future.add_done_callback(finished.put)
@@ -48,15 +48,11 @@ def refused(index: int, error: ConfigError) -> Failed:
     return Failed(str(error), tag=index, reason="refused")
 
 
-def _submit_or_refuse(
-    submit: Callable[[Any, int], "Future[Result]"], image: Any, index: int
-) -> "Future[Result]":
-    try:
-        return submit(image, index)
-    except ConfigError as error:
-        future: "Future[Result]" = Future()
-        future.set_exception(refused(index, error))
-        return future
+def failed_future(failed: Failed) -> "Future[Result]":
+    """A future that has ended with `failed`."""
+    future: "Future[Result]" = Future()
+    future.set_exception(failed)
+    return future
 
 
 def _outcome_of(future: "Future[Result]") -> AnyOutcome:

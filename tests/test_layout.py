@@ -59,6 +59,7 @@ CROSS_CUTTING_TESTS = {
     "test_layout.py",
     "test_makefile.py",
     "test_readme.py",
+    "test_stress.py",
 }
 
 NOT_SOURCE = {

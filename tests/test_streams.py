@@ -73,6 +73,23 @@ class TestMap:
         outcomes = list(pipe.map(dim(3), deadline_ms=10))
         assert [(o.ok, o.reason) for o in outcomes] == [(False, "deadline")] * 3
 
+    @pytest.mark.parametrize("in_flight", [1, 3])
+    def test_a_pipeline_that_closes_ends_the_stream(self, gated, in_flight):
+        pipe, _ = gated()
+        taken = []
+
+        def camera():
+            while True:
+                taken.append(1)
+                if len(taken) == 10:
+                    pipe.close()
+                yield tiny.image(BRIGHT)
+
+        with pytest.raises(ConfigError, match="the pipeline was closed"):
+            for _ in pipe.map(camera(), in_flight=in_flight):
+                pass
+        assert len(taken) == 10
+
     @pytest.mark.parametrize("wrong", [{"deadline_ms": -1}, {"on_deadline": "x"}])
     def test_wrong_options_are_refused_before_the_first_image(self, pipe, wrong):
         with pytest.raises(ConfigError):
