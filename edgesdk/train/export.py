@@ -41,7 +41,8 @@ def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
             before, features = features, segment(features)
             files[segment_file(index)] = _onnx(segment, before, features, f"segment {index}")
             files[head_file(index)] = _head_npz(head, features, index)
-        uncut = nn.Sequential(*network.segments, network.exits[-1])
+        # The exporter puts a module back into the mode it found; a new one would be in training.
+        uncut = nn.Sequential(*network.segments, network.exits[-1]).eval()
         files[UNCUT_FILE] = _onnx(uncut, images, uncut(images), "the uncut network")
     return files
 

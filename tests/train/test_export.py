@@ -13,6 +13,7 @@ from torch import nn
 
 from edgesdk.errors import BundleError, ConfigError
 from edgesdk.kernels import reference
+from edgesdk.manifest import UNCUT_FILE
 from edgesdk.train.export import (
     INPUT_NAME,
     OPSET,
@@ -57,12 +58,13 @@ def head(content):
         return dict(archive)
 
 
-def test_there_is_one_file_per_segment_and_one_per_exit(files):
+def test_there_is_one_file_per_segment_and_one_per_exit_and_the_uncut_network(files):
     assert sorted(files) == [
         "heads/exit_0.npz",
         "heads/exit_1.npz",
         "onnx/segment_0.onnx",
         "onnx/segment_1.onnx",
+        "onnx/uncut.onnx",
     ]
 
 
@@ -75,6 +77,17 @@ def test_the_files_compute_what_the_network_computes(network, images, files, bat
         features = run(files[segment_file(index)], features)
         found = reference.exit_head(features, **head(files[head_file(index)]), logits=True).logits
         assert np.abs(found - logits.numpy()).max() < 1e-5
+
+
+def test_the_uncut_network_gives_the_logits_of_the_final_exit(network, images, files):
+    with torch.no_grad():
+        expected = network(images)[-1].numpy()
+    assert np.abs(run(files[UNCUT_FILE], images.numpy()) - expected).max() < 1e-5
+
+
+def test_exporting_leaves_the_network_in_evaluation_mode(network, images):
+    export_network(network, images[:4])
+    assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("index", [0, 1])
