@@ -1,18 +1,32 @@
-"""The data sets: pixels as the device sees them, and augmentation by seed."""
+"""Data sets: the pixels of a deployed pipeline, splits that never meet, statistics of training."""
 
 import numpy as np
 import pytest
+import tiny_images
 import torch
 
 from edgesdk import digits
 from edgesdk.errors import ConfigError
 from edgesdk.preprocess import Preprocessor
-from edgesdk.train.data import DATA_SETS, DIGITS_PREPROCESSING, data_set, distorted, preprocessed
+from edgesdk.train.data import DATA_SETS, DIGITS_PREPROCESSING, data_set, photos, preprocessed
+from edgesdk.train.image_files import ImageSet, Labelled
+from edgesdk.train.recipe import DIGITS, PHOTOS
 
 
 @pytest.fixture(scope="module")
 def calibration():
     return data_set("digits").load("calibration")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "animals.v2"
+    return tiny_images.write_folder(path, tiny_images.files(train=20, test=4))
+
+
+@pytest.fixture(scope="module")
+def animals(folder):
+    return data_set(str(folder))
 
 
 def test_training_sees_the_very_pixels_that_a_deployed_pipeline_computes(calibration):
@@ -42,51 +56,89 @@ def test_colour_images_become_three_channels():
     assert split.labels.dtype == torch.int64
 
 
-def test_augmentation_depends_on_its_generator_alone(calibration):
-    augment = data_set("digits").augment
-    first, again, other = (
-        augment(calibration.images[:8], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-def test_augmentation_changes_every_image_differently_and_keeps_the_originals(calibration):
-    same = calibration.images[:1].repeat(8, 1, 1, 1)
-    before = same.clone()
-    changed = data_set("digits").augment(same, torch.Generator().manual_seed(0))
-    assert torch.equal(same, before)
-    assert len({image.numpy().tobytes() for image in changed}) == 8
-    assert not any(torch.equal(image, before[0]) for image in changed)
-
-
-def test_what_comes_into_view_is_background():
-    image = torch.full((64, 1, 32, 32), 3.0)
-    changed = distorted(image, -1.0, torch.Generator().manual_seed(0))
-    assert changed.min().item() == pytest.approx(-1.0, abs=1e-5)
-    assert changed.max().item() == pytest.approx(3.0, abs=1e-5)
-    assert torch.allclose(changed[:, :, 16, 16], torch.tensor(3.0))
-
-
-def test_an_image_of_background_stays_one():
-    paper = torch.full((4, 1, 32, 32), -0.8)
-    assert torch.allclose(distorted(paper, -0.8, torch.Generator()), paper)
-
-
-def test_digits_stay_about_where_they_are(calibration):
-    """Small changes only: most of the ink still overlaps."""
-    images = calibration.images[:100]
-    changed = data_set("digits").augment(images, torch.Generator().manual_seed(0))
-    ink, changed_ink = images - images.min(), changed - changed.min()
-    overlap = torch.minimum(ink, changed_ink).sum((1, 2, 3)) / ink.sum((1, 2, 3))
-    assert overlap.median() > 0.6
-
-
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_every_listed_data_set_knows_its_own_name(name):
     assert data_set(name).name == name
 
 
 def test_an_unknown_data_set_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="'mnist', expected one of digits"):
+    with pytest.raises(ConfigError, match="'mnist', expected one of digits, or the path of an im"):
         data_set("mnist")
+
+
+def test_a_folder_a_tar_and_batches_are_all_data_sets(folder, tmp_path):
+    tar = tiny_images.write_tar(tmp_path / "animals.tar.xz", tiny_images.files(train=20, test=4))
+    batches = tiny_images.write_tar(tmp_path / "c.tar.gz", tiny_images.batches(), "w:gz")
+    found = [data_set(str(path)) for path in (folder, tar, batches)]
+    assert [data.name for data in found] == ["animals", "animals", "c"]
+    assert {data.labels for data in found} == {("cat", "dog", "emu")}
+    assert found[0].digest == found[1].digest != found[2].digest
+
+
+def test_the_last_tenth_of_each_class_by_file_name_calibrates(animals):
+    train, calibration, test = (animals.load(name) for name in ("train", "calibration", "test"))
+    assert [len(split.labels) for split in (train, calibration, test)] == [54, 6, 12]
+    assert calibration.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    deployed = Preprocessor(animals.preprocessing)
+    whole = deployed([tiny_images_decoded("dog", number) for number in (18, 19)])
+    assert np.array_equal(calibration.images[2:4].numpy(), whole)
+
+
+def tiny_images_decoded(name, number):
+    from edgesdk.train.image_files import decoded
+
+    return decoded(tiny_images.encoded(tiny_images.pixels(name, number)), "")
+
+
+def test_no_image_is_in_two_splits(animals):
+    seen = [
+        {image.numpy().tobytes() for image in animals.load(name).images}
+        for name in ("train", "calibration", "test")
+    ]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 54 + 6 + 12
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out"), [(2, 1), (3, 1), (19, 1), (20, 2), (99, 9), (5000, 500)]
+)
+def test_small_classes_hold_one_image_out_and_cifar_holds_500(count, held_out):
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    part = Labelled([image] * (count + 2), np.array([0] * count + [1] * 2))
+    found = photos(ImageSet(("a", "b"), part, part), "x").load("calibration")
+    assert found.labels.tolist() == [0] * held_out + [1]
+
+
+def test_mean_and_deviation_are_those_of_the_images_trained_on(animals):
+    images = animals.load("train").images
+    assert images.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-3)
+    assert images.std((0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-3)
+
+
+def test_images_of_other_sizes_are_cropped_and_resized_as_deployed(tmp_path):
+    contents = tiny_images.files(train=2, test=1, size=(48, 64))
+    data = data_set(str(tiny_images.write_folder(tmp_path / "big", contents)))
+    assert data.load("train").images.shape == (3, 3, 32, 32)
+    assert (data.preprocessing.resize, data.preprocessing.crop) == ("area", "center")
+
+
+def test_one_changed_label_or_pixel_changes_the_digest():
+    images = [np.full((2, 2, 3), value, np.uint8) for value in (0, 80, 160, 240)]
+    part = Labelled(images, np.array([0, 0, 1, 1]))
+    brighter = Labelled([*images[:3], images[3] + 1], part.labels)
+    swapped = Labelled(images, np.array([0, 1, 0, 1]))
+    names = ("a", "b")
+    sets = [ImageSet(names, part, part), ImageSet(names, brighter, part)]
+    sets += [ImageSet(names, swapped, part), ImageSet(("a", "c"), part, part)]
+    assert len({photos(found, "x").digest for found in sets}) == 4
+    assert photos(sets[0], "x").digest == photos(sets[0], "y").digest
+
+
+def test_images_without_any_contrast_are_refused():
+    part = Labelled([np.zeros((2, 2, 3), np.uint8)] * 4, np.array([0, 0, 1, 1]))
+    with pytest.raises(ConfigError, match=r"deviate by \(0.0, 0.0, 0.0\), expected more than 0"):
+        photos(ImageSet(("a", "b"), part, part), "black")
+
+
+def test_every_kind_of_data_has_its_recipe(animals):
+    assert data_set("digits").recipe == DIGITS
+    assert animals.recipe == PHOTOS

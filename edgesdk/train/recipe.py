@@ -1,0 +1,86 @@
+"""What determines a training: the settings, their defaults per kind of data, the learning rate."""
+
+import math
+from typing import NamedTuple, Optional
+
+from ..errors import ConfigError
+
+WARMUP_SHARE = 0.1  # of all steps, in which a cosine schedule rises
+ONECYCLE_SHARE = 0.2  # the same of a one-cycle schedule
+SCHEDULES = ("cosine", "onecycle")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Settings(NamedTuple):
+    """Two runs of equal settings end with equal weights, bit for bit (on one machine, with the
+    same versions and the same numbers of threads and processes).
+
+    `data`: a name or a path, as `data.data_set` takes it. `exit_weights` None means the default of
+    `losses.exit_weights`. `precision` "bfloat16" computes convolutions and linear layers under
+    autocast and keeps images channels-last, the layout in which that is fast. `compiled` sends
+    the network through torch.compile: minutes to start, then faster. `decay_all` applies the weight
+    decay to biases and batch norms too.
+    """
+
+    model: str
+    data: str
+    epochs: int
+    seed: int = 0
+    batch_size: int = 32
+    peak_learning_rate: float = 0.05
+    weight_decay: float = 5e-4
+    exit_weights: Optional[tuple[float, ...]] = None
+    schedule: str = "cosine"
+    precision: str = "float32"
+    compiled: bool = False
+    decay_all: bool = True
+
+
+# What a training has unless others are asked for; the model and the data are always asked for.
+DIGITS = Settings("", "", epochs=150)
+PHOTOS = Settings(
+    "",
+    "",
+    epochs=40,
+    batch_size=125,  # divides the 45,000 training images of CIFAR-10
+    peak_learning_rate=0.2,
+    schedule="onecycle",
+    precision="bfloat16",
+    decay_all=False,
+)
+
+
+def checked(settings: Settings) -> Settings:
+    """`settings` itself. Raises ConfigError for a value that no training can have."""
+    found = settings._asdict()
+    for name in ("epochs", "batch_size"):
+        if found[name] < 1:
+            raise ConfigError(f"{name}: found {found[name]}, expected at least 1")
+    if not (math.isfinite(settings.peak_learning_rate) and settings.peak_learning_rate > 0):
+        raise ConfigError(
+            f"peak learning rate: found {settings.peak_learning_rate}, expected a number > 0"
+        )
+    if not 0 <= settings.weight_decay < 1:
+        raise ConfigError(f"weight decay: found {settings.weight_decay}, expected 0 <= value < 1")
+    for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        if found[name] not in allowed:
+            raise ConfigError(
+                f"{name}: found {found[name]!r}, expected one of {', '.join(allowed)}"
+            )
+    return settings
+
+
+def learning_rate(step: int, steps: int, peak: float, schedule: str = "cosine") -> float:
+    """Linear rise to `peak` over the first of `steps`, then a fall towards 0 over the others.
+
+    "cosine": rises over `WARMUP_SHARE` of them, falls as a half cosine (Loshchilov and Hutter,
+    "SGDR", 2017). "onecycle": rises over `ONECYCLE_SHARE`, falls linearly (Smith and Topin,
+    "Super-convergence", 2018).
+    """
+    warmup = max(1, round(steps * (ONECYCLE_SHARE if schedule == "onecycle" else WARMUP_SHARE)))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / (steps - warmup)
+    if schedule == "onecycle":
+        return peak * (1 - done)
+    return peak * 0.5 * (1 + math.cos(math.pi * done))
