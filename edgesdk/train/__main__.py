@@ -3,13 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from .. import cli
 from ..errors import BackendUnavailable
+from .recipe import PRECISIONS, SCHEDULES, Settings
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
 EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
+DEVICES = ("auto", "cpu", "cuda")
 PACKAGES = ("torch", "onnx", "onnxruntime")
 
 
@@ -23,13 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = result.add_subparsers(metavar="COMMAND", required=True)
     fit = _add_command(commands, "fit", "train all exits jointly (DistrEE, eq. 5)", FIT_EXAMPLE)
     fit.set_defaults(command=_fit)
-    fit.add_argument("--data", required=True, metavar="NAME", help="data set: digits")
-    fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
-    fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
-    fit.add_argument("--epochs", type=_positive, default=150, help="default %(default)s")
-    fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    fit.add_argument("--threads", type=_positive, default=1, help="of torch, default %(default)s")
-    fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
+    _add_fit_options(fit)
 
     export = _add_command(commands, "export", "checkpoint to bundle, checked", EXPORT_EXAMPLE)
     export.set_defaults(command=_export)
@@ -43,6 +39,52 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")
     return result
+
+
+def _add_fit_options(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="digits; or a path: an image folder (train/CLASS/*.jpg, test/CLASS/*.jpg), "
+        "cifar-10-batches-py, or a tar of either",
+    )
+    fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
+    fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
+    fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
+    fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    fit.add_argument("--threads", type=_positive, default=1, help="of torch, default %(default)s")
+    fit.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one"
+    )
+    recipe = fit.add_argument_group("recipe", "without these, what suits the data")
+    recipe.add_argument("--epochs", type=_positive)
+    recipe.add_argument("--batch", type=_positive, dest="batch_size", help="images per step")
+    recipe.add_argument("--peak-rate", type=float, dest="peak_learning_rate")
+    recipe.add_argument("--weight-decay", type=float)
+    recipe.add_argument(
+        "--exit-weights",
+        type=_numbers,
+        metavar="W0,W1,...",
+        help="of the loss, one per exit; the paper's if it has seven, else ones",
+    )
+    recipe.add_argument("--schedule", choices=SCHEDULES)
+    recipe.add_argument(
+        "--precision", choices=PRECISIONS, help="float32 is faster on CPUs without bfloat16 units"
+    )
+    recipe.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        dest="compiled",
+        default=None,
+        help="compile the network first (minutes; needs a C++ compiler), then train faster",
+    )
+    recipe.add_argument(
+        "--decay-all",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let weight decay shrink biases and batch norms too",
+    )
 
 
 def _add_command(
@@ -68,10 +110,21 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected numbers with commas between them"
+        ) from None
+
+
 def _require_packages() -> None:
     try:
+        import matplotlib  # noqa: F401
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
+        import PIL  # noqa: F401
         import torch  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as error:
@@ -85,32 +138,46 @@ def _fit(arguments: argparse.Namespace) -> int:
     _require_packages()
     import torch
 
-    from . import trainer
+    from . import distributed, trainer
     from .data import data_set
     from .models import seeded_model
 
     torch.set_num_threads(arguments.threads)
-    cli.banner(PACKAGES, arguments.seed, arguments.json)
-    data = data_set(arguments.data)
-    network = seeded_model(
-        arguments.model, len(data.labels), data.preprocessing.shape[0], arguments.seed
-    )
-    settings = trainer.Settings(arguments.model, data.name, arguments.epochs, arguments.seed)
-    run = trainer.Trainer(network, data, settings)
-    trainer.fit(run, arguments.out, arguments.resume)
-    last = run.history[-1]
+    group = distributed.join(arguments.device)
+    try:
+        if group.leads:
+            cli.banner(PACKAGES, arguments.seed, arguments.json)
+        data = data_set(arguments.data)
+        settings = _settings(arguments, data.recipe)
+        channels = data.preprocessing.shape[0]
+        network = seeded_model(settings.model, len(data.labels), channels, settings.seed)
+        run = trainer.Trainer(network, data, settings, group)
+        trainer.fit(run, arguments.out, arguments.resume)
+    finally:
+        distributed.leave(group)
+    if group.leads:
+        _report_fit(run.history[-1], arguments)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace, recipe: Settings) -> Settings:
+    """The recipe of the data, changed by every option that was given."""
+    given = {name: getattr(arguments, name) for name in Settings._fields}
+    return recipe._replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def _report_fit(last: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.json:
         cli.print_json({"out": str(arguments.out), **last})
-        return 0
+        return
     rows = [
-        (f"exit {index}", f"{100 * train:.2f} %", f"{100 * calibration:.2f} %")
-        for index, (train, calibration) in enumerate(
+        (f"exit {index}", f"{100 * train:.2f} %", f"{100 * held_out:.2f} %")
+        for index, (train, held_out) in enumerate(
             zip(last["train_accuracy"], last["calibration_accuracy"])
         )
     ]
     for line in cli.table(("accuracy", "train (augmented)", "calibration"), rows):
         cli.say(line)
-    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

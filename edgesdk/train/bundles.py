@@ -13,7 +13,7 @@ from .counting import Costs, multiply_adds, segment_shapes
 from .data import DataSet, Split, data_set
 from .export import export_network, head_file, segment_file
 from .models import MultiExit, build_model
-from .trainer import Settings, accuracy_per_exit, logits_per_exit
+from .trainer import Settings, accuracy_per_exit, check_same_images, logits_per_exit
 
 CHECK_COUNT = 16  # calibration images on which every exported file is compared with torch
 
@@ -38,10 +38,14 @@ class Exported(NamedTuple):
 
 
 def load_run(directory: Path) -> Run:
-    """The run that `fit` left in `directory`. Raises what `checkpoint.load` raises."""
+    """The run that `fit` left in `directory`.
+
+    Raises what `checkpoint.load`, `data_set` and `check_same_images` raise.
+    """
     state = checkpoint.load(directory)
     settings = Settings(**state["settings"])
     data = data_set(settings.data)
+    check_same_images(state, data)
     network = build_model(settings.model, len(data.labels), data.preprocessing.shape[0])
     network.load_state_dict(state["network"])
     return Run(network.eval(), data, settings, len(state["history"]))
@@ -105,7 +109,8 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
         },
         "default_policy": "calibrated",
         "provenance": {
-            "settings": run.settings._asdict(),
+            # the name, not the path: a bundle does not tell whose disk its images were on
+            "settings": run.settings._replace(data=run.data.name)._asdict(),
             "multiply_adds": "convolution, linear and batch-norm layers of one image",
             "torch": torch.__version__,
         },

@@ -2,60 +2,60 @@
 
 An epoch ends with an atomic checkpoint of everything the next one depends on, so a run that was
 killed and resumed ends with the same weights, bit for bit, as one that was not (same machine,
-versions and thread count). The learning rate is a function of the step, so it needs no state.
+versions, thread and process count). The learning rate is a function of the step, so it needs no
+state.
 """
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from ..errors import ConfigError
-from . import checkpoint
+from ..errors import BackendUnavailable, ConfigError
+from . import checkpoint, plots
 from .data import DataSet, Split
+from .distributed import ALONE, Group
 from .losses import exit_weights, joint_loss
 from .models import MultiExit
+from .recipe import Settings, checked, learning_rate
 
 LOG_NAME = "log.jsonl"
-WARMUP_SHARE = 0.1  # of all steps: the learning rate rises linearly, then falls as a half cosine
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
-
-
-class Settings(NamedTuple):
-    """What determines a run. `exit_weights` None means the default of `losses.exit_weights`."""
-
-    model: str
-    data: str
-    epochs: int
-    seed: int = 0
-    batch_size: int = 32
-    peak_learning_rate: float = 0.05
-    weight_decay: float = 5e-4
-    exit_weights: Optional[tuple[float, ...]] = None
+PLOTS_PER_RUN = 10
 
 
 class Trainer:
-    """One run: the network, its optimiser, the random stream and the history of epochs."""
+    """One run: the network, its optimiser, the random stream and the history of epochs.
 
-    def __init__(self, network: MultiExit, data: DataSet, settings: Settings) -> None:
-        if settings.epochs < 1:
-            raise ConfigError(f"epochs: found {settings.epochs}, expected at least 1")
-        self.network = network
+    `network` is moved to the group's device. Raises what `recipe.checked` and `exit_weights` raise,
+    and BackendUnavailable if it cannot be compiled as the settings demand.
+    """
+
+    def __init__(
+        self, network: MultiExit, data: DataSet, settings: Settings, group: Group = ALONE
+    ) -> None:
+        self.network = network.to(group.device)
         self.data = data
-        self.settings = settings
+        self.settings = checked(settings)
+        self.group = group
         self.weights = exit_weights(len(network.exits), settings.exit_weights)
         self.history: list[dict[str, Any]] = []
-        self._random = torch.Generator().manual_seed(settings.seed)
+        self._random = Generator().manual_seed(settings.seed)
+        self._reduced = settings.precision == "bfloat16"
+        if self._reduced:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._forward = group.wrap(_compiled(network) if settings.compiled else network)
         self._optimizer = torch.optim.SGD(
-            network.parameters(),
+            _parameter_groups(network, settings),
             lr=settings.peak_learning_rate,
             momentum=MOMENTUM,
-            weight_decay=settings.weight_decay,
             nesterov=True,
         )
 
@@ -68,14 +68,20 @@ class Trainer:
         epoch, count = len(self.history), len(train.labels)
         order = torch.randperm(count, generator=self._random)
         batches = order.split(self.settings.batch_size)
-        loss_sum, correct = 0.0, torch.zeros(len(self.weights), dtype=torch.int64)
+        augmenting = self._augmenting(epoch)
+        # per exit: right answers; then the sum of losses and the number of images
+        sums = torch.zeros(len(self.weights) + 2, dtype=torch.float64)
         for index, batch in enumerate(batches):
-            step, steps = epoch * len(batches) + index, self.settings.epochs * len(batches)
-            rate = learning_rate(step, steps, self.settings.peak_learning_rate)
-            images = self.data.augment(train.images[batch], self._random)
-            loss, logits = self._step(images, train.labels[batch], rate)
-            loss_sum += loss * len(batch)
-            correct += _correct_per_exit(logits, train.labels[batch])
+            rate = self._set_rate(epoch * len(batches) + index, self.settings.epochs * len(batches))
+            mine = self.group.share(batch)
+            if len(mine) == 0:  # a last batch of fewer images than processes
+                continue
+            images = self.data.augment(train.images[mine], augmenting)
+            labels = train.labels[mine]
+            loss, logits = self._step(images, labels)
+            sums[:-2] += _correct_per_exit(logits, labels)
+            sums[-2:] += torch.tensor([loss * len(mine), len(mine)], dtype=torch.float64)
+        *correct, loss_sum, seen = self.group.total(sums).tolist()
         if not math.isfinite(loss_sum):
             raise ConfigError(
                 f"epoch {epoch}: the loss is {loss_sum}; the training diverged; "
@@ -84,27 +90,50 @@ class Trainer:
         record = {
             "epoch": epoch,
             "learning_rate": rate,
-            "train_loss": loss_sum / count,
-            "train_accuracy": _shares(correct, count),
-            "calibration_accuracy": accuracy_per_exit(self.network, calibration),
+            "train_loss": loss_sum / seen,
+            "train_accuracy": [value / seen for value in correct],
+            "calibration_accuracy": self._evaluated(calibration),
         }
         self.history.append(record)
         return record
 
-    def _step(self, images: Tensor, labels: Tensor, rate: float) -> tuple[float, list[Tensor]]:
+    def _augmenting(self, epoch: int) -> Generator:
+        """One process draws everything from one stream; of several, each has its own per epoch."""
+        if self.group.size == 1:
+            return self._random
+        number = epoch * self.group.size + self.group.rank
+        return Generator().manual_seed((self.settings.seed << 32) + number + 1)
+
+    def _set_rate(self, step: int, steps: int) -> float:
+        settings = self.settings
+        rate = learning_rate(step, steps, settings.peak_learning_rate, settings.schedule)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        logits = self.network(images)
-        loss = joint_loss(logits, labels, self.weights)
+        return rate
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, list[Tensor]]:
+        if self._reduced:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._reduced):
+            logits = self._forward(images)
+        loss = joint_loss([values.float() for values in logits], labels, self.weights)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
         return loss.item(), logits
 
+    def _evaluated(self, split: Split) -> list[float]:
+        """Accuracy per exit, the same in every process; the leading one computes it."""
+        found = torch.zeros(len(self.weights), dtype=torch.float64)
+        if self.group.leads:
+            found += torch.tensor(accuracy_per_exit(self.network, split), dtype=torch.float64)
+        return self.group.total(found).tolist()
+
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
         return {
             "settings": self.settings._asdict(),
+            "data_digest": self.data.digest,
             "history": self.history,
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -113,17 +142,18 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken. Raises ConfigError if its settings differ."""
-        found, expected = state["settings"], self.settings._asdict()
-        different = [name for name in expected if found.get(name) != expected[name]]
+        """Continue where `state` was taken. Raises ConfigError if its settings or images differ."""
+        found, expected = Settings(**state["settings"])._asdict(), self.settings._asdict()
+        different = [name for name in expected if found[name] != expected[name]]
         if different:
             raise ConfigError(
                 "the checkpoint was made with "
-                + ", ".join(f"{name} {found.get(name)!r}" for name in different)
+                + ", ".join(f"{name} {found[name]!r}" for name in different)
                 + "; found "
                 + ", ".join(f"{name} {expected[name]!r}" for name in different)
                 + "; resume with the same settings or choose another --out"
             )
+        check_same_images(state, self.data)
         self.history = state["history"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -131,11 +161,21 @@ class Trainer:
         torch.set_rng_state(state["torch_random"])
 
 
-def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
-    """Train to the last epoch, with a checkpoint and a log line (JSON) after each.
+def check_same_images(state: dict[str, Any], data: DataSet) -> None:
+    """Raise ConfigError if the run that left `state` was trained on other images than `data`'s."""
+    if state.get("data_digest", "") not in ("", data.digest):
+        raise ConfigError(
+            f"data {data.name}: found other images or labels than this run was trained on; put "
+            "the old ones back, or train again into another --out"
+        )
 
-    `resume` continues from the directory's checkpoint, if there is one. Raises ConfigError if the
-    directory holds a run and `resume` is false, and what `checkpoint` raises.
+
+def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
+    """Train to the last epoch, with a checkpoint and a log line (JSON) after each, and curves.
+
+    `resume` continues from the directory's checkpoint, if there is one. Of several processes only
+    the leading one writes. Raises ConfigError if the directory holds a run and `resume` is false,
+    and what `checkpoint` raises.
     """
     if (directory / checkpoint.FILE_NAME).exists():
         if not resume:
@@ -144,45 +184,77 @@ def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
                 "or choose another --out"
             )
         trainer.restore(checkpoint.load(directory))
-    train, calibration = trainer.data.load("train"), trainer.data.load("calibration")
+    trainer.group.wait()  # nobody looks for the checkpoint after it was written
+    train, calibration = (
+        Split(*(values.to(trainer.group.device) for values in trainer.data.load(name)))
+        for name in ("train", "calibration")
+    )
     epochs = range(len(trainer.history), trainer.settings.epochs)
-    bar = tqdm(epochs, "epochs", trainer.settings.epochs, initial=epochs.start, disable=None)
+    quiet = None if trainer.group.leads else True
+    bar = tqdm(epochs, "epochs", trainer.settings.epochs, initial=epochs.start, disable=quiet)
     for _ in bar:
         record = trainer.run_epoch(train, calibration)
-        checkpoint.save(directory, trainer.state())
-        # The log is a view of the checkpoint's history: written whole, it cannot disagree with it.
-        lines = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
-        checkpoint.write_atomically(directory / LOG_NAME, lines.encode())
+        if trainer.group.leads:
+            _write(trainer, directory)
         bar.set_postfix(
             loss=f"{record['train_loss']:.3f}", final=f"{record['calibration_accuracy'][-1]:.3f}"
         )
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear rise over the first `WARMUP_SHARE` of `steps`, then a half cosine towards 0."""
-    warmup = max(1, round(steps * WARMUP_SHARE))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+def _write(trainer: Trainer, directory: Path) -> None:
+    checkpoint.save(directory, trainer.state())
+    # Log and curves are views of the checkpoint's history: written whole, they cannot disagree.
+    history, epochs = trainer.history, trainer.settings.epochs
+    lines = "".join(json.dumps(entry) + "\n" for entry in history)
+    checkpoint.write_atomically(directory / LOG_NAME, lines.encode())
+    if len(history) == epochs or len(history) % math.ceil(epochs / PLOTS_PER_RUN) == 0:
+        title = f"{trainer.settings.model} on {trainer.data.name}"
+        checkpoint.write_atomically(directory / plots.FILE_NAME, plots.curves(history, title))
+
+
+def _compiled(network: MultiExit) -> nn.Module:
+    """A second way to call the same parameters; `network` itself still runs as it stands.
+
+    Raises BackendUnavailable without a C++ compiler, which torch.compile needs on a CPU.
+    """
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    if not any(map(shutil.which, compilers)):
+        raise BackendUnavailable(
+            "a compiled training needs a C++ compiler, found neither c++, g++ nor clang++; "
+            "install one, or train with --no-compile"
+        )
+    return cast(nn.Module, torch.compile(network))
+
+
+def _parameter_groups(network: MultiExit, settings: Settings) -> list[dict[str, Any]]:
+    """For the optimiser. Vectors (biases, batch norms) are spared the decay unless `decay_all`."""
+    if settings.decay_all:
+        return [{"params": list(network.parameters()), "weight_decay": settings.weight_decay}]
+    matrices = [values for values in network.parameters() if values.ndim > 1]
+    vectors = [values for values in network.parameters() if values.ndim == 1]
+    return [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
 
 
 def logits_per_exit(network: MultiExit, images: Tensor) -> Tensor:
-    """float32 [exits, n, N] for images [n, C, H, W], in evaluation mode."""
+    """float32 [exits, n, N] on the CPU, for images [n, C, H, W], in evaluation mode."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.no_grad():
-        batches = [torch.stack(network(batch)) for batch in images.split(EVALUATION_BATCH)]
+        batches = [
+            torch.stack(network(batch.to(device))).cpu() for batch in images.split(EVALUATION_BATCH)
+        ]
     return torch.cat(batches, dim=1)
 
 
 def accuracy_per_exit(network: MultiExit, split: Split) -> list[float]:
     """Share of right answers at each exit, 0..1."""
     logits = logits_per_exit(network, split.images)
-    return _shares(_correct_per_exit(list(logits), split.labels), len(split.labels))
+    correct = _correct_per_exit(list(logits), split.labels.cpu())
+    return [int(count) / len(split.labels) for count in correct]
 
 
 def _correct_per_exit(logits: list[Tensor], labels: Tensor) -> Tensor:
-    return torch.stack([(values.argmax(1) == labels).sum() for values in logits])
-
-
-def _shares(counts: Tensor, total: int) -> list[float]:
-    return [int(count) / total for count in counts]
+    return torch.stack([(values.argmax(1) == labels).sum() for values in logits]).cpu()

@@ -104,6 +104,19 @@ def test_the_test_split_decides_nothing(run, written, tmp_path):
     assert exported.test_accuracy != written[0].test_accuracy
 
 
+def test_a_bundle_names_its_images_but_not_their_path(run, tmp_path):
+    moved = run._replace(settings=run.settings._replace(data="disk/of/somebody/tiny.tar"))
+    export_run(moved, tmp_path / "1", 5.0, False)
+    assert "somebody" not in (tmp_path / "1" / "manifest.json").read_text()
+
+
+def test_a_run_whose_images_changed_is_not_exported(directory, tmp_path):
+    state = {k: v for k, v in checkpoint.load(directory).items() if k != "format_version"}
+    checkpoint.save(tmp_path, {**state, "data_digest": "of other images"})
+    with pytest.raises(ConfigError, match="tiny: found other images or labels"):
+        load_run(tmp_path)
+
+
 def test_a_bundle_is_only_replaced_when_asked(run, written):
     path = written[1].path
     with pytest.raises(BundleError, match="exists"):

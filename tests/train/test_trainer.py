@@ -9,19 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_images
 import tiny_training
 import torch
 from tiny_training import TINY, tiny_network, tiny_trainer
 
-from edgesdk.errors import ConfigError, EdgeError
+from edgesdk.errors import BackendUnavailable, ConfigError, EdgeError
 from edgesdk.train import checkpoint
-from edgesdk.train.trainer import (
-    WARMUP_SHARE,
-    accuracy_per_exit,
-    fit,
-    learning_rate,
-    logits_per_exit,
-)
+from edgesdk.train.trainer import accuracy_per_exit, fit, logits_per_exit
 
 PATIENCE_S = 60
 
@@ -65,7 +60,7 @@ def test_the_seed_decides_the_weights(uninterrupted, tmp_path):
 
 def test_a_run_leaves_a_checkpoint_and_one_log_line_per_epoch(uninterrupted):
     trainer, directory = uninterrupted
-    assert sorted(os.listdir(directory)) == ["checkpoint.pt", "log.jsonl"]
+    assert sorted(os.listdir(directory)) == ["checkpoint.pt", "curves.png", "log.jsonl"]
     log = read_log(directory)
     assert log == trainer.history
     assert [entry["epoch"] for entry in log] == [0, 1, 2, 3]
@@ -103,19 +98,23 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert read_log(tmp_path) == read_log(uninterrupted[1])
 
 
-def start(directory, epochs):
+def start(directory, epochs, images=()):
     root = Path(__file__).resolve().parents[2]
     return subprocess.Popen(
-        [sys.executable, tiny_training.__file__, str(directory), str(epochs)],
+        [sys.executable, tiny_training.__file__, str(directory), str(epochs), *map(str, images)],
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
     )
 
 
-def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
+@pytest.mark.parametrize("kind", ["scans", "photos"])
+def test_a_killed_process_resumes_to_the_same_weights(tmp_path, kind):
     """The real thing: SIGKILL in the middle of an epoch, then the same command again."""
-    epochs, killed, whole = 60, tmp_path / "killed", tmp_path / "whole"
-    with start(killed, epochs) as process:
+    epochs, killed, whole = 25, tmp_path / "killed", tmp_path / "whole"
+    images = []
+    if kind == "photos":
+        images = [tiny_images.write_tar(tmp_path / "i.tar.xz", tiny_images.files(train=20))]
+    with start(killed, epochs, images) as process:
         give_up = time.monotonic() + PATIENCE_S
         while not (killed / "log.jsonl").exists() or len(read_log(killed)) < 3:
             time.sleep(0.01)
@@ -123,10 +122,10 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert 3 <= len(checkpoint.load(killed)["history"]) < epochs
-    with start(killed, epochs) as process:
-        _, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, errors
-    fit(tiny_trainer(epochs), whole)
+    for directory in (killed, whole):
+        with start(directory, epochs, images) as process:
+            _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, errors
     assert_equal(checkpoint.load(killed)["network"], checkpoint.load(whole)["network"])
     assert read_log(killed) == read_log(whole)
 
@@ -186,24 +185,88 @@ def test_a_diverging_run_stops_before_it_spoils_its_checkpoint(tmp_path):
     assert not (tmp_path / checkpoint.FILE_NAME).exists()
 
 
-def test_no_epochs_are_refused():
+def test_settings_that_no_training_can_have_are_refused():
     with pytest.raises(ConfigError, match="epochs: found 0"):
         tiny_trainer(epochs=0)
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero():
-    steps = 200
-    rates = [learning_rate(step, steps, 0.5) for step in range(steps)]
-    warmup = round(steps * WARMUP_SHARE)
-    assert rates[warmup - 1] == max(rates) == 0.5
-    assert rates[:warmup] == sorted(rates[:warmup])
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
-    assert 0 < rates[-1] < 0.001
+@pytest.mark.parametrize(
+    "changed",
+    [{"schedule": "onecycle"}, {"precision": "bfloat16"}, {"decay_all": False}],
+    ids=str,
+)
+def test_every_part_of_the_recipe_changes_the_weights_and_still_trains(
+    uninterrupted, tmp_path, changed
+):
+    trainer = tiny_trainer(epochs=12, peak_learning_rate=0.02, **changed)
+    fit(trainer, tmp_path)
+    assert trainer.history[-1]["train_loss"] < trainer.history[0]["train_loss"]
+    plain = tiny_trainer(epochs=12, peak_learning_rate=0.02)
+    fit(plain, tmp_path / "plain")
+    name = "segments.0.weight"
+    assert not torch.equal(weights(trainer)[name], weights(plain)[name])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_shortest_runs_have_a_learning_rate_too(steps):
-    assert all(0 < learning_rate(step, steps, 1.0) <= 1 for step in range(steps))
+def test_reduced_precision_keeps_float32_weights(tmp_path):
+    trainer = tiny_trainer(epochs=1, precision="bfloat16")
+    fit(trainer, tmp_path)
+    assert {value.dtype for value in trainer.network.parameters()} == {torch.float32}
+
+
+def test_biases_and_batch_norms_are_spared_the_decay_unless_asked():
+    """Without a gradient, only the decay changes a parameter."""
+
+    def after_one_step(decay_all):
+        trainer = tiny_trainer(weight_decay=0.5, decay_all=decay_all)
+        for values in trainer.network.parameters():
+            torch.nn.init.ones_(values)
+            values.grad = torch.zeros_like(values)
+        trainer._optimizer.step()
+        return {n: v.detach().flatten()[0].item() for n, v in trainer.network.named_parameters()}
+
+    assert max(after_one_step(True).values()) < 1
+    spared = {name for name, value in after_one_step(False).items() if value == 1}
+    vectors = {name for name, v in tiny_network().named_parameters() if v.ndim == 1}
+    assert spared == vectors
+    assert "segments.0.bias" in spared and "exits.0.norm.weight" in spared
+
+
+def test_a_compiled_network_shares_its_parameters_and_needs_a_compiler(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda network: ("compiled", network))
+    trainer = tiny_trainer(compiled=True)
+    assert trainer._forward == ("compiled", trainer.network)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(BackendUnavailable, match=r"C\+\+ compiler.* --no-compile"):
+        tiny_trainer(compiled=True)
+
+
+def test_other_images_than_before_are_not_trained_on(tmp_path):
+    fit(tiny_trainer(data=TINY._replace(digest="a")), tmp_path)
+    with pytest.raises(ConfigError, match="tiny: found other images or labels than this run was"):
+        fit(tiny_trainer(data=TINY._replace(digest="b")), tmp_path, resume=True)
+
+
+def test_a_checkpoint_without_a_digest_or_newer_settings_is_resumed(uninterrupted, tmp_path):
+    """As versions wrote it that knew neither."""
+    state = checkpoint.load(uninterrupted[1])
+    del state["data_digest"]
+    for name in ("schedule", "precision", "compiled", "decay_all"):
+        del state["settings"][name]
+    checkpoint.save(tmp_path, {k: v for k, v in state.items() if k != "format_version"})
+    fit(tiny_trainer(epochs=4), tmp_path, resume=True)
+
+
+def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    drawn = []
+
+    def curves(history, title):
+        drawn.append((len(history), title))
+        return b"png"
+
+    monkeypatch.setattr("edgesdk.train.plots.curves", curves)
+    monkeypatch.setattr("edgesdk.train.trainer.PLOTS_PER_RUN", 3)
+    fit(tiny_trainer(epochs=7), tmp_path)
+    assert drawn == [(3, "tiny on tiny"), (6, "tiny on tiny"), (7, "tiny on tiny")]
 
 
 def test_evaluation_does_not_depend_on_batches_and_changes_nothing(monkeypatch):

@@ -1,6 +1,6 @@
 """A network, a data set and a run small enough for tests; as a program, a run that can be killed.
 
-python tiny_training.py DIRECTORY EPOCHS
+python tiny_training.py DIRECTORY EPOCHS [IMAGES]
 """
 
 import sys
@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from edgesdk.core.spec import Preprocessing
-from edgesdk.train.data import DataSet, Split
+from edgesdk.train.data import DataSet, Split, data_set
 from edgesdk.train.models import ExitHead, MultiExit, PreActivationBlock
-from edgesdk.train.trainer import Settings, Trainer, fit
+from edgesdk.train.recipe import Settings
+from edgesdk.train.trainer import Trainer, fit
 
 IMAGES = {"train": 48, "calibration": 30, "test": 30}
 
@@ -48,11 +49,21 @@ def tiny_network(classes=3, in_channels=1):
     return MultiExit(segments, [ExitHead(4, classes), ExitHead(8, classes)])
 
 
-def tiny_trainer(epochs=3, seed=0, **settings):
+def tiny_trainer(epochs=3, seed=0, data=TINY, **settings):
     torch.manual_seed(seed)
-    return Trainer(tiny_network(), TINY, Settings("tiny", "tiny", epochs, seed, 16, **settings))
+    return Trainer(tiny_network(), data, Settings("tiny", "tiny", epochs, seed, 16, **settings))
+
+
+def photo_trainer(path, epochs):
+    """The tiny network on images at `path`, with the recipe of photos."""
+    data = data_set(path)
+    torch.manual_seed(0)
+    settings = data.recipe._replace(model="tiny", data=path, epochs=epochs, batch_size=16)
+    return Trainer(tiny_network(in_channels=3), data, settings)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fit(tiny_trainer(int(sys.argv[2])), Path(sys.argv[1]), resume=True)
+    directory, epochs = Path(sys.argv[1]), int(sys.argv[2])
+    chosen = photo_trainer(sys.argv[3], epochs) if len(sys.argv) > 3 else tiny_trainer(epochs)
+    fit(chosen, directory, resume=True)
