@@ -1,6 +1,7 @@
 """`Pipeline` as an application sees it."""
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from edgesdk import (
     Patience,
     Pipeline,
     RandomExit,
+    digits,
 )
 
 
@@ -442,6 +444,45 @@ class TestClose:
                 os._exit(3)
             assert os.waitpid(child, 0)[1] == 0
             assert pipe.infer(dim()[0]).ok
+
+
+class TestWithoutOnnxruntime:
+    PROGRAM = """
+import json, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "onnxruntime":
+            raise ImportError("onnxruntime is absent")
+
+sys.meta_path.insert(0, Absent())
+import edgesdk, numpy
+from edgesdk import digits
+images = digits.load_digits_split("test").images[:60]
+with edgesdk.Pipeline.open(sys.argv[1]) as pipe:
+    one_by_one = [pipe.infer(image) for image in images]
+    batch = pipe.infer(images)
+    stream = list(pipe.map(images, in_flight=8, ordered=True))
+    futures = [pipe.submit(image).result() for image in images[:5]]
+    ways = [[(o.label, o.exit_index) for o in way] for way in (one_by_one, batch, stream)]
+    assert ways[0] == ways[1] == ways[2], ways
+    assert [(o.label, o.exit_index) for o in futures] == ways[0][:5]
+    print(json.dumps([pipe.backend.name, ways[0]]))
+"""
+
+    def test_the_whole_pipeline_runs_on_torch_with_the_same_answers(self):
+        bundle = os.path.join(os.path.dirname(__file__), "..", "engines", "wrn16_1-digits", "1")
+        done = subprocess.run(
+            [sys.executable, "-c", self.PROGRAM, bundle],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        backend, answers = json.loads(done.stdout.decode())
+        assert backend == "torch"
+        images = digits.load_digits_split("test").images[:60]
+        with Pipeline.open(bundle, backend="onnxruntime") as pipe:
+            assert [[o.label, o.exit_index] for o in pipe.infer(images)] == answers
 
 
 class TestOpen:
