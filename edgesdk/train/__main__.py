@@ -47,7 +47,8 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DATA",
         help="digits; or a path: an image folder (train/CLASS/*.jpg, test/CLASS/*.jpg), "
-        "cifar-10-batches-py, or a tar of either",
+        "cifar-10-batches-py, or a tar of either; of train/, the last tenth of each class by file "
+        "name is held out for calibration",
     )
     fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
     fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")

@@ -19,7 +19,7 @@ CROP_SHARE = 1 / 8  # of the width: He et al. 2016 pad a 32x32 image by 4 pixels
 
 def distorted(images: Tensor, background: float, generator: Generator) -> Tensor:
     """Rotated, sheared, scaled and shifted a little; what comes into view is `background`."""
-    draws = torch.rand(6, len(images), generator=generator) * 2 - 1
+    draws = torch.rand(6, len(images), generator=generator).to(images.device) * 2 - 1
     angle = draws[0] * math.radians(ROTATION_DEGREES)
     shear = draws[1] * SHEAR
     scale_x, scale_y = 1 + draws[2] * SCALE, 1 + draws[3] * SCALE
@@ -49,7 +49,7 @@ def cropped_and_flipped(images: Tensor, generator: Generator) -> Tensor:
     rows = _reflected(torch.arange(height) + shifts[0], height)
     columns = _reflected(torch.arange(width) + shifts[1], width)
     columns = torch.where(flips, columns.flip(1), columns)
-    which = torch.arange(count)[:, None, None]
+    which = torch.arange(count)[:, None, None]  # indices may stay on the CPU
     moved = images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)
 

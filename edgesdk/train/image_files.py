@@ -120,8 +120,8 @@ def _place(name: str, path: Path) -> tuple[str, str, str]:
 
 
 def _is_image(name: str) -> bool:
-    file_name = PurePosixPath(name).name
-    return file_name.lower().endswith(SUFFIXES) and not file_name.startswith(".")
+    is_hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+    return name.lower().endswith(SUFFIXES) and not is_hidden
 
 
 def _class_folders(split: Path) -> list[str]:

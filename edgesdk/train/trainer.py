@@ -68,7 +68,7 @@ class Trainer:
         epoch, count = len(self.history), len(train.labels)
         order = torch.randperm(count, generator=self._random)
         batches = order.split(self.settings.batch_size)
-        augmenting = self._augmenting(epoch)
+        augmenting = self._augmenting()
         # per exit: right answers; then the sum of losses and the number of images
         sums = torch.zeros(len(self.weights) + 2, dtype=torch.float64)
         for index, batch in enumerate(batches):
@@ -97,12 +97,13 @@ class Trainer:
         self.history.append(record)
         return record
 
-    def _augmenting(self, epoch: int) -> Generator:
-        """One process draws everything from one stream; of several, each has its own per epoch."""
+    def _augmenting(self) -> Generator:
+        """One process draws everything from one stream. Of several, each has a stream of its own,
+        whose seed is drawn from the common one, which so stays the same in all of them."""
         if self.group.size == 1:
             return self._random
-        number = epoch * self.group.size + self.group.rank
-        return Generator().manual_seed((self.settings.seed << 32) + number + 1)
+        seeds = torch.randint(2**62, (self.group.size,), generator=self._random)
+        return Generator().manual_seed(int(seeds[self.group.rank]))
 
     def _set_rate(self, step: int, steps: int) -> float:
         settings = self.settings
@@ -144,6 +145,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. Raises ConfigError if its settings or images differ."""
         found, expected = Settings(**state["settings"])._asdict(), self.settings._asdict()
+        if self.data.digest:  # which says more than the path, and images may move
+            found["data"] = expected["data"]
         different = [name for name in expected if found[name] != expected[name]]
         if different:
             raise ConfigError(

@@ -62,6 +62,7 @@ def test_a_tar_may_hold_the_folder_itself_and_its_members_any_order(folder, tmp_
 
 def test_other_files_and_hidden_ones_are_passed_over(folder):
     extra = {"README.txt": b"", "train/cat/._0000.jpg": b"mac", "train/cat/notes.txt": b"x"}
+    extra["train/.thumbs/0000.jpg"] = b"hidden"
     before = read_image_files(folder)
     assert same(read_image_files(tiny_images.write_folder(folder, extra)), before)
 

@@ -246,6 +246,15 @@ def test_other_images_than_before_are_not_trained_on(tmp_path):
         fit(tiny_trainer(data=TINY._replace(digest="b")), tmp_path, resume=True)
 
 
+def test_images_may_move_between_two_sittings(tmp_path):
+    data = TINY._replace(digest="a")
+    fit(tiny_trainer(data=data), tmp_path)
+    moved = tiny_trainer(data=data)
+    moved.settings = moved.settings._replace(data="elsewhere/tiny")
+    fit(moved, tmp_path, resume=True)
+    assert len(moved.history) == 3
+
+
 def test_a_checkpoint_without_a_digest_or_newer_settings_is_resumed(uninterrupted, tmp_path):
     """As versions wrote it that knew neither."""
     state = checkpoint.load(uninterrupted[1])
