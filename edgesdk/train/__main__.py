@@ -16,6 +16,7 @@ PACKAGES = ("torch", "onnx", "onnxruntime")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Parse `arguments`, run one command, return its exit status."""
     parsed = _parser().parse_args(arguments)
     return cli.run(parsed.command, parsed)
 

@@ -80,7 +80,7 @@ def learning_rate(step: int, steps: int, peak: float, schedule: str = "cosine") 
     warmup = max(1, round(steps * (ONECYCLE_SHARE if schedule == "onecycle" else WARMUP_SHARE)))
     if step < warmup:
         return peak * (step + 1) / warmup
-    done = (step - warmup) / (steps - warmup)
+    fallen, fall = step - warmup, steps - warmup
     if schedule == "onecycle":
-        return peak * (1 - done)
-    return peak * 0.5 * (1 + math.cos(math.pi * done))
+        return peak * (1 - fallen / fall)
+    return peak * 0.5 * (1 + math.cos(math.pi * fallen / fall))
