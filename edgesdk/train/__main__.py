@@ -10,6 +10,10 @@ from ..errors import BackendUnavailable
 from .recipe import PRECISIONS, SCHEDULES, Settings
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
+SEVERAL_EXAMPLE = (
+    "torchrun --nproc_per_node=2 -m edgesdk.train fit --data cifar-10-python.tar.gz "
+    "--model wrn16_1 --out runs/cifar10"
+)
 EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
 DEVICES = ("auto", "cpu", "cuda")
 PACKAGES = ("torch", "onnx", "onnxruntime")
@@ -24,7 +28,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m edgesdk.train", description=__doc__)
     commands = result.add_subparsers(metavar="COMMAND", required=True)
-    fit = _add_command(commands, "fit", "train all exits jointly (DistrEE, eq. 5)", FIT_EXAMPLE)
+    examples = FIT_EXAMPLE + "\n  " + SEVERAL_EXAMPLE
+    fit = _add_command(commands, "fit", "train all exits jointly (DistrEE, eq. 5)", examples)
     fit.set_defaults(command=_fit)
     _add_fit_options(fit)
 

@@ -27,7 +27,9 @@ def curves(history: Sequence[dict[str, Any]], title: str) -> bytes:
         if len(epochs) == 1:  # a line of one point is invisible
             line.set_marker("o")
     accuracy.set(xlabel="epoch", ylabel="accuracy on the calibration split (%)")
-    accuracy.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
+    for axes in (loss, accuracy):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
