@@ -31,10 +31,10 @@ DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
-.PHONY: help demo test test-device device-tests lint format bench clean distclean
+.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench clean distclean
 
 help:       ## list the targets
-	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\): .*## /make \1\t/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo  ## run the demonstration
 	$(BIN)/python -m edgesdk.demo $(DEMO_ARGS)
@@ -49,6 +49,13 @@ test-device:  ## test the device side on Python 3.6, where there is one
 
 device-tests: $(DEVICE_VENV)/.develop
 	$(DEVICE_BIN)/python -m pytest $(addprefix --ignore=,$(WORKSTATION_TESTS)) $(PYTEST_ARGS)
+
+test-aarch64: qemu $(VENV)/.aarch64  ## test the C++ kernels as compiled for a Jetson, under qemu
+	$(BIN)/python -m pytest tests/kernels/test_kernels_cpp.py -k aarch64 $(PYTEST_ARGS)
+
+qemu:
+	@command -v qemu-aarch64-static >/dev/null || command -v qemu-aarch64 >/dev/null || { echo \
+	  "make test-aarch64 needs qemu; install it with: apt-get install qemu-user-static"; exit 1; }
 
 lint: $(VENV)/.develop  ## check style, types and the Python version of the device tier
 	$(BIN)/ruff check .
@@ -83,6 +90,10 @@ $(VENV)/.demo: $(VENV)/.tools $(BUILT_FROM)
 $(VENV)/.develop: $(VENV)/.tools $(BUILT_FROM)
 	$(PIP_INSTALL) --no-build-isolation -e ".[test,lint]"
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.aarch64: $(VENV)/.develop
+	$(PIP_INSTALL) ziglang
+	@touch $@
 
 $(VENV)/.tools: constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo \

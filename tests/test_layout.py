@@ -56,6 +56,7 @@ CROSS_CUTTING_TESTS = {
     "test_build.py",
     "test_device_tier.py",
     "test_examples.py",
+    "test_kernels_cpp.py",
     "test_layout.py",
     "test_makefile.py",
     "test_readme.py",

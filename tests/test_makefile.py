@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "demo", "test", "test-device", "lint", "format", "bench", "clean", "distclean"]
+TARGETS = [
+    "help",
+    "demo",
+    "test",
+    "test-device",
+    "test-aarch64",
+    "lint",
+    "format",
+    "bench",
+    "clean",
+    "distclean",
+]
 
 
 @pytest.fixture
@@ -109,10 +120,12 @@ def test_without_a_python36_nothing_is_tested_and_that_is_said(folder):
 
 
 def test_another_python_than_36_is_refused_in_one_sentence(folder):
-    status, output = make(folder, "test-device", "PYTHON36={}".format(sys.executable))
+    other = stub(
+        folder / "other" / "python", 'if [ "$1" = --version ]; then echo Python 3.8.1; fi; exit 1'
+    )
+    status, output = make(folder, "test-device", "PYTHON36={}".format(other))
     assert status != 0
-    assert "found Python {}.{}".format(*sys.version_info) in output
-    assert "expected Python 3.6" in output
+    assert "found Python 3.8.1, expected Python 3.6" in output
     assert not (folder / ".venv36").exists()
 
 
@@ -139,3 +152,14 @@ def test_the_python36_of_an_unknown_pyenv_is_under_the_home_folder(folder):
     home = folder / "home"
     stub(home / ".pyenv" / "versions" / "3.6.9" / "bin" / "python3.6", "echo that one")
     assert find(folder / "empty", HOME=str(home)) == "that one\n"
+
+
+def test_without_qemu_aarch64_is_an_error_that_says_what_to_install(folder):
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in ("make", "sh", "find", "python3"):
+        (tools / name).symlink_to(shutil.which(name))
+    status, output = make(folder, "test-aarch64", PATH=str(tools))
+    assert status != 0
+    assert "needs qemu; install it with: apt-get install qemu-user-static" in output
+    assert not (folder / ".venv").exists()
