@@ -99,9 +99,14 @@ def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
             raise
         print("{}: {}".format(type(error).__name__, error), file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:  # a full disk, a folder that cannot be read: not a bug of ours
+        if arguments.debug:
+            raise
+        print("OSError: {}".format(error), file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,6 +1,7 @@
 """`python -m edgesdk.demo`: real scans leave a real network at different exits."""
 
 import argparse
+import io
 import os
 import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -11,6 +12,7 @@ from . import cli, digits
 from .bench.plain import PlainOnnxruntime
 from .core.metrics import percentile
 from .errors import BackendUnavailable, BundleError
+from .files import write_atomically
 from .pipeline import Pipeline
 from .results import Result
 from .runtime.clock import now_us
@@ -33,6 +35,7 @@ class Run(NamedTuple):
 def main(arguments: argparse.Namespace) -> int:
     """Classify the test scans, print the table, draw the picture, check what was printed."""
     scans = digits.load_digits_split("test")
+    _pyplot()  # what is missing is said before the work, not after
     path = _find_bundle(arguments.bundle)
     with Pipeline.open(path, backend=arguments.backend) as calibrated, Pipeline.open(
         path, policy="final", backend=arguments.backend
@@ -150,15 +153,7 @@ def _comparison_table(runs: Sequence[Run], labels: np.ndarray) -> List[str]:
 
 def _draw(scans: digits.Scans, run: Run, path: str) -> str:
     """A row of scans for each exit that was used, wrong answers first; the path of the picture."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise BackendUnavailable(
-            'the picture needs matplotlib ({}); pip install "edgesdk[demo]"'.format(error)
-        ) from None
+    pyplot = _pyplot()
     exits = sorted(set(run.exit_indices.tolist()))
     columns = 10
     figure, axes = pyplot.subplots(
@@ -184,10 +179,26 @@ def _draw(scans: digits.Scans, run: Run, path: str) -> str:
             va="center",
         )
     figure.suptitle("Where scans left the network, with its answers (red: wrong)", y=0.94)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, bbox_inches="tight")
     pyplot.close(figure)
+    write_atomically(path, content.getvalue())
     return path
+
+
+def _pyplot() -> Any:
+    """matplotlib's pyplot, drawing to files."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise BackendUnavailable(
+            "the picture needs matplotlib ({}); install it with: "
+            'pip install "edgesdk[demo]"'.format(error)
+        ) from None
+    return pyplot
 
 
 def _check(early: Run, full: Run, plain: Run, labels: np.ndarray) -> Dict[str, bool]:

@@ -32,6 +32,11 @@ class TestRun:
         printed = capsys.readouterr()
         assert (printed.out, printed.err) == ("", "ConfigError: found 1, expected 2\n")
 
+    def test_and_what_the_system_refuses(self, capsys):
+        error = PermissionError(13, "Permission denied", "out/exits.png")
+        assert cli.run(raising(error), arguments()) == 1
+        assert capsys.readouterr().err.startswith("OSError: [Errno 13] Permission denied")
+
     def test_debug_lets_them_through(self):
         with pytest.raises(ConfigError):
             cli.run(raising(ConfigError("x")), arguments(debug=True))

@@ -81,6 +81,22 @@ class TestWhenItCannot:
         assert len(done.stderr.strip().splitlines()) == 1
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("missing", ["sklearn", "matplotlib", "onnxruntime"])
+    def test_a_missing_extra_is_named_with_its_command(self, missing, tmp_path):
+        (tmp_path / (missing + ".py")).write_text("raise ImportError('absent')")
+        done = subprocess.run(
+            [sys.executable, "-m", "edgesdk.demo", "--out", str(tmp_path / "out")],
+            cwd=str(ROOT),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            env={"PYTHONPATH": "{}:{}".format(tmp_path, ROOT), "PATH": ""},
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("BackendUnavailable: ") and done.stderr.count("\n") == 1
+        assert 'pip install "edgesdk[' in done.stderr
+        assert not (tmp_path / "out").exists()
+
     def test_debug_shows_the_traceback(self):
         assert "Traceback" in run_demo("--bundle", "nowhere", "--debug").stderr
 

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "edgesdk"
 
 # Each floor may import itself and those above it in this list, never those below.
 FLOORS = [
-    ["errors", "schema"],
+    ["errors", "schema", "files"],
     ["core"],
     ["kernels"],
-    ["codec", "bundle", "manifest", "preprocess", "profiles", "digits", "cluster", "results"],
+    ["codec", "bundle", "manifest", "preprocess", "profiles", "digits", "cluster", "results"]
+    + ["outcomes"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],

@@ -1,0 +1,32 @@
+"""Writing a file whole or not at all."""
+
+import contextlib
+import os
+from typing import Union
+
+from .errors import EdgeError
+
+
+def write_atomically(path: Union[str, "os.PathLike[str]"], content: bytes) -> None:
+    """Replace the file `path` by `content`, and make its folder if need be.
+
+    Whoever reads, and whoever looks after this process was killed, finds the old file or the new.
+    Raises EdgeError if the file system refuses (full, read-only); the old file is then untouched
+    and no temporary file is left.
+    """
+    path = os.fspath(path)
+    temporary = path + ".tmp"  # always one name: what a kill left is written over
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise EdgeError(
+            "{}: cannot be written ({}); what was there before is untouched; free some space or "
+            "choose another place".format(path, error.strerror or error)
+        ) from error
