@@ -19,7 +19,8 @@ FLOORS = [
     ["errors", "schema", "files"],
     ["core"],
     ["kernels"],
-    ["codec", "bundle", "manifest", "preprocess", "profiles", "digits", "cluster", "results"]
+    ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
+    + ["cluster", "results"]
     + ["outcomes"],
     ["backends"],
     ["runtime", "sim", "streams"],
@@ -44,6 +45,10 @@ DOORS = {
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],
 }
 CORE_IMPORTS = {"typing", "collections", "math", "heapq", "enum", "random", "struct", "edgesdk"}
+# On a workstation a bench reads images as the training does, and says what it needs elsewhere.
+MAY_READ_WITH_TRAIN = {"edgesdk/bench/images.py"}
+# CIFAR-10 is published as pickles; this module's unpickler knows three names and calls nothing.
+RESTRICTED_UNPICKLER = "edgesdk/train/cifar_batches.py"
 UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 SOURCE_LINES_MAX = 400
@@ -181,6 +186,7 @@ def test_nothing_outside_train_imports_train():
         for module, path in MODULES.items()
         for line, target in inner_imports(path)
         if component(target) == "train" and component(module) != "train"
+        if name_of(path) not in MAY_READ_WITH_TRAIN
     )
 
 
@@ -400,8 +406,14 @@ def test_nothing_that_is_read_can_run_code():
         "{}:{}: {}".format(name_of(path), node.lineno, runs_code(node))
         for path, tree in SOURCES.items()
         for node in ast.walk(tree)
-        if runs_code(node)
+        if runs_code(node) and not is_the_restricted_unpickler(path, node)
     )
+
+
+def is_the_restricted_unpickler(path, node):
+    """Whether `node` is the base class of the one unpickler that there is."""
+    is_base = isinstance(node, ast.Attribute) and node.attr == "Unpickler"
+    return is_base and name_of(path) == RESTRICTED_UNPICKLER
 
 
 def test_the_public_names_are_those_of_all():
