@@ -63,7 +63,7 @@ lint: $(VENV)/.develop  ## check style, types and the Python version of the devi
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	$(BIN)/mypy
 	@echo vermin -t=3.6- "(all but $(WORKSTATION))"
-	@$(BIN)/vermin --quiet --no-tips --violations -t=3.6- $(DEVICE_TIER)
+	@$(BIN)/vermin --quiet --no-tips --violations --eval-annotations -t=3.6- $(DEVICE_TIER)
 
 format: $(VENV)/.develop  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
