@@ -1,4 +1,4 @@
-"""`python -m edgesdk.train fit|export`: train a network with exits, then make it a bundle."""
+"""`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from typing import Any, Optional, Sequence
 
 from .. import cli
 from ..errors import BackendUnavailable
+from .calibration import command as calibration
 from .recipe import PRECISIONS, SCHEDULES, Settings
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
@@ -44,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         help="accuracy the calibrated policy may lose, in percent points, default %(default)s",
     )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")
+
+    calibration.add_arguments(
+        _add_command(commands, "calibrate", calibration.DESCRIPTION, calibration.EXAMPLE)
+    )
     return result
 
 

@@ -6,14 +6,18 @@ from typing import Any, NamedTuple
 import torch
 
 from ..bundle import write_bundle
+from ..core.exits import ExitPolicy, FinalExit
 from ..core.spec import FULL_PLAN
 from ..errors import ConfigError
-from . import calibrate, checkpoint
+from ..outcomes import SPLITS, Outcomes, outcomes_from_logits, replay
+from . import checkpoint
+from .calibration.choice import Objective, candidates, check_objective, choose, plans_of
+from .calibration.costs import Report, multiply_add_costs, report
 from .counting import Costs, multiply_adds, segment_shapes
-from .data import DataSet, Split, data_set
+from .data import DataSet, data_set
 from .export import export_network, head_file, segment_file
 from .models import MultiExit, build_model
-from .trainer import Settings, accuracy_per_exit, check_same_images, logits_per_exit
+from .trainer import Settings, check_same_images, logits_per_exit
 
 CHECK_COUNT = 16  # calibration images on which every exported file is compared with torch
 
@@ -33,8 +37,8 @@ class Exported(NamedTuple):
 
     thresholds: tuple[float, ...]
     test_accuracy: tuple[float, ...]
-    final: calibrate.Report
-    calibrated: calibrate.Report
+    final: Report
+    calibrated: Report
 
 
 def load_run(directory: Path) -> Run:
@@ -56,45 +60,67 @@ def export_run(run: Run, bundle: Path, max_loss_points: float, overwrite: bool) 
     `max_loss_points` percent points against the final exit.
 
     The test split is only reported. Raises ConfigError for a run that is not finished, and what
-    `export_network`, `choose_thresholds` and `write_bundle` raise; nothing is then left behind.
+    `export_network`, `candidates` and `write_bundle` raise; nothing is then left behind.
     """
     if run.epochs_done != run.settings.epochs:
         raise ConfigError(
             f"the run has {run.epochs_done} of {run.settings.epochs} epochs; finish it with: "
             "python -m edgesdk.train fit ... --resume"
         )
-    calibration, test = run.data.load("calibration"), run.data.load("test")
-    files = export_network(run.network, calibration.images[:CHECK_COUNT])
+    check_objective(Objective(max_loss_points))
+    files = export_network(run.network, run.data.load("calibration").images[:CHECK_COUNT])
     costs = multiply_adds(run.network, run.data.preprocessing.shape)
-    chosen_on = _outcomes(run, calibration)
-    thresholds = calibrate.choose_thresholds(chosen_on, costs, max_loss_points)
-    reported_on = _outcomes(run, test)
-    never = [calibrate.OFF] * (len(thresholds) - 1) + [calibrate.LEAVES_ALWAYS]
-    exported = Exported(
-        thresholds,
-        tuple(accuracy_per_exit(run.network, test)),
-        calibrate.evaluate(reported_on, never, costs),
-        calibrate.evaluate(reported_on, thresholds, costs),
-    )
-    provenance = {
-        "split": "calibration",
-        "max_loss_points": max_loss_points,
-        **calibrate.evaluate(chosen_on, thresholds, costs)._asdict(),
-        "final_exit_accuracy": float(chosen_on.correct[:, -1].mean()),
-        "test": exported.calibrated._asdict(),
-    }
-    manifest = _manifest(run, costs, {"thresholds": thresholds, "provenance": provenance})
+    exported, policy = _calibrated(_outcomes(run), costs, max_loss_points)
+    manifest = _manifest(run, costs, policy)
     manifest["provenance"]["test"] = {
         "accuracy_per_exit": exported.test_accuracy,
-        **exported.final._asdict(),
+        **exported.final.document(),
     }
     write_bundle(str(bundle), _plain(manifest), files, overwrite)
     return exported
 
 
-def _outcomes(run: Run, split: Split) -> calibrate.Outcomes:
-    logits = logits_per_exit(run.network, split.images)
-    return calibrate.outcomes(logits.numpy(), split.labels.numpy())
+def _calibrated(
+    outcomes: Outcomes, costs: Costs, max_loss_points: float
+) -> tuple[Exported, dict[str, Any]]:
+    """A first policy, on the plan `full` and by multiply-adds; the second value is its entry in
+    the manifest. `python -m edgesdk.train calibrate` finds a better one, by measured time."""
+    by_unit = multiply_add_costs(costs.segments, costs.exits)
+    every = tuple(range(outcomes.exit_count))
+    calibration, test = (outcomes.select(split) for split in SPLITS)
+    tried = candidates(calibration, "max_probability", plans_of(len(every)), by_unit)
+    policy = choose(tried, Objective(max_loss_points), by_unit.unit).policy
+
+    def reported(split: Outcomes, one: ExitPolicy) -> Report:
+        return report(split, replay(split, one, every), every, by_unit, None)
+
+    exported = Exported(
+        policy.thresholds,
+        tuple(test.correct.mean(axis=0).tolist()),
+        reported(test, FinalExit()),
+        reported(test, policy),
+    )
+    provenance = {
+        "data": outcomes.data,
+        "split": "calibration",
+        "max_loss_points": max_loss_points,
+        **reported(calibration, policy).document(),
+        "final_exit_accuracy": float(calibration.correct[:, -1].mean()),
+        "test": exported.calibrated.document(),
+    }
+    return exported, {**policy.describe(), "provenance": provenance}
+
+
+def _outcomes(run: Run) -> Outcomes:
+    """As torch computes them: what is exported has been compared with that."""
+    loaded = [run.data.load(split) for split in SPLITS]
+    return outcomes_from_logits(
+        "",  # the bundle that would have an id is yet to be written
+        run.data.name,
+        [split for split, part in zip(SPLITS, loaded) for _ in part.labels],
+        torch.cat([part.labels for part in loaded]).numpy(),
+        torch.cat([logits_per_exit(run.network, part.images) for part in loaded], dim=1).numpy(),
+    )
 
 
 def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +131,7 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
         "parts": [_part(run, costs)],
         "policies": {
             "final": {"kind": "final"},
-            "calibrated": {"kind": "max_probability", **calibrated},
+            "calibrated": calibrated,
         },
         "default_policy": "calibrated",
         "provenance": {

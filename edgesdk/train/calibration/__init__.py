@@ -1,0 +1,12 @@
+"""From a bundle to a better bundle: outcomes, measured times, thresholds, a plan, a plot.
+
+recording     run the bundle over the calibration and test splits -> outcomes
+merging       neighbouring segments as one ONNX file
+measuring     what each stage, head and turn of the runtime takes
+costs         what an image costs that leaves at an exit, in multiply-adds or microseconds
+thresholds    a family of thresholds with one knob, for every kind of policy
+choice        which exits to keep, and where to turn the knob
+temperature   how far the probabilities of each exit can be believed
+plot          accuracy against cost
+command       `python -m edgesdk.train calibrate`
+"""

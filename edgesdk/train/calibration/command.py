@@ -1,0 +1,167 @@
+"""`python -m edgesdk.train calibrate`: choose thresholds and a plan for a bundle, by data."""
+
+import argparse
+from typing import Any, Optional
+
+from ... import cli
+from ...errors import BackendUnavailable, ConfigError
+
+DESCRIPTION = "thresholds and plan of a bundle, by data"
+EXAMPLE = (
+    "python -m edgesdk.train calibrate engines/wrn16_1-digits/1 --data digits --max-loss-points 1"
+)
+MAX_LOSS_POINTS = 1.0  # where no objective is given
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The arguments of the command, but for the common ones."""
+    command.set_defaults(command=run)
+    command.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle; it is updated")
+    command.add_argument(
+        "--data", required=True, metavar="PATH", help="digits, an image folder, or a tar of one"
+    )
+    objective = command.add_mutually_exclusive_group()
+    objective.add_argument(
+        "--max-loss-points",
+        type=float,
+        metavar="X",
+        help=f"fastest plan that loses at most X percent points; default: {MAX_LOSS_POINTS:g}",
+    )
+    objective.add_argument(
+        "--budget-madds", type=float, metavar="N", help="best plan of N multiply-adds per image"
+    )
+    objective.add_argument(
+        "--budget-us", type=float, metavar="N", help="best plan of N microseconds per image"
+    )
+    command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    command.add_argument("--threads", type=int, default=1, help="default %(default)s")
+    command.add_argument(
+        "--outcomes", metavar="FILE", help=".npz of every exit's answers: read, or else written"
+    )
+    command.add_argument("--plot", metavar="FILE", help="picture of accuracy against cost")
+    command.add_argument(
+        "--name", default="calibrated", help="of the plan and the policy, default %(default)s"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Calibrate, update the bundle, print the table."""
+    _require_packages()
+    import torch
+
+    from ...bench.timing import pin
+    from ..data import data_set
+    from .plot import draw
+    from .workflow import apply, calibrate
+
+    if arguments.threads < 1:
+        raise ConfigError(f"threads: found {arguments.threads}, expected a whole number from 1")
+    torch.set_num_threads(arguments.threads)
+    pin(arguments.threads)
+    cli.banner(("torch", "onnx", "onnxruntime"), as_json=arguments.json)
+    result = calibrate(arguments.bundle, data_set(arguments.data), _request(arguments))
+    for line in _lines(result):
+        cli.say(line, arguments.json)
+    if arguments.plot:
+        draw(result, arguments.plot)
+        cli.say(f"picture: {arguments.plot}", arguments.json)
+    apply(result)
+    cli.say(f"updated: {result.bundle.path}", arguments.json)
+    if arguments.json:
+        cli.print_json(_document(result))
+    return 0
+
+
+def _request(arguments: argparse.Namespace) -> Any:
+    from .choice import Objective
+    from .workflow import Request
+
+    points: Optional[float] = arguments.max_loss_points
+    budget = arguments.budget_us if arguments.budget_madds is None else arguments.budget_madds
+    if points is None and budget is None:
+        points = MAX_LOSS_POINTS
+    return Request(
+        Objective(points, budget),
+        "us" if arguments.budget_madds is None else "multiply-adds",
+        arguments.name,
+        arguments.backend,
+        arguments.threads,
+        arguments.outcomes,
+    )
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+        import tqdm  # noqa: F401
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"calibration needs {error.name}, which cannot be imported ({error}); "
+            'install it with: pip install "edgesdk[train]"'
+        ) from error
+
+
+def _rows(result: Any) -> list[tuple[str, str, Any, Any]]:
+    """(name, plan's exits, report on calibration, report on test), the full network first."""
+    from .workflow import final_report
+
+    costs = (result.multiply_adds, result.measured.costs)
+    final = [final_report(result.outcomes.select(s), *costs) for s in ("calibration", "test")]
+    last = str(result.outcomes.exit_count - 1)
+    return [("full network, uncut", last, *final)] + [
+        (p.name, ",".join(map(str, p.exit_indices)), p.calibration, p.test) for p in result.policies
+    ]
+
+
+def _lines(result: Any) -> list[str]:
+    conditions = result.measured.conditions
+    rows = _rows(result)
+    reference_us = rows[0][3].mean_us
+    table = [
+        (
+            name,
+            exits,
+            f"{100 * calibration.accuracy:.2f} %",
+            f"{100 * test.accuracy:.2f} %",
+            f"{test.mean_multiply_adds / 1e6:.2f}",
+            f"{test.mean_us:.0f}",
+            f"{reference_us / test.mean_us:.2f}",
+            " ".join(f"{100 * share:.0f}" for share in test.share_per_exit),
+        )
+        for name, exits, calibration, test in rows
+    ]
+    header = ("policy", "exits", "calibration", "test", "M madds", "us", "x full")
+    return [
+        f"{result.outcomes.data}: {rows[0][2].image_count} images chose, "
+        f"{rows[0][3].image_count} are reported; {conditions['backend']}, batch 1, "
+        f"{conditions['threads']} thread(s), {conditions['cpu']}",
+        *cli.table((*header, "leave at each exit, %"), table),
+        *_overheads(result.measured.costs),
+    ]
+
+
+def _overheads(costs: Any) -> list[str]:
+    return [
+        f"the runtime adds {costs.item:.0f} us per image, {costs.stage:.1f} per stage, "
+        f"{costs.head:.1f} per head; heads take "
+        + " ".join(f"{value:.0f}" for value in costs.heads)
+        + " us"
+    ]
+
+
+def _document(result: Any) -> dict[str, Any]:
+    return {
+        "bundle": result.bundle.path,
+        "model_id": result.bundle.manifest.model_id,
+        "conditions": result.measured.conditions,
+        "policies": [
+            {
+                "name": name,
+                "exits": exits,
+                "calibration": calibration._asdict(),
+                "test": test._asdict(),
+            }
+            for name, exits, calibration, test in _rows(result)
+        ],
+    }
