@@ -53,6 +53,7 @@ class Worker:
         max_batch: int = DEFAULT_MAX_BATCH,
     ) -> None:
         self._plans = plans
+        self._exits = [tuple(stage.exit_index for stage in plan.stages) for plan in plans]
         self._policy = policy
         self._source = source
         self._max_batch = max_batch
@@ -99,8 +100,8 @@ class Worker:
             self._remove_tasks(event.item)
 
     def _on_stage_done(self, event: StageDone, now_us: int, actions: List[Action]) -> None:
-        exit_index = self._plans[event.part].stages[event.stage].exit_index
-        is_final = event.stage == len(self._plans[event.part].stages) - 1
+        exits = self._exits[event.part]
+        exit_index, is_final = exits[event.stage], event.stage == len(exits) - 1
         for position, item in enumerate(event.items):
             task = self._running.pop(item)
             if not self._source.is_open(item):  # its deadline passed while the stage ran
@@ -163,11 +164,13 @@ class Worker:
     def _next_batch(self) -> RunStage:
         """The head of the queue, and others behind it at the same stage."""
         batch = self._take_batch()
+        part, stage = batch[0].part, batch[0].stage
         for task in batch:
-            self._source.start(task.item)
+            if stage == 0:
+                self._source.start(task.item)
             self._running[task.item] = task
         items = tuple([task.item for task in batch])
-        return RunStage(batch[0].part, batch[0].stage, items, self._evaluate(batch))
+        return RunStage(part, stage, items, self._evaluate(batch, part, stage))
 
     def _take_batch(self) -> List[Task]:
         if len(self._queue) == 1:  # the common case on a device that keeps up
@@ -183,10 +186,13 @@ class Worker:
             del self._queue[(task.item, task.part)]
         return batch
 
-    def _evaluate(self, batch: List[Task]) -> bool:
+    def _evaluate(self, batch: List[Task], part: int, stage: int) -> bool:
         """Whether anyone in `batch` wants the head behind this stage computed."""
-        stages = self._plans[batch[0].part].stages
-        exit_index = stages[batch[0].stage].exit_index
-        if exit_index is None or batch[0].stage == len(stages) - 1:
+        exits = self._exits[part]
+        exit_index = exits[stage]
+        if exit_index is None or stage == len(exits) - 1:
             return exit_index is not None
-        return any(self._policy.evaluates(exit_index, task.policy_state) for task in batch)
+        evaluates = self._policy.evaluates
+        if len(batch) == 1:  # a generator costs more than the question
+            return evaluates(exit_index, batch[0].policy_state)
+        return any(evaluates(exit_index, task.policy_state) for task in batch)

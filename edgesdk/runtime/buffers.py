@@ -20,12 +20,13 @@ class Buffer:
     The same `array` object comes back whenever the same number of rows does.
     """
 
-    __slots__ = ("_views", "array", "block", "items", "live_count")
+    __slots__ = ("_views", "array", "block", "items", "live_count", "shelf")
 
-    def __init__(self, block: np.ndarray) -> None:
+    def __init__(self, block: np.ndarray, shelf: "List[Buffer]") -> None:
         self.block = block
+        self.shelf = shelf  # where it stands while nobody uses it
         self.array = block
-        self._views: Dict[int, np.ndarray] = {}
+        self._views: Dict[int, np.ndarray] = {len(block): block}
         self.items: Tuple[int, ...] = ()  # the item of each row
         self.live_count = 0
 
@@ -46,58 +47,70 @@ class BufferPool:
     def take(self, row_count: int, shape: Shape) -> Buffer:
         """A buffer of `row_count` rows of float32 `shape`; its contents are arbitrary."""
         size = 1 << (row_count - 1).bit_length()
+        shelf = self._free.get((size, shape))
+        if shelf is None:
+            shelf = self._free.setdefault((size, shape), [])
         try:
-            buffer = self._free[(size, shape)].pop()
-        except (KeyError, IndexError):
-            buffer = Buffer(np.empty((size,) + shape, np.float32))
-        buffer.use_rows(row_count)
+            buffer = shelf.pop()
+        except IndexError:
+            buffer = Buffer(np.empty((size,) + shape, np.float32), shelf)
+        if len(buffer.array) != row_count:
+            buffer.use_rows(row_count)
         return buffer
 
     def give(self, buffer: Buffer) -> None:
         """Return a buffer that nobody reads any more."""
         buffer.items = ()
-        shape = buffer.block.shape
-        self._free.setdefault((shape[0], shape[1:]), []).append(buffer)
+        buffer.shelf.append(buffer)
 
 
 class Rows:
-    """Which row of which buffer holds the current features of an item."""
+    """Which buffer holds the current features of an item; `buffer.items` tells the row."""
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
-        self._rows: Dict[int, Tuple[Buffer, int]] = {}
+        self._buffers: Dict[int, Buffer] = {}
 
     def place(self, items: Tuple[int, ...], buffer: Buffer) -> None:
         """Row i of `buffer` is now item i; what the items held before is released."""
-        for index, item in enumerate(items):
+        for item in items:
             self.release(item)
-            self._rows[item] = (buffer, index)
+            self._buffers[item] = buffer
         buffer.items = items
         buffer.live_count = len(items)
 
+    def move(self, features: Buffer, output: Buffer) -> None:
+        """What `features`, as collected, held is now in the same rows of `output`."""
+        items = features.items
+        for item in items:
+            self._buffers[item] = output
+        output.items = items
+        output.live_count = len(items)
+        self._pool.give(features)
+
     def collect(self, items: Tuple[int, ...]) -> Buffer:
         """A buffer whose rows are exactly `items`, in this order; compacted where needed."""
-        first = self._rows[items[0]][0]
+        first = self._buffers[items[0]]
         if first.items == items:
             return first
         compact = self._pool.take(len(items), first.block.shape[1:])
-        held = [self._rows[item] for item in items]
-        if all(buffer is first for buffer, _ in held):
-            indices = np.array([index for _, index in held], np.int64)
-            kernels.gather_rows(first.array, indices, out=compact.array)
+        held = [self._buffers[item] for item in items]
+        rows = [buffer.items.index(item) for item, buffer in zip(items, held)]
+        if all(buffer is first for buffer in held):
+            kernels.gather_rows(first.array, np.array(rows, np.int64), out=compact.array)
         else:
-            for target, (buffer, index) in zip(compact.array, held):
-                target[...] = buffer.array[index]
+            for target, buffer, row in zip(compact.array, held, rows):
+                target[...] = buffer.array[row]
         self.place(items, compact)
         return compact
 
     def release(self, item: int) -> None:
         """Forget the features of `item`, if it has any."""
-        buffer, _ = self._rows.pop(item, (None, 0))
+        buffer = self._buffers.pop(item, None)
         if buffer is not None:
             buffer.live_count -= 1
-            if buffer.live_count == 0:
+            if not buffer.live_count:
                 self._pool.give(buffer)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._buffers)

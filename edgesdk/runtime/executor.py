@@ -69,10 +69,7 @@ class Executor:
         self._keep_outputs = keep_logits or bool(needs)
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
-        self._stages = [
-            _load(bundle, stage, backend)
-            for stage in bundle.manifest.parts[0].plans[plan_name].stages
-        ]
+        self._stages = load_stages(bundle, plan_name, backend)
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -96,7 +93,7 @@ class Executor:
         except BaseException:
             self._pool.give(output)
             raise
-        self._rows.place(action.items, output)
+        self._rows.move(features, output)
         scores = self._evaluate(stage, action.items, output.array) if action.evaluate else None
         return StageDone(action.part, action.stage, action.items, scores)
 
@@ -120,13 +117,13 @@ class Executor:
     ) -> List[Scores]:
         assert stage.head is not None  # the core evaluates only where the plan has an exit
         found = stage.head(features, self._keep_outputs)
-        columns = [column.tolist() for column in found[:4]]
+        columns: List[List[float]] = [column.tolist() for column in found[:4]]
         if self._keep_outputs and found.logits is not None:
             if self._needs:
                 columns += self._compare(items, found.logits, stage.exit_index == 0)
             for item, row in zip(items, found.logits):
                 self._latest[item] = row
-        return [Scores(*row) for row in zip(*columns)]
+        return list(map(Scores, *columns))
 
     def _compare(
         self, items: Tuple[int, ...], outputs: np.ndarray, first_exit: bool
@@ -144,6 +141,12 @@ class Executor:
             before = np.stack([self._latest[item] for item in items])
             similarity = (1.0 / kernels.cosine_difference(outputs, before)).tolist()
         return [difference, similarity]
+
+
+def load_stages(bundle: Bundle, plan_name: str, backend: Backend) -> List[LoadedStage]:
+    """The stages of a plan, compiled by `backend`, with their heads. Raises what `load` raises."""
+    plan = bundle.manifest.parts[0].plans[plan_name]
+    return [_load(bundle, stage, backend) for stage in plan.stages]
 
 
 def _load(bundle: Bundle, stage: Stage, backend: Backend) -> LoadedStage:

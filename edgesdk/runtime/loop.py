@@ -47,6 +47,10 @@ class Owner:
         """Run what was stored; the lock is free, user code may run."""
 
 
+def _at_once() -> bool:
+    return True
+
+
 class Loop:
     """Drives one core worker."""
 
@@ -65,9 +69,10 @@ class Loop:
         self._thread: Optional[threading.Thread] = None
         self._closing: Optional[Shutdown] = None
         self._broken = False
+        self._has_outcome = False  # of the events since `_turn` began
         self._perform: Dict[Type[Any], Callable[[Any], object]] = {
             RunStage: self._run_stage,
-            Deliver: lambda action: owner.on_outcome(action.outcome),
+            Deliver: self._deliver,
             Release: lambda action: executor.release(action.item),
             SetTimer: self._set_timer,
             CancelTimer: lambda action: self._armed.pop(action.item, None),
@@ -81,14 +86,15 @@ class Loop:
     def post(self, event: Event) -> None:
         """Hand in an event, from any thread."""
         self._inbox.append(event)
-        self._wake.set()
+        if self._thread is not None:  # one that starts now looks into the inbox first
+            self._wake.set()
         if self._closing is not None:
             self.close()
 
     def drive(self, done: Callable[[], bool]) -> None:
         """Turn the loop in the calling thread until `done()`."""
         while not done():
-            if not self._turn_once() and not done():
+            if not self._turn_until(done) and not done():
                 raise AssertionError("an item is in flight, but nothing is left to do")
 
     def start(self) -> None:
@@ -118,17 +124,22 @@ class Loop:
 
     def _serve(self) -> None:
         while self._closing is None:
+            while self._turn_until(_at_once):
+                pass
             self._wake.wait()
             self._wake.clear()
-            while self._turn_once():
-                pass
 
-    def _turn_once(self) -> bool:
+    def _turn_until(self, done: Callable[[], bool]) -> bool:
+        """Turn until `done()`, but at least once; False when nothing was left to do.
+
+        Every outcome ends it, for whoever waits for that may be another thread, and callbacks need
+        the lock to be free.
+        """
         try:
             with self._driving:
                 self._driver = threading.get_ident()
                 try:
-                    return self._turn()
+                    return self._turn(done)
                 except BaseException as error:
                     self._give_up(error)
                     raise
@@ -139,13 +150,15 @@ class Loop:
         finally:
             self._owner.run_callbacks()
 
-    def _turn(self) -> bool:
-        """One event through the core. False if there was none."""
+    def _turn(self, done: Callable[[], bool]) -> bool:
+        self._has_outcome = False
         event = self._next_event()
-        if event is None:
-            return False
-        self._handle(event)
-        return True
+        while event is not None:
+            self._handle(event)
+            if self._has_outcome or self._closing is not None or done():
+                return True
+            event = self._next_event()
+        return False
 
     def _handle(self, event: Event) -> None:
         for action in self._worker.handle(event, now_us()):
@@ -163,6 +176,10 @@ class Loop:
             return self._inbox.popleft()
         event, self._stage_event = self._stage_event, None
         return event
+
+    def _deliver(self, action: Deliver) -> None:
+        self._has_outcome = True
+        self._owner.on_outcome(action.outcome)
 
     def _run_stage(self, action: RunStage) -> None:
         if self._closing is not None:

@@ -122,3 +122,12 @@ class TestRows:
         for item in items:
             rows.release(item)
         assert len(rows) == 0
+
+    def test_what_moves_keeps_its_row_and_frees_the_block_it_leaves(self, pool, rows):
+        features = filled(pool, [10, 20])
+        rows.place((1, 2), features)
+        output = filled(pool, [11, 21])
+        rows.move(rows.collect((1, 2)), output)
+        assert rows.collect((1, 2)) is output
+        assert values_of(rows.collect((2,))) == [21]
+        assert pool.take(2, SHAPE) is features

@@ -111,7 +111,7 @@ class TestMemory:
             admit(executor, BRIGHT)
             for stage in range(3):
                 run(executor, stage, (0,))
-            addresses.add(executor._rows._rows[0][0].array.ctypes.data)
+            addresses.add(executor._rows._buffers[0].array.ctypes.data)
             executor.release(0)
         assert len(addresses) <= 2
 

@@ -82,7 +82,7 @@ OUTCOME = Outcome(1, None, "result", "final", None, 5)
 def turn(loop, count):
     """Turn `count` times."""
     for _ in range(count):
-        loop._turn_once()
+        loop._turn_until(lambda: True)
 
 
 class TestOrder:
@@ -162,6 +162,24 @@ class TestDrivers:
             loop.post(event)
         loop.drive(lambda: len(script.events) == 2)
         assert script.events == ["a", "b"]
+
+    def test_an_outcome_frees_the_lock_for_whoever_waits_for_it(self, parts):
+        loop, script, _, notes = parts
+        script.answers["end"] = [Deliver(OUTCOME)]
+        free_after = []
+        notes.run_callbacks = lambda: free_after.append(list(script.events))
+        for event in ("a", "end", "b"):
+            loop.post(event)
+        loop.drive(lambda: len(script.events) == 3)
+        assert free_after == [["a", "end"], ["a", "end", "b"]]
+
+    def test_what_was_posted_before_the_background_thread_began_is_not_lost(self, parts):
+        loop, script, _, _ = parts
+        seen = threading.Event()
+        script.answers["early"] = lambda now: seen.set() or []
+        loop.post("early")
+        loop.start()
+        assert seen.wait(20)
 
     def test_waiting_for_what_cannot_come_is_our_own_bug(self, parts):
         loop = parts[0]
