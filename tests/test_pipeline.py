@@ -471,6 +471,7 @@ with edgesdk.Pipeline.open(sys.argv[1]) as pipe:
 """
 
     def test_the_whole_pipeline_runs_on_torch_with_the_same_answers(self):
+        pytest.importorskip("torch")
         bundle = os.path.join(os.path.dirname(__file__), "..", "engines", "wrn16_1-digits", "1")
         done = subprocess.run(
             [sys.executable, "-c", self.PROGRAM, bundle],

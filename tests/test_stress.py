@@ -50,7 +50,7 @@ class Application:
         try:
             assert self.pipe.infer(image(draw), deadline_ms=deadline_ms(draw)).ok
         except (Expired, Failed) as error:
-            assert error.reason in ("deadline", "closed")
+            assert error.reason in ("deadline", "closed", "superseded")  # by another thread's frame
 
     def _batch(self, draw):
         count = draw.randrange(40)
