@@ -11,7 +11,8 @@ import os
 from typing import Any, Dict, Mapping, Optional, Set
 
 from .bundle import MANIFEST, Bundle, read_bundle
-from .errors import BundleError
+from .errors import BundleError, EdgeError
+from .files import write_atomically
 from .manifest import parse_manifest, sha256
 
 
@@ -41,10 +42,10 @@ def update_bundle(
     added = [name for name in files if name in document["files"] and name not in known]
     try:
         for name in added:
-            _replace_file(bundle.file(name), files[name])
+            write_atomically(bundle.file(name), files[name])
         text = json.dumps(document, indent=1) + "\n"
-        _replace_file(bundle.file(MANIFEST), text.encode("utf-8"))
-    except OSError as error:
+        write_atomically(bundle.file(MANIFEST), text.encode("utf-8"))
+    except EdgeError as error:
         for name in added:
             _remove(bundle.file(name))
         raise BundleError(
@@ -97,20 +98,6 @@ def _update_files(
 def _stage_files(document: Mapping[str, Any]) -> Set[str]:
     plans = document["parts"][0]["plans"].values()
     return {stage["file"] for plan in plans for stage in plan["stages"]}
-
-
-def _replace_file(path: str, content: bytes) -> None:
-    """Replace or make one file: whoever reads, or is killed here, meets the old or the new."""
-    temporary = path + ".tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        _remove(temporary)
-        raise
 
 
 def _remove(path: str) -> None:

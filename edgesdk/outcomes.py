@@ -5,8 +5,7 @@ tried by `replay`: the objects of `core.exits` fold over recorded scores exactly
 worker, so nothing that is tried here behaves differently when it is deployed.
 """
 
-import contextlib
-import os
+import io
 from random import Random
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -15,7 +14,8 @@ import numpy as np
 from . import kernels
 from .core.events import Scores
 from .core.exits import ExitPolicy
-from .errors import ConfigError, EdgeError
+from .errors import ConfigError
+from .files import write_atomically
 
 FORMAT = "edgesdk-outcomes-1"
 SPLITS = ("calibration", "test")
@@ -168,20 +168,9 @@ def write_outcomes(path: str, outcomes: Outcomes) -> None:
 
     Raises EdgeError if it cannot be written; what was there before is then untouched.
     """
-    temporary = path + ".tmp"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, format=np.array(FORMAT), **outcomes._asdict())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise EdgeError(
-            "{}: the outcomes cannot be written ({}); free some space or choose another "
-            "file".format(path, error.strerror or error)
-        ) from None
+    content = io.BytesIO()
+    np.savez_compressed(content, format=np.array(FORMAT), **outcomes._asdict())
+    write_atomically(path, content.getvalue())
 
 
 def read_outcomes(path: str, model_id: str) -> Outcomes:

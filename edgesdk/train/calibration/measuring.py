@@ -2,7 +2,10 @@
 
 Every possible stage is timed, alone, at batch 1; then whole pipelines, whose differences tell what
 the runtime adds per image, per stage, per head and per comparison. All of it is interleaved, round
-after round, so that every figure meets the same machine; medians count.
+after round, so that every figure meets the same machine.
+
+The lower quartile of the rounds counts. On a busy machine half of the long calls are interrupted
+and hardly any short ones, so that medians would charge interruptions to the runtime.
 """
 
 from typing import Any, Callable, NamedTuple, Optional
@@ -10,7 +13,7 @@ from typing import Any, Callable, NamedTuple, Optional
 import numpy as np
 
 from ...backends import Backend, open_backend
-from ...bench.timing import conditions, interleaved
+from ...bench.timing import conditions, interleaved_rounds
 from ...bundle import Bundle
 from ...core.exits import FinalExit, NeighbourSimilarity, Patience
 from ...core.spec import FULL_PLAN
@@ -22,6 +25,7 @@ from .costs import Costs, Span, spans
 from .merging import check_merged, stage_file
 
 SECONDS = 15.0  # for all rounds together
+QUANTILE = 0.25
 UNCUT_PLAN = "uncut"  # of the trial bundle: all segments in one stage
 
 Action = Callable[[], Any]
@@ -50,39 +54,39 @@ def measure(trial: Bundle, backend_name: Optional[str], threads: int) -> Measure
     actions = _stages_and_heads(trial, backend, features)
     actions.update({name: _inferring(pipe, frame) for name, pipe in pipelines.items()})
     try:
-        timed = interleaved(list(actions.values()), SECONDS)
+        rounds = interleaved_rounds(list(actions.values()), SECONDS)
     finally:
         for pipe in pipelines.values():
             pipe.close()
         backend.close()
-    medians = {name: timing.median_us for name, timing in zip(actions, timed)}
+    times_us = {name: float(np.quantile(found, QUANTILE)) for name, found in zip(actions, rounds)}
     return Measured(
-        costs_from(medians, len(trial.manifest.parts[0].segments)),
-        {"backend": backend.name, "batch": 1, **conditions(threads)},
+        costs_from(times_us, len(trial.manifest.parts[0].segments)),
+        {"backend": backend.name, "batch": 1, "quantile": QUANTILE, **conditions(threads)},
     )
 
 
-def costs_from(medians: dict[Any, float], segment_count: int) -> Costs:
-    """Costs from the median times of all spans, ("head", exit), and the four pipelines.
+def costs_from(times_us: dict[Any, float], segment_count: int) -> Costs:
+    """Costs from the times of all spans, ("head", exit), and the four pipelines.
 
-    Raises ConfigError for a median that is not above 0: the clock is too coarse to choose by.
+    Raises ConfigError for a time that is not above 0: the clock is too coarse to choose by.
     """
-    for name, median in medians.items():
-        if not median > 0:
+    for name, found_us in times_us.items():
+        if not found_us > 0:
             raise ConfigError(
-                f"timing: found {median} us for {name}, expected more than 0; the clock of this "
+                f"timing: found {found_us} us for {name}, expected more than 0; the clock of this "
                 "machine is too coarse for this network; calibrate it on another machine"
             )
     last = segment_count - 1
-    heads = tuple(medians["head", index] for index in range(segment_count))
-    cut = sum(medians[i, i] for i in range(segment_count))
-    uncut = medians[0, last]
+    heads = tuple(times_us["head", index] for index in range(segment_count))
+    cut = sum(times_us[i, i] for i in range(segment_count))
+    uncut = times_us[0, last]
     early = max(1, last)
-    stage = max(0.0, (medians["full"] - medians["uncut"] - (cut - uncut)) / early)
-    head = max(0.0, (medians["all heads"] - medians["full"] - sum(heads[:-1])) / early)
-    comparison = max(0.0, (medians["comparing"] - medians["all heads"]) / segment_count)
-    item = max(0.0, medians["uncut"] - stage - uncut - heads[last] - head)
-    stages = {span: medians[span] for span in spans(segment_count)}
+    stage = max(0.0, (times_us["full"] - times_us["uncut"] - (cut - uncut)) / early)
+    head = max(0.0, (times_us["all heads"] - times_us["full"] - sum(heads[:-1])) / early)
+    comparison = max(0.0, (times_us["comparing"] - times_us["all heads"]) / segment_count)
+    item = max(0.0, times_us["uncut"] - stage - uncut - heads[last] - head)
+    stages = {span: times_us[span] for span in spans(segment_count)}
     return Costs("us", stages, heads, item, stage, head, comparison)
 
 
