@@ -5,17 +5,25 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import cli
-from . import core, kernels, torch_eager
+from ..backends import open_backend
+from ..bundle import read_bundle
+from ..core.spec import FULL_PLAN
+from ..profiles import Profile, write_profile
+from . import core, engine, kernels, pipeline, torch_eager
 from .timing import conditions, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
 
 
 class Bench(NamedTuple):
-    """One subcommand: `measure` prints for a person and returns the figures."""
+    """One subcommand: `measure` prints for a person and returns the figures. `options` adds its
+    own; `seconds` is its default, and `per` what they are spent on."""
 
     description: str
     measure: Callable[[argparse.Namespace], List[Dict[str, Any]]]
+    seconds: float = 0.5
+    per: str = "per size"
+    options: Callable[[argparse.ArgumentParser], None] = lambda command: None
 
 
 def measure_kernels(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -44,9 +52,54 @@ def measure_core(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return figures
 
 
+def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Every stage and head of a plan; a profile if one is asked for."""
+    bundle = read_bundle(arguments.bundle)
+    backend = open_backend(arguments.backend, arguments.threads)
+    cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
+    times = engine.measure(bundle, arguments.plan, backend, arguments.seconds)
+    rows = [engine.row(time) for time in times]
+    cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
+    if arguments.profile:
+        found = conditions(arguments.threads)
+        model_id = bundle.manifest.model_id
+        profile = Profile(model_id, found["cpu"], backend.name, found, times)
+        write_profile(arguments.profile, profile)
+        cli.say("profile written to " + arguments.profile, arguments.json)
+    return engine.figures(times)
+
+
+def _pipeline_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bundle", default=pipeline.BUNDLE, help="default: %(default)s")
+    command.add_argument(
+        "--data", help="data set of the bundle, as training takes it; default: the digits scans"
+    )
+
+
+def _engine_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bundle", required=True, help="folder of the bundle")
+    command.add_argument("--plan", default=FULL_PLAN, help="default: %(default)s")
+    command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    command.add_argument("--profile", metavar="FILE", help="write the times to this file")
+
+
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
+    "pipeline": Bench(
+        "edgesdk beside onnxruntime and PyTorch on real images, answers checked",
+        pipeline.measure,
+        seconds=10.0,
+        per="per batch size",
+        options=_pipeline_options,
+    ),
+    "engine": Bench(
+        "every stage and head of a plan alone; writes profiles",
+        measure_engine,
+        seconds=3.0,
+        per="per batch size",
+        options=_engine_options,
+    ),
 }
 
 
@@ -61,7 +114,7 @@ def _run(arguments: argparse.Namespace) -> int:
     pin(arguments.threads)
     figures = BENCHES[arguments.bench].measure(arguments)
     if arguments.json:
-        versions = cli.versions(("torch",))
+        versions = cli.versions(("onnxruntime", "torch"))
         found = {"versions": versions, "conditions": conditions(arguments.threads)}
         cli.print_json(dict(found, figures=figures))
     return 0
@@ -78,7 +131,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Parse `argv`, run one bench, return the exit status: 0, or 1 if a kernel is wrong."""
+    """Parse `argv`, run one bench, return the exit status: 0, or 1 if something is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m edgesdk.bench",
         description=__doc__,
@@ -93,8 +146,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             "--threads", type=_positive(int), default=1, help="cores to use (default 1)"
         )
         command.add_argument(
-            "--seconds", type=_positive(float), default=0.5, help="per size (default 0.5)"
+            "--seconds",
+            type=_positive(float),
+            default=bench.seconds,
+            help="{} (default %(default)s)".format(bench.per),
         )
+        bench.options(command)
         cli.add_common_options(command)
     return cli.run(_run, parser.parse_args(argv))
 

@@ -1,4 +1,4 @@
-"""What a user would run instead of edgesdk: the uncut network as one file in onnxruntime."""
+"""What a user would run instead of edgesdk: the uncut network in onnxruntime, or in torch."""
 
 from typing import Any
 
@@ -21,25 +21,50 @@ class PlainOnnxruntime:
                 "the comparison with plain onnxruntime needs it ({}); install it with: pip install "
                 '"edgesdk[onnx]"'.format(error)
             ) from None
-        if UNCUT_FILE not in bundle.manifest.document["files"]:
-            raise BundleError(
-                "{}: holds no {}, the uncut network to compare with; export the bundle "
-                "again".format(bundle.path, UNCUT_FILE)
-            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session: Any = onnxruntime.InferenceSession(
-            bundle.file(UNCUT_FILE), options, providers=["CPUExecutionProvider"]
+            _uncut(bundle), options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
-        self._preprocess = Preprocessor(bundle.manifest.preprocessing, color)
+        self.preprocess = Preprocessor(bundle.manifest.preprocessing, color)
 
     def logits(self, images: Any) -> np.ndarray:
         """float32 [B, N] for one image or a batch, as `Pipeline.infer` takes them."""
-        found: np.ndarray = self._session.run(None, {self._input: self._preprocess(images)})[0]
+        found: np.ndarray = self._session.run(None, {self._input: self.preprocess(images)})[0]
         return found
 
     def infer(self, images: Any) -> np.ndarray:
         """int64 [B]: the class of each image."""
         return self.logits(images).argmax(axis=1)
+
+
+class PlainTorch:
+    """The same in torch, operator by operator as PyTorch runs a model that is not compiled."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1, color: str = "rgb") -> None:
+        from ..backends.pytorch import eager_module, torch
+
+        torch.set_num_threads(threads)
+        self._torch: Any = torch
+        self._module = eager_module(_uncut(bundle))
+        self.preprocess = Preprocessor(bundle.manifest.preprocessing, color)
+
+    def infer(self, images: Any) -> np.ndarray:
+        """int64 [B]: the class of each image."""
+        with self._torch.inference_mode():
+            inputs = self._torch.from_numpy(self.preprocess(images))
+            found: np.ndarray = self._module(inputs).argmax(1).numpy()
+            return found
+
+
+def _uncut(bundle: Bundle) -> str:
+    """The path of the uncut network. Raises BundleError if the bundle holds none."""
+    if UNCUT_FILE not in bundle.manifest.document["files"]:
+        raise BundleError(
+            "{}: holds no {}, the uncut network to compare with; export the bundle again".format(
+                bundle.path, UNCUT_FILE
+            )
+        )
+    return bundle.file(UNCUT_FILE)

@@ -18,7 +18,13 @@ class Timing(NamedTuple):
 
 
 def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> List[Timing]:
-    """Time `calls` against each other for about `seconds` in all.
+    """Time `calls` against each other for about `seconds` in all."""
+    rounds = interleaved_rounds(calls, seconds)
+    return [Timing(min(times_us), statistics.median(times_us)) for times_us in rounds]
+
+
+def interleaved_rounds(calls: Sequence[Callable[[], object]], seconds: float) -> List[List[float]]:
+    """The times of `calls` in us, one list per call with a mean per round.
 
     Every round gives each of them a slice of SLICE_US in turn; at least ROUNDS_MIN rounds.
     """
@@ -28,7 +34,7 @@ def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> List[T
     while len(rounds[0]) < ROUNDS_MIN or time.perf_counter() < end:
         for call, count, times_us in zip(calls, counts, rounds):
             times_us.append(_slice_us(call, count))
-    return [Timing(min(times_us), statistics.median(times_us)) for times_us in rounds]
+    return rounds
 
 
 def _slice_us(call: Callable[[], object], count: int) -> float:

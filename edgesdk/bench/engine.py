@@ -1,0 +1,129 @@
+"""`python -m edgesdk.bench engine`: every stage and exit head of a plan, each alone, on a device.
+
+What it measures can be written as a profile (`edgesdk.profiles`), which planning and simulation
+read.
+"""
+
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from .. import cli
+from ..backends import Backend
+from ..bundle import Bundle
+from ..core.metrics import percentile
+from ..core.worker import DEFAULT_MAX_BATCH
+from ..errors import ConfigError
+from ..profiles import StageTime
+from ..runtime.executor import LoadedStage, load_stages
+from .timing import interleaved_rounds
+
+SEED = 0
+BATCHES = (1, DEFAULT_MAX_BATCH)
+
+
+class Rig:
+    """The stages of one plan and arrays of one batch size: what the executor does, step by step."""
+
+    def __init__(self, bundle: Bundle, plan: str, backend: Backend, batch: int) -> None:
+        self.stages: List[LoadedStage] = load_stages(bundle, plan, backend)
+        first = bundle.manifest.parts[0].segments[0].input_shape
+        shapes = [first] + [stage.output_shape for stage in self.stages]
+        self.arrays = [np.zeros((batch,) + shape, np.float32) for shape in shapes]
+        self.arrays[0][...] = np.random.RandomState(SEED).standard_normal(self.arrays[0].shape)
+        self.run_stages()
+
+    def run_stages(self) -> None:
+        """All stages, one after the other, from a random input to the last features."""
+        for index in range(len(self.stages)):
+            self.run_stage(index)
+
+    def run_stage(self, index: int) -> None:
+        """One stage, on what the stage before it gave."""
+        self.stages[index].program.run(self.arrays[index], self.arrays[index + 1])
+
+    def run_heads(self) -> None:
+        """Every exit head, on the features of its stage."""
+        for index in range(len(self.stages)):
+            self.run_head(index)
+
+    def run_head(self, index: int) -> None:
+        """The exit head behind a stage, if the plan has one there."""
+        head = self.stages[index].head
+        if head is not None:
+            head(self.arrays[index + 1], False)
+
+
+def measure(bundle: Bundle, plan: str, backend: Backend, seconds: float) -> List[StageTime]:
+    """Times of every stage and head of a plan, for each of `BATCHES`, `seconds` for each.
+
+    Raises ConfigError for a plan that the bundle lacks.
+    """
+    plans = bundle.manifest.parts[0].plans
+    if plan not in plans:
+        raise ConfigError(
+            "plan: found {!r}, expected one of {}".format(plan, ", ".join(sorted(plans)))
+        )
+    times: List[StageTime] = []
+    for batch in BATCHES:
+        rig = Rig(bundle, plan, backend, batch)
+        times += _stage_times(rig, plan, batch, seconds)
+    return times
+
+
+def _stage_times(rig: Rig, plan: str, batch: int, seconds: float) -> List[StageTime]:
+    def call(step: Callable[[int], None], index: int) -> Callable[[], None]:
+        return lambda: step(index)
+
+    count = len(rig.stages)
+    calls = [call(rig.run_stage, index) for index in range(count)]
+    calls += [call(rig.run_head, index) for index in range(count)]
+    times = [_p50_p95(times_us) for times_us in interleaved_rounds(calls, seconds)]
+    result = []
+    for index, stage in enumerate(rig.stages):
+        time = StageTime(0, plan, index, batch, *times[index])
+        if stage.head is not None:
+            head_p50_us, head_p95_us = times[count + index]
+            time = time._replace(head_p50_us=head_p50_us, head_p95_us=head_p95_us)
+        result.append(time)
+    return result
+
+
+def _p50_p95(times_us: Sequence[float]) -> Tuple[float, float]:
+    ordered = sorted(times_us)
+    return round(percentile(ordered, 0.50), 2), round(percentile(ordered, 0.95), 2)
+
+
+HEADER = ("stage", "batch", "p50 us", "p95 us", "head p50 us", "head p95 us")
+
+
+def row(time: StageTime) -> Tuple[str, ...]:
+    """One line of the table a person reads."""
+    heads = [
+        "-" if value is None else "{:.1f}".format(value)
+        for value in (time.head_p50_us, time.head_p95_us)
+    ]
+    return (
+        "{} {}".format(time.plan, time.stage),
+        str(time.batch),
+        "{:.1f}".format(time.p50_us),
+        "{:.1f}".format(time.p95_us),
+        heads[0],
+        heads[1],
+    )
+
+
+def figures(times: Sequence[StageTime]) -> List[Dict[str, Any]]:
+    """p50 and p95 of each stage and head."""
+    result = []
+    for time in times:
+        name = "plan {}, stage {}, batch {}".format(time.plan, time.stage, time.batch)
+        for what, value in (
+            ("stage p50", time.p50_us),
+            ("stage p95", time.p95_us),
+            ("head p50", time.head_p50_us),
+            ("head p95", time.head_p95_us),
+        ):
+            if value is not None:
+                result.append(cli.figure("{}, {}".format(name, what), value, "us"))
+    return result

@@ -1,0 +1,101 @@
+"""bench engine: every stage and head of a plan, and the profile of it."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from edgesdk.backends import open_backend
+from edgesdk.bench import __main__ as bench
+from edgesdk.bench import engine
+from edgesdk.bench.timing import conditions
+from edgesdk.errors import ConfigError
+from edgesdk.profiles import StageTime, read_profile
+
+
+@pytest.fixture(autouse=True)
+def unpinned(monkeypatch):
+    monkeypatch.setattr(bench, "pin", lambda threads: None)
+
+
+@pytest.fixture
+def backend():
+    return open_backend("onnxruntime")
+
+
+def test_a_rig_does_what_the_executor_does(whole_bundle, backend):
+    rig = engine.Rig(whole_bundle, "full", backend, 2)
+    first, last = rig.arrays[0], rig.arrays[-1]
+    assert first.shape == (2, 1, tiny.SIZE, tiny.SIZE)
+    np.testing.assert_allclose(last[:, :1], first, rtol=1e-6)
+    np.testing.assert_allclose(last[:, 1:], 1 - first, rtol=1e-5, atol=1e-6)
+
+
+def test_every_stage_and_head_is_timed_at_every_batch(whole_bundle, backend):
+    times = engine.measure(whole_bundle, "full", backend, 0.001)
+    assert [(t.batch, t.stage) for t in times] == [
+        (batch, stage) for batch in engine.BATCHES for stage in range(tiny.EXIT_COUNT)
+    ]
+    for time in times:
+        assert 0 < time.p50_us <= time.p95_us
+        assert 0 < time.head_p50_us <= time.head_p95_us
+
+
+def test_other_plans_have_other_stages(whole_bundle, backend):
+    times = engine.measure(whole_bundle, "merged", backend, 0.001)
+    assert [(t.plan, t.stage) for t in times] == [("merged", 0)] * len(engine.BATCHES)
+
+
+def test_a_plan_that_is_not_there(whole_bundle, backend):
+    with pytest.raises(ConfigError, match="plan: found 'fast', expected one of full, merged"):
+        engine.measure(whole_bundle, "fast", backend, 0.001)
+
+
+def test_what_was_not_measured_is_neither_shown_nor_reported():
+    time = StageTime(0, "full", 2, 1, 10.0, 11.0)
+    assert engine.row(time) == ("full 2", "1", "10.0", "11.0", "-", "-")
+    assert len(engine.row(time)) == len(engine.HEADER)
+    names = [figure["name"] for figure in engine.figures([time])]
+    assert names == [
+        "plan full, stage 2, batch 1, stage p50",
+        "plan full, stage 2, batch 1, stage p95",
+    ]
+
+
+class TestCommand:
+    def run(self, bundle, *options):
+        return bench.main(["engine", "--bundle", bundle.path, "--seconds", "0.001", *options])
+
+    def test_json_and_profile(self, whole_bundle, tmp_path, capsys):
+        path = str(tmp_path / "profile.json")
+        assert self.run(whole_bundle, "--json", "--profile", path) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert sorted(found) == ["conditions", "figures", "versions"]
+        assert len(found["figures"]) == 4 * tiny.EXIT_COUNT * len(engine.BATCHES)
+        assert "profile written to " + path in err
+        device = conditions(1)["cpu"]
+        profile = read_profile(path, whole_bundle.manifest.model_id, device)
+        assert profile.backend == "onnxruntime" and profile.conditions["threads"] == 1
+        assert len(profile.stage_times("full")) == tiny.EXIT_COUNT
+
+    def test_a_person_sees_a_table(self, whole_bundle, capsys):
+        assert self.run(whole_bundle, "--plan", "merged") == 0
+        assert "merged 0" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--plan", "fast"], "ConfigError: plan: found 'fast'"),
+            (["--backend", "abacus"], "ConfigError: backend: found 'abacus'"),
+            (["--profile", "/nonexistent/profile.json"], "the profile cannot be written"),
+        ],
+    )
+    def test_bad_input_is_one_line_and_status_1(self, whole_bundle, options, message, capsys):
+        assert self.run(whole_bundle, *options) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+    def test_no_bundle(self, tmp_path, capsys):
+        assert bench.main(["engine", "--bundle", str(tmp_path / "none")]) == 1
+        assert "no such folder" in capsys.readouterr().err
