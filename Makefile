@@ -93,7 +93,8 @@ $(VENV)/.develop: $(VENV)/.tools $(BUILT_FROM)
 
 $(VENV)/.aarch64: $(VENV)/.develop
 	$(PIP_INSTALL) ziglang
-	@touch $@
+	@echo "compiling ziglang's C++ library for aarch64, once: some minutes"
+	@echo 'int main() {}' | $(BIN)/python -m ziglang c++ -w -target aarch64-linux-musl -x c++ - -o $@
 
 $(VENV)/.tools: constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo \
