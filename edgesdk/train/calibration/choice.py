@@ -4,10 +4,9 @@ Exits that are off cost nothing: the segments around them merge into one stage o
 set of exits is a plan with costs of its own, and for each the family of `thresholds` is tried from
 careful to careless. With at most `EARLY_EXITS_MAX` exits all of it is tried.
 
-A small split flatters whatever is fitted to it. The loss that counts is therefore pessimistic:
-images lost less images gained, plus one standard deviation of their difference (lost and gained
-images are Poisson: the root of their sum), with one image more than was seen, for what was not
-seen may exist.
+A split flatters whatever is fitted to it. The loss that counts is therefore pessimistic: images
+lost, less images gained, plus two standard deviations of that difference. Both counts are Poisson,
+so its deviation is the root of their sum.
 """
 
 import math
@@ -24,6 +23,7 @@ from .costs import Costs
 from .thresholds import bounds, compares, family, fits, loss_curves, sureness
 
 EARLY_EXITS_MAX = 10  # 2 ** 10 plans
+DEVIATIONS_HELD_BACK = 2.0
 
 
 class Candidate(NamedTuple):
@@ -98,19 +98,18 @@ def candidate(
     right = outcomes.correct[np.arange(outcomes.image_count), np.asarray(exit_indices)[position]]
     final = outcomes.correct[:, -1]
     lost, gained = int((final & ~right).sum()), int((right & ~final).sum())
-    early = bool((position < len(exit_indices) - 1).any())
     return Candidate(
         policy,
         tuple(exit_indices),
         float(np.bincount(position, minlength=len(cost_at)) @ cost_at) / outcomes.image_count,
         float(right.mean()),
-        100 * pessimistic_loss(lost, gained) / outcomes.image_count if early else 0.0,
+        100 * pessimistic_loss(lost, gained) / outcomes.image_count,
     )
 
 
 def pessimistic_loss(lost: int, gained: int) -> float:
     """Images by which a policy may be worse than the final exit; see the module."""
-    return lost - gained + math.sqrt(lost + gained + 1)
+    return lost - gained + DEVIATIONS_HELD_BACK * math.sqrt(lost + gained)
 
 
 def choose(found: Sequence[Candidate], objective: Objective, unit: str) -> Candidate:

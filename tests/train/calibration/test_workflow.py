@@ -25,6 +25,8 @@ REQUEST = Request(Objective(2.0), "us", "calibrated", "onnxruntime", 1)
 # Cuts and heads are cheap beside stages; leaving at exit 1 is right as often as at the end.
 TIMES = Costs("us", {(i, j): 100.0 * (j - i + 1) for i, j in spans(3)}, (1.0, 1.0, 1.0), 5, 2, 1, 1)
 
+DEAR_FIRST = TIMES._replace(heads=(500.0, 1.0, 1.0))  # the head of exit 0 costs too much
+
 
 @pytest.fixture
 def path(bundle, tmp_path):
@@ -159,12 +161,13 @@ def test_the_test_split_decides_nothing(path, tmp_path):
         assert a.test != b.test
 
 
-def test_calibrating_again_replaces_what_was_there(path):
+def test_calibrating_again_replaces_what_was_there(path, monkeypatch):
     calibrated(path)
-    result, after = calibrated(path, objective=Objective(0.0))
-    assert result.policies[0].exit_indices == (2,)
-    assert after.manifest.parts[0].plans["calibrated"].exit_indices == (2,)
-    assert "onnx/stage_0_2.onnx" in after.manifest.document["files"]
+    monkeypatch.setattr(workflow, "measure", lambda *_: Measured(DEAR_FIRST, {}))
+    result, after = calibrated(path)
+    assert result.policies[0].exit_indices == (1, 2)
+    assert after.manifest.parts[0].plans["calibrated"].exit_indices == (1, 2)
+    assert "onnx/stage_0_1.onnx" in after.manifest.document["files"]
     assert "onnx/stage_1_2.onnx" not in contents(path)
 
 
@@ -208,9 +211,9 @@ def test_a_kind_without_a_policy_within_the_budget_is_left_out(path):
     assert len(result.policies) < 6
 
 
-def test_one_image_is_enough_to_be_careful(path):
+def test_one_image_is_enough_to_choose_by(path):
     result = calibrate(path, tiny_data(load=one_image), REQUEST)
-    assert result.policies[0].exit_indices == (2,)
+    assert result.policies[0].calibration.image_count == 1
 
 
 # --- the outcomes file --------------------------------------------------------------------------
