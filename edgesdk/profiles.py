@@ -4,12 +4,11 @@
 refuse one that was measured on another network or another device: its times would mislead.
 """
 
-import contextlib
 import json
-import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from .errors import ConfigError, EdgeError
+from .errors import ConfigError
+from .files import write_atomically
 from .schema import Field
 
 FORMAT = "edgesdk-profile"
@@ -74,21 +73,7 @@ def write_profile(path: str, profile: Profile) -> None:
     document["stages"] = [dict(stage._asdict()) for stage in profile.stages]
     document["links"] = list(profile.links)
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    temporary = path + ".tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise EdgeError(
-            "{}: the profile cannot be written ({}); free some space or choose another file".format(
-                path, error.strerror or error
-            )
-        ) from None
+    write_atomically(path, text.encode("utf-8"))
 
 
 def read_profile(path: str, model_id: str, device: Optional[str] = None) -> Profile:

@@ -71,9 +71,10 @@ class TestWriting:
         assert read_profile(path, MODEL) == PROFILE
         assert os.listdir(os.path.dirname(path)) == ["profile.json"]
 
-    def test_a_folder_that_does_not_exist(self, tmp_path):
-        with pytest.raises(EdgeError, match="profile cannot be written"):
-            write_profile(str(tmp_path / "missing" / "profile.json"), PROFILE)
+    def test_a_folder_that_cannot_be(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(EdgeError, match="cannot be written"):
+            write_profile(str(tmp_path / "file" / "profile.json"), PROFILE)
 
 
 class TestWhoseTimes:

@@ -1,8 +1,6 @@
 """Checkpoints: one file per run, always whole, holding all that continuing a run needs."""
 
-import contextlib
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,33 +8,11 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigError, EdgeError
+from ..errors import ConfigError
+from ..files import write_atomically
 
 FORMAT_VERSION = 1
 FILE_NAME = "checkpoint.pt"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: a reader, or a killed writer, leaves the old file or the new.
-
-    Raises EdgeError if the file system refuses (full, read-only); the old file is then untouched
-    and no temporary file is left.
-    """
-    temporary = path.with_name(path.name + ".tmp")  # one name: what a kill left is written over
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise EdgeError(
-            f"{path}: cannot be written ({error.strerror or error}); what was there before is "
-            "untouched; free some space or choose another directory, then run again with --resume"
-        ) from error
 
 
 def save(directory: Path, state: dict[str, Any]) -> None:

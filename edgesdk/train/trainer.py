@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from ..errors import BackendUnavailable, ConfigError
+from ..files import write_atomically
 from . import checkpoint, plots
 from .data import DataSet, Split
 from .distributed import ALONE, Group
@@ -209,10 +210,10 @@ def _write(trainer: Trainer, directory: Path) -> None:
     # Log and curves are views of the checkpoint's history: written whole, they cannot disagree.
     history, epochs = trainer.history, trainer.settings.epochs
     lines = "".join(json.dumps(entry) + "\n" for entry in history)
-    checkpoint.write_atomically(directory / LOG_NAME, lines.encode())
+    write_atomically(directory / LOG_NAME, lines.encode())
     if len(history) == epochs or len(history) % math.ceil(epochs / PLOTS_PER_RUN) == 0:
         title = f"{trainer.settings.model} on {trainer.data.name}"
-        checkpoint.write_atomically(directory / plots.FILE_NAME, plots.curves(history, title))
+        write_atomically(directory / plots.FILE_NAME, plots.curves(history, title))
 
 
 def _compiled(network: MultiExit) -> nn.Module:

@@ -89,7 +89,7 @@ class TestCommand:
         [
             (["--plan", "fast"], "ConfigError: plan: found 'fast'"),
             (["--backend", "abacus"], "ConfigError: backend: found 'abacus'"),
-            (["--profile", "/nonexistent/profile.json"], "the profile cannot be written"),
+            (["--profile", "/dev/null/profile.json"], "cannot be written"),
         ],
     )
     def test_bad_input_is_one_line_and_status_1(self, whole_bundle, options, message, capsys):

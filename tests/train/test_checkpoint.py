@@ -40,7 +40,7 @@ def test_saving_makes_the_folder_and_replaces_what_is_there(tmp_path):
 def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_nothing(saved, monkeypatch, call):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
-        with pytest.raises(EdgeError, match=r"No space left on device.*--resume"):
+        with pytest.raises(EdgeError, match=r"No space left on device"):
             checkpoint.save(saved, {"seed": 4})
     assert checkpoint.load(saved)["seed"] == 3
     assert os.listdir(saved) == ["checkpoint.pt"]
