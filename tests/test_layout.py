@@ -366,6 +366,8 @@ def subjects_of(test):
         candidates.append(folder / "__init__.py")
     if folder.name == "kernels":  # one operation, one name on every floor
         candidates.append(ROOT / "csrc" / "cpu" / (name + ".cpp"))
+    if name.startswith(folder.name + "_"):  # where the plain name is taken
+        candidates.append(folder / (name[len(folder.name) + 1 :] + ".py"))
     if name == folder.name + "_command":
         candidates.append(folder / "__main__.py")
     return candidates
