@@ -24,6 +24,7 @@ from .thresholds import bounds, compares, family, fits, loss_curves, sureness
 
 EARLY_EXITS_MAX = 10  # 2 ** 10 plans
 DEVIATIONS_HELD_BACK = 2.0
+COST_DECIMALS = 6  # sums in another order are the same cost
 
 
 class Candidate(NamedTuple):
@@ -118,7 +119,15 @@ def choose(found: Sequence[Candidate], objective: Objective, unit: str) -> Candi
     if points is not None:
         allowed = [one for one in found if one.pessimistic_loss_points <= points]
         # The full network loses nothing, so there is always one, if its plan was tried.
-        return min(allowed, key=lambda one: (one.cost, one.pessimistic_loss_points))
+        # Of equals the one with few exits: cuts that no image of the split reached cost others.
+        return min(
+            allowed,
+            key=lambda one: (
+                round(one.cost, COST_DECIMALS),
+                len(one.exit_indices),
+                one.pessimistic_loss_points,
+            ),
+        )
     assert budget is not None
     allowed = [one for one in found if one.cost <= budget]
     if not allowed:

@@ -190,3 +190,8 @@ def test_an_objective_is_one_of_two(objective):
 def test_of_equals_the_one_that_loses_less_is_chosen():
     found = [Candidate(None, (1,), 5.0, 0.9, loss) for loss in (0.5, 0.2, 0.4)]
     assert choose(found, Objective(1.0), "us").pessimistic_loss_points == 0.2
+
+
+def test_of_equals_the_one_with_fewer_exits_is_chosen():
+    found = [Candidate(None, exits, 5.0, 0.9, 0.1) for exits in ((0, 1, 3), (0, 3), (0, 2, 3))]
+    assert choose(found, Objective(1.0), "us").exit_indices == (0, 3)
