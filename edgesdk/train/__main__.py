@@ -64,6 +64,9 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
     fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
     fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
+    fit.add_argument(
+        "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
+    )
     fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
     fit.add_argument("--threads", type=_positive, default=1, help="of torch, default %(default)s")
     fit.add_argument(
@@ -163,6 +166,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         settings = _settings(arguments, data.recipe)
         channels = data.preprocessing.shape[0]
         network = seeded_model(settings.model, len(data.labels), channels, settings.seed)
+        if arguments.start_from:
+            settings = settings._replace(start=trainer.start_from(network, arguments.start_from))
         run = trainer.Trainer(network, data, settings, group)
         trainer.fit(run, arguments.out, arguments.resume)
     finally:
@@ -174,7 +179,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace, recipe: Settings) -> Settings:
     """The recipe of the data, changed by every option that was given."""
-    given = {name: getattr(arguments, name) for name in Settings._fields}
+    given = {name: getattr(arguments, name, None) for name in Settings._fields}
     return recipe._replace(**{name: value for name, value in given.items() if value is not None})
 
 

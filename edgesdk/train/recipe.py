@@ -1,7 +1,7 @@
 """What determines a training: the settings, their defaults per kind of data, the learning rate."""
 
 import math
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..errors import ConfigError
 
@@ -19,7 +19,8 @@ class Settings(NamedTuple):
     `losses.exit_weights`. `precision` "bfloat16" computes convolutions and linear layers under
     autocast and keeps images channels-last, the layout in which that is fast. `compiled` sends
     the network through torch.compile: minutes to start, then faster. `decay_all` applies the weight
-    decay to biases and batch norms too.
+    decay to biases and batch norms too. `start`: of the run whose weights this one began with, if
+    there was one, as `trainer.start_from` gives it.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     precision: str = "float32"
     compiled: bool = False
     decay_all: bool = True
+    start: Optional[dict[str, Any]] = None
 
 
 # What a training has unless others are asked for; the model and the data are always asked for.

@@ -174,6 +174,23 @@ def check_same_images(state: dict[str, Any], data: DataSet) -> None:
         )
 
 
+def start_from(network: MultiExit, directory: Path) -> dict[str, Any]:
+    """Give `network` the weights of the run in `directory`; what `Settings.start` keeps of that.
+
+    Raises ConfigError if that run's network is another one, and what `checkpoint.load` raises.
+    """
+    state = checkpoint.load(directory)
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{directory}: found the weights of {state['settings']['model']} that do not fit this "
+            "network; expected the same model and as many classes; choose another --start-from"
+        ) from error
+    settings = {name: value for name, value in state["settings"].items() if name != "data"}
+    return {**settings, "epochs_done": len(state["history"])}
+
+
 def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
     """Train to the last epoch, with a checkpoint and a log line (JSON) after each, and curves.
 

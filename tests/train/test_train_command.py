@@ -100,6 +100,17 @@ def test_without_options_the_recipe_is_that_of_the_data_and_each_option_changes_
     assert tuple(checkpoint.load(tmp_path / "changed")["settings"].values())[:10] == changed
 
 
+def test_a_fit_may_start_from_another_run(tmp_path):
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert main([*FIT, first]) == 0
+    assert main([*FIT, second, "--start-from", first, "--peak-rate=0.001"]) == 0
+    before, after = checkpoint.load(tmp_path / "first"), checkpoint.load(tmp_path / "second")
+    assert after["settings"]["start"]["peak_learning_rate"] == TINY.recipe.peak_learning_rate
+    assert after["history"][0]["train_loss"] < before["history"][0]["train_loss"]
+    assert main(["export", second, "--bundle", str(tmp_path / "1")]) == 0
+    assert read_bundle(tmp_path / "1").manifest.name == "tiny-tiny"
+
+
 def test_an_image_folder_becomes_a_bundle(tmp_path, capsys):
     contents = tiny_images.files(train=20)
     path = str(tiny_images.write_tar(tmp_path / "animals.tar.xz", contents))

@@ -16,7 +16,7 @@ from tiny_training import TINY, tiny_network, tiny_trainer
 
 from edgesdk.errors import BackendUnavailable, ConfigError, EdgeError
 from edgesdk.train import checkpoint
-from edgesdk.train.trainer import accuracy_per_exit, fit, logits_per_exit
+from edgesdk.train.trainer import accuracy_per_exit, fit, logits_per_exit, start_from
 
 PATIENCE_S = 60
 
@@ -244,6 +244,29 @@ def test_other_images_than_before_are_not_trained_on(tmp_path):
     fit(tiny_trainer(data=TINY._replace(digest="a")), tmp_path)
     with pytest.raises(ConfigError, match="tiny: found other images or labels than this run was"):
         fit(tiny_trainer(data=TINY._replace(digest="b")), tmp_path, resume=True)
+
+
+def test_a_run_may_begin_with_the_weights_of_another_and_says_so(uninterrupted, tmp_path):
+    first, directory = uninterrupted
+    network = tiny_network()
+    start = start_from(network, directory)
+    assert_equal(network.state_dict(), weights(first))
+    assert (start["model"], start["epochs"], start["epochs_done"]) == ("tiny", 4, 4)
+    assert "data" not in start
+    trainer = tiny_trainer(peak_learning_rate=0.01, start=start)
+    trainer.network.load_state_dict(network.state_dict())
+    fit(trainer, tmp_path)
+    assert trainer.history[0]["train_loss"] < first.history[0]["train_loss"]
+    assert checkpoint.load(tmp_path)["settings"]["start"] == start
+    with pytest.raises(ConfigError, match="start None; resume with the same settings"):
+        fit(tiny_trainer(peak_learning_rate=0.01), tmp_path, resume=True)
+
+
+def test_weights_of_another_network_are_no_beginning(uninterrupted, tmp_path):
+    with pytest.raises(ConfigError, match=r"weights of tiny that do not fit .* as many classes"):
+        start_from(tiny_network(classes=4), uninterrupted[1])
+    with pytest.raises(ConfigError, match="not found; expected a run"):
+        start_from(tiny_network(), tmp_path)
 
 
 def test_images_may_move_between_two_sittings(tmp_path):
