@@ -27,7 +27,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m edgesdk.train", description=__doc__)
+    result = argparse.ArgumentParser(
+        prog="python -m edgesdk.train",
+        description=__doc__,
+        epilog="example:\n  " + FIT_EXAMPLE + "\n  " + EXPORT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = result.add_subparsers(metavar="COMMAND", required=True)
     examples = FIT_EXAMPLE + "\n  " + SEVERAL_EXAMPLE
     fit = _add_command(commands, "fit", "train all exits jointly (DistrEE, eq. 5)", examples)
