@@ -1,6 +1,7 @@
 """A backend whose stages wait for the test: computes the tiny network in numpy, on command."""
 
 import threading
+import time
 
 import numpy as np
 import tiny
@@ -70,3 +71,15 @@ def open_gated(bundle, policy=None, **options):
 def dim(count=1):
     """Images that only the final exit answers."""
     return np.stack([tiny.image(DIM)] * count)
+
+
+def slow_down(pipe, stage, seconds):
+    """Make a stage of `pipe` take so much longer."""
+    program = pipe._executor._stages[stage].program
+    run = program.run
+
+    def slow(features, out):
+        time.sleep(seconds)
+        run(features, out)
+
+    program.run = slow

@@ -48,8 +48,6 @@ READS_DATA_SETS = {
     "edgesdk/bench/images.py": ["edgesdk.train.cifar_batches", "edgesdk.train.image_files"]
 }
 CORE_IMPORTS = {"typing", "collections", "math", "heapq", "enum", "random", "struct", "edgesdk"}
-# On a workstation a bench reads images as the training does, and says what it needs elsewhere.
-MAY_READ_WITH_TRAIN = {"edgesdk/bench/images.py"}
 # CIFAR-10 is published as pickles; this module's unpickler knows three names and calls nothing.
 RESTRICTED_UNPICKLER = "edgesdk/train/cifar_batches.py"
 UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
@@ -189,7 +187,7 @@ def test_nothing_outside_train_imports_train():
         for module, path in MODULES.items()
         for line, target in inner_imports(path)
         if component(target) == "train" and component(module) != "train"
-        if name_of(path) not in MAY_READ_WITH_TRAIN
+        if target not in READS_DATA_SETS.get(name_of(path), ())
     )
 
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import tiny
-from gated import BRIGHT, DIM, MEDIUM, dim
+from gated import BRIGHT, DIM, MEDIUM, dim, slow_down
 
 import edgesdk
 from edgesdk import (
@@ -281,12 +281,7 @@ class TestDeadlines:
 
     def test_best_answers_with_the_latest_exit_passed(self, gated):
         pipe, _ = gated()
-
-        def slow(features, out, run=pipe._executor._stages[2].program.run):
-            time.sleep(0.3)
-            run(features, out)
-
-        pipe._executor._stages[2].program.run = slow
+        slow_down(pipe, stage=2, seconds=0.3)
         future = pipe.submit(dim()[0], deadline_ms=150, on_deadline="best")
         result = future.result(20)
         assert (result.reason, result.exit_index) == ("deadline", 1)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import tiny
-from gated import BRIGHT, DIM, MEDIUM, dim
+from gated import BRIGHT, DIM, MEDIUM, dim, slow_down
 
 from edgesdk import ConfigError
 
@@ -64,12 +64,7 @@ class TestMap:
 
     def test_deadlines_yield_expired_outcomes(self, gated):
         pipe, _ = gated()
-
-        def slow(features, out, run=pipe._executor._stages[0].program.run):
-            time.sleep(0.05)
-            run(features, out)
-
-        pipe._executor._stages[0].program.run = slow
+        slow_down(pipe, stage=0, seconds=0.05)
         outcomes = list(pipe.map(dim(3), deadline_ms=10))
         assert [(o.ok, o.reason) for o in outcomes] == [(False, "deadline")] * 3
 

@@ -1,7 +1,6 @@
 """`python -m edgesdk.train calibrate` as a person meets it."""
 
 import json
-import shutil
 
 import pytest
 from calibration_cases import tiny_data
@@ -10,13 +9,6 @@ from edgesdk.bundle import read_bundle
 from edgesdk.train.__main__ import main
 from edgesdk.train.calibration import command, measuring
 from edgesdk.train.data import DATA_SETS
-
-
-@pytest.fixture
-def path(bundle, tmp_path):
-    copied = tmp_path / "tiny" / "1"
-    shutil.copytree(bundle.path, copied)
-    return str(copied)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -26,13 +25,6 @@ REQUEST = Request(Objective(2.0), "us", "calibrated", "onnxruntime", 1)
 TIMES = Costs("us", {(i, j): 100.0 * (j - i + 1) for i, j in spans(3)}, (1.0, 1.0, 1.0), 5, 2, 1, 1)
 
 DEAR_FIRST = TIMES._replace(heads=(500.0, 1.0, 1.0))  # the head of exit 0 costs too much
-
-
-@pytest.fixture
-def path(bundle, tmp_path):
-    copied = tmp_path / "tiny" / "1"
-    shutil.copytree(bundle.path, copied)
-    return str(copied)
 
 
 @pytest.fixture(autouse=True)
