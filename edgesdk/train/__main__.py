@@ -88,6 +88,12 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         metavar="W0,W1,...",
         help="of the loss, one per exit; the paper's if it has seven, else ones",
     )
+    recipe.add_argument(
+        "--distillation",
+        type=float,
+        metavar="SHARE",
+        help="of an early exit's loss, the share learned from the final exit: 0 to 1",
+    )
     recipe.add_argument("--schedule", choices=SCHEDULES)
     recipe.add_argument(
         "--precision", choices=PRECISIONS, help="float32 is faster on CPUs without bfloat16 units"

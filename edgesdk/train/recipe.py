@@ -20,7 +20,8 @@ class Settings(NamedTuple):
     autocast and keeps images channels-last, the layout in which that is fast. `compiled` sends
     the network through torch.compile: minutes to start, then faster. `decay_all` applies the weight
     decay to biases and batch norms too. `start`: of the run whose weights this one began with, if
-    there was one, as `trainer.start_from` gives it.
+    there was one, as `trainer.start_from` gives it. `distillation`: the share of each early exit's loss
+    that comes from the final exit instead of the labels, 0..1 (`losses.joint_loss`).
     """
 
     model: str
@@ -36,6 +37,7 @@ class Settings(NamedTuple):
     compiled: bool = False
     decay_all: bool = True
     start: Optional[dict[str, Any]] = None
+    distillation: float = 0.0
 
 
 # What a training has unless others are asked for; the model and the data are always asked for.
@@ -64,6 +66,8 @@ def checked(settings: Settings) -> Settings:
         )
     if not 0 <= settings.weight_decay < 1:
         raise ConfigError(f"weight decay: found {settings.weight_decay}, expected 0 <= value < 1")
+    if not 0 <= settings.distillation <= 1:
+        raise ConfigError(f"distillation: found {settings.distillation}, expected 0 to 1")
     for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
         if found[name] not in allowed:
             raise ConfigError(

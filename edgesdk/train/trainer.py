@@ -118,7 +118,8 @@ class Trainer:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._reduced):
             logits = self._forward(images)
-        loss = joint_loss([values.float() for values in logits], labels, self.weights)
+        outputs = [values.float() for values in logits]
+        loss = joint_loss(outputs, labels, self.weights, self.settings.distillation)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()

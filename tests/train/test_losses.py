@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from edgesdk.errors import ConfigError
-from edgesdk.train.losses import exit_weights, joint_loss
+from edgesdk.train.losses import TEMPERATURE, exit_weights, joint_loss
 
 
 def test_seven_exits_get_the_weights_of_the_paper():
@@ -49,3 +49,27 @@ def test_the_gradient_of_an_exit_is_proportional_to_its_weight():
         gradients.append((logits[0].grad, logits[1].grad))
     assert torch.allclose(gradients[1][0], 3 * gradients[0][0])
     assert torch.allclose(gradients[1][1], gradients[0][1])
+
+
+def test_a_share_of_an_early_exits_loss_is_its_divergence_from_the_final_exit():
+    torch.manual_seed(0)
+    logits, labels = [torch.randn(5, 3) for _ in range(3)], torch.tensor([0, 1, 2, 0, 1])
+    target = F.softmax(logits[-1] / TEMPERATURE, 1)
+    by_hand = torch.tensor(0.0)
+    for weight, values in zip((0.5, 2.0), logits):
+        logs = F.log_softmax(values / TEMPERATURE, 1)
+        apart = TEMPERATURE**2 * (target * (target.log() - logs)).sum(1).mean()
+        by_hand += weight * (0.75 * F.cross_entropy(values, labels) + 0.25 * apart)
+    by_hand += 3 * F.cross_entropy(logits[-1], labels)
+    found = joint_loss(logits, labels, (0.5, 2.0, 3.0), 0.25)
+    assert found.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_the_final_exit_learns_nothing_from_those_it_teaches():
+    torch.manual_seed(0)
+    logits, labels = [torch.randn(5, 3, requires_grad=True) for _ in range(2)], torch.arange(5) % 3
+    joint_loss(logits, labels, (1.0, 1.0), 0.5).backward()
+    alone = logits[-1].detach().requires_grad_()
+    F.cross_entropy(alone, labels).backward()
+    assert torch.allclose(logits[-1].grad, alone.grad)
+    assert logits[0].grad.abs().sum() > 0

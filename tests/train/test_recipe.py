@@ -47,7 +47,7 @@ def test_the_recipes_can_be_trained_with(recipe):
 
 def test_settings_of_older_checkpoints_mean_what_they_meant():
     """The first format knew no schedule, precision, compilation or sparing of biases."""
-    assert Settings("m", "d", 1)[8:] == ("cosine", "float32", False, True, None)
+    assert Settings("m", "d", 1)[8:] == ("cosine", "float32", False, True, None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,8 @@ def test_settings_of_older_checkpoints_mean_what_they_meant():
     [
         ({"epochs": 0}, "epochs: found 0, expected at least 1"),
         ({"batch_size": 0}, "batch_size: found 0, expected at least 1"),
+        ({"distillation": -0.1}, "distillation: found -0.1, expected 0 to 1"),
+        ({"distillation": float("nan")}, "distillation: found nan, expected 0 to 1"),
         ({"peak_learning_rate": 0.0}, "peak learning rate: found 0.0, expected a number > 0"),
         ({"peak_learning_rate": float("nan")}, "peak learning rate: found nan"),
         ({"peak_learning_rate": float("inf")}, "peak learning rate: found inf"),
