@@ -7,6 +7,7 @@ values; times are integers in microseconds on one monotonic clock.
 from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
 NAN = float("nan")
+WAKE = -1  # the timer of everything that is not an item's deadline
 
 
 class Scores(NamedTuple):
@@ -85,7 +86,7 @@ class StageFailed(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """The timer that `SetTimer(item, ...)` asked for has rung."""
+    """The timer that `SetTimer(item, ...)` asked for has rung; `item` may be WAKE."""
 
     item: int
 
@@ -95,6 +96,31 @@ class Shutdown(NamedTuple):
 
     reason: str
     detail: str
+
+
+class PeerFound(NamedTuple):
+    """There is a worker `peer` (u64) that can be talked to. `offload`: tasks may be sent to it."""
+
+    peer: int
+    offload: bool = True
+
+
+class PeerGone(NamedTuple):
+    """`peer` is no neighbour any more: it is not greeted again."""
+
+    peer: int
+
+
+class MessageReceived(NamedTuple):
+    """`envelope` (`core.messages.Envelope`) has come from `peer`. The features of a Task stay with
+    the interpreter: an action `Keep` among the answers says under which name."""
+
+    peer: int
+    envelope: Any
+
+
+class Leave(NamedTuple):
+    """Take no more tasks, end those that are here, then part from every neighbour."""
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -124,8 +150,45 @@ class Deliver(NamedTuple):
     outcome: Outcome
 
 
+class Send(NamedTuple):
+    """Send `envelope` to `peer` on a lane of `core.messages`. `item` names the features that travel
+    with a Task (of the task's part), and is None otherwise. They stay held until `Release`."""
+
+    peer: int
+    lane: str
+    envelope: Any
+    item: Optional[int] = None
+
+
+class Keep(NamedTuple):
+    """The features that came with the Task of this event are those of `item` from now on. Names
+    below WAKE stand for tasks of other sources. A Task that is not kept is dropped."""
+
+    item: int
+
+
+class OpenLink(NamedTuple):
+    """Make ready to send to `peer`."""
+
+    peer: int
+
+
+class CloseLink(NamedTuple):
+    """Nothing more will be sent to `peer`; what was not sent yet is void."""
+
+    peer: int
+
+
+class Admit(NamedTuple):
+    """Algorithm 3: admit an item every `interarrival_us` from now on. Algorithm 4: items now leave
+    at `threshold`. The other is None."""
+
+    interarrival_us: Optional[int]
+    threshold: Optional[float]
+
+
 class SetTimer(NamedTuple):
-    """Send `Timer(item)` when the clock reaches `at_us`."""
+    """Send `Timer(item)` when the clock reaches `at_us`; replaces an earlier timer of `item`."""
 
     item: int
     at_us: int
@@ -143,5 +206,28 @@ class Release(NamedTuple):
     item: int
 
 
-Event = Union[Submit, Cancel, StageDone, StageFailed, Timer, Shutdown]
-Action = Union[RunStage, Classify, Deliver, SetTimer, CancelTimer, Release]
+Event = Union[
+    Submit,
+    Cancel,
+    StageDone,
+    StageFailed,
+    Timer,
+    Shutdown,
+    PeerFound,
+    PeerGone,
+    MessageReceived,
+    Leave,
+]
+Action = Union[
+    RunStage,
+    Classify,
+    Deliver,
+    SetTimer,
+    CancelTimer,
+    Release,
+    Send,
+    Keep,
+    OpenLink,
+    CloseLink,
+    Admit,
+]
