@@ -1,0 +1,83 @@
+"""How a source takes part: MDI-Exit Algorithm 3 adapts the rate, Algorithm 4 the exit threshold.
+
+Both look at I_n + O_n of the worker that owns the data, every `period_us`, and are written as one
+step without a clock. At exactly T_Q1 or T_Q2 the paper says nothing; here that belongs to the
+interval below.
+"""
+
+from typing import NamedTuple
+
+from ..errors import ConfigError
+
+
+class Admission(NamedTuple):
+    """Constants of both algorithms, the paper's where it gives them.
+
+    `kind`: "none", "rate" (Algorithm 3) or "threshold" (Algorithm 4). `low_count`, `high_count`:
+    T_Q1 and T_Q2. `alpha`, `beta`, `zeta`: the factors of lines 3, 5 and 7. `period_us`: s. The
+    first mu, its limits, T_e and its least value T_e^min are not in the paper.
+    """
+
+    kind: str = "none"
+    low_count: int = 10
+    high_count: int = 30
+    alpha: float = 0.2
+    beta: float = 0.1
+    zeta: float = 0.2
+    period_us: int = 500_000
+    interarrival_us: int = 100_000
+    interarrival_us_min: int = 100
+    interarrival_us_max: int = 60_000_000
+    threshold: float = 0.8
+    threshold_min: float = 0.5
+
+
+KINDS = ("none", "rate", "threshold")
+
+
+def check_admission(options: Admission) -> Admission:
+    """`options` itself. Raises ConfigError for constants that the algorithms do not allow."""
+    if options.kind not in KINDS:
+        raise ConfigError(
+            "admission: found {!r}, expected one of {}".format(options.kind, ", ".join(KINDS))
+        )
+    for ok, name, expected in (
+        (0 <= options.low_count <= options.high_count, "low_count", "0 <= it <= high_count"),
+        (0 < options.beta < options.alpha < 1, "alpha", "0 < beta < alpha < 1"),
+        (0 < options.zeta < 1, "zeta", "0 < it < 1"),
+        (options.period_us > 0, "period_us", "above 0"),
+        (
+            0 < options.interarrival_us_min <= options.interarrival_us_max,
+            "interarrival_us_min",
+            "0 < it <= interarrival_us_max",
+        ),
+        (options.interarrival_us > 0, "interarrival_us", "above 0"),
+        (0 < options.threshold_min <= 1, "threshold_min", "0 < it <= 1"),
+        (0 < options.threshold <= 1, "threshold", "0 < it <= 1"),
+    ):
+        if not ok:
+            raise ConfigError(
+                "admission.{}: found {}, expected {}".format(name, getattr(options, name), expected)
+            )
+    return options
+
+
+def next_interarrival_us(options: Admission, interarrival_us: float, queued_count: int) -> float:
+    """Algorithm 3: mu after one step, within the limits of `options`. `queued_count`: I_n + O_n."""
+    mu = interarrival_us * (1 + _change(options, queued_count, -1.0))
+    return min(max(mu, options.interarrival_us_min), options.interarrival_us_max)
+
+
+def next_threshold(options: Admission, threshold: float, queued_count: int) -> float:
+    """Algorithm 4: T_e after one step, at most 1 and at least T_e^min."""
+    changed = threshold * (1 + _change(options, queued_count, 1.0))
+    return min(max(changed, options.threshold_min), 1.0)
+
+
+def _change(options: Admission, queued_count: int, when_idle: float) -> float:
+    """The relative change: `when_idle` is its sign while queues are short."""
+    if queued_count <= options.low_count:
+        return when_idle * options.alpha
+    if queued_count <= options.high_count:
+        return when_idle * options.beta
+    return -when_idle * options.zeta

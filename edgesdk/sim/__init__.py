@@ -1,0 +1,1 @@
+"""The simulator: the decisions of `core` on a virtual clock, with modelled links and times."""

@@ -1,0 +1,134 @@
+"""What is simulated, as plain values. `sim/scenario.py` reads them from TOML.
+
+Rates are per second, times in microseconds of virtual time, sizes in bytes, shares 0..1.
+"""
+
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+from ..core.admission import Admission
+from ..core.events import Scores
+from ..core.exits import ExitPolicy
+from ..core.offload import Offloading
+
+
+class Image(NamedTuple):
+    """What every trained exit says about one recorded image, and its true class."""
+
+    label: int
+    scores: Tuple[Scores, ...]
+
+
+class Model(NamedTuple):
+    """A network cut into stages, as its times and answers.
+
+    `exit_indices`: the trained exit behind each stage of the plan. `stage_us`: time of a stage with
+    its head for one item at speed 1; a batch of n takes `batch_share` of n - 1 further times.
+    `feature_bytes`: what travels to stage k (index 0: the input itself). `images`: items draw one
+    each, in turn.
+    """
+
+    exit_indices: Tuple[int, ...]
+    stage_us: Tuple[int, ...]
+    feature_bytes: Tuple[int, ...]
+    images: Sequence[Image]
+    policy: ExitPolicy
+    batch_share: float = 1.0
+
+
+class Node(NamedTuple):
+    """A worker. `stages`: those it holds, None for all. `speed`: of a node twice as fast, 2. A
+    clock that drifts by `drift_ppm` and starts at `clock_offset_us`. It is there from `join_us`
+    and leaves gracefully at `leave_us`."""
+
+    name: str
+    stages: Optional[Tuple[int, ...]] = None
+    speed: float = 1.0
+    max_batch: int = 1
+    drift_ppm: float = 0.0
+    clock_offset_us: int = 0
+    join_us: int = 0
+    leave_us: Optional[int] = None
+
+
+class Medium(NamedTuple):
+    """Links of one medium (a Wi-Fi channel) share its rate: one message at a time."""
+
+    name: str
+    bytes_per_s: float
+
+
+class Link(NamedTuple):
+    """Both directions between two nodes; `offload` lists who may send tasks along it.
+
+    One way takes `delay_us` plus an exponential tail of mean `jitter_us`, plus the bytes over
+    `bytes_per_s` (None: no limit), one message after the other on each lane, or over the medium.
+    `loss`, `duplication`, `reordering`: shares of messages; in TCP mode they cost time instead.
+    """
+
+    first: str
+    second: str
+    offload: Tuple[str, ...]
+    delay_us: int = 500
+    jitter_us: int = 0
+    bytes_per_s: Optional[float] = None
+    medium: Optional[str] = None
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+
+
+class Workload(NamedTuple):
+    """What the application at node `source` does. `kind`: "periodic", "poisson", "trace" (arrivals
+    at `times_us`), or "admission" (Algorithm 3 says when). Ends after `count` items or at the
+    scenario's end. `deadline_us`: after submission, None for none."""
+
+    source: str
+    kind: str
+    rate_hz: float = 0.0
+    count: Optional[int] = None
+    start_us: int = 0
+    times_us: Tuple[int, ...] = ()
+    deadline_us: Optional[int] = None
+    best_at_deadline: bool = False
+    latest: bool = False
+
+
+class Fault(NamedTuple):
+    """Something that happens at `at_us` and is over `duration_us` later (None: it stays).
+
+    kind          where                 what
+    crash         node                  its process dies; after `duration_us` a new one starts
+    pause         node                  frozen: it sees nothing, its inbox fills
+    slow          node                  computes `factor` times as long
+    fail          node                  stages raise for `factor` (0..1) of the batches
+    cut           "a->b" or "a-b"       nothing arrives, one way or both; TCP repairs a short one
+    reset         "a-b"                 the connection breaks: all that is under way is lost
+    loss          "a->b" or "a-b"       `factor` of the messages is lost (chaos mode)
+    rate          "a-b"                 the rate is divided by `factor`
+    """
+
+    kind: str
+    where: str
+    at_us: int
+    duration_us: Optional[int] = None
+    factor: float = 1.0
+
+
+class Scenario(NamedTuple):
+    """A world. `mode` "tcp": links do what ZeroMQ over TCP does; "chaos": messages may be lost,
+    doubled, reordered. Faults end before `heal_us` (None: never), after which every item must
+    come to its end within `grace_us`."""
+
+    name: str
+    model: Model
+    nodes: Tuple[Node, ...]
+    links: Tuple[Link, ...]
+    workloads: Tuple[Workload, ...]
+    media: Tuple[Medium, ...] = ()
+    faults: Tuple[Fault, ...] = ()
+    mode: str = "tcp"
+    duration_us: int = 60_000_000
+    heal_us: Optional[int] = None
+    grace_us: int = 60_000_000
+    offloading: Offloading = Offloading()
+    admission: Admission = Admission()
