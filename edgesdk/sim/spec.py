@@ -79,13 +79,13 @@ class Link(NamedTuple):
 
 class Workload(NamedTuple):
     """What the application at node `source` does. `kind`: "periodic", "poisson", "trace" (arrivals
-    at `times_us`), or "admission" (Algorithm 3 says when). Ends after `count` items or at the
-    scenario's end. `deadline_us`: after submission, None for none."""
+    at `times_us`), or "admission" (Algorithm 3 says when). Ends after `item_count` items or at
+    the scenario's end. `deadline_us`: after submission, None for none."""
 
     source: str
     kind: str
     rate_hz: float = 0.0
-    count: Optional[int] = None
+    item_count: Optional[int] = None
     start_us: int = 0
     times_us: Tuple[int, ...] = ()
     deadline_us: Optional[int] = None

@@ -1,7 +1,8 @@
 """The loss of joint training: a weighted sum over all exits (DistrEE, eq. 5).
 
-Early exits may learn from the final one besides the labels: knowledge distillation as the early-exit
-survey (Rahmath et al., 2024, section 5.5, eq. 5-6) describes it, with the network as its own teacher.
+Early exits may learn from the final one besides the labels: knowledge distillation as the
+early-exit survey describes it (Rahmath et al., 2024, section 5.5, eq. 5-6), with the network as its
+own teacher.
 """
 
 import math

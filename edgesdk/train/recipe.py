@@ -20,8 +20,8 @@ class Settings(NamedTuple):
     autocast and keeps images channels-last, the layout in which that is fast. `compiled` sends
     the network through torch.compile: minutes to start, then faster. `decay_all` applies the weight
     decay to biases and batch norms too. `start`: of the run whose weights this one began with, if
-    there was one, as `trainer.start_from` gives it. `distillation`: the share of each early exit's loss
-    that comes from the final exit instead of the labels, 0..1 (`losses.joint_loss`).
+    there was one, as `trainer.start_from` gives it. `distillation`: the share of each early
+    exit's loss that comes from the final exit instead of the labels, 0..1 (`losses.joint_loss`).
     """
 
     model: str
