@@ -21,16 +21,14 @@ Key = Tuple[int, int]  # (item, part)
 
 
 class Lease:
-    """One task that is away. `seq`: its number on the link to `peer` until that has accepted it;
-    the lease runs from then on."""
+    """One task that was sent to `peer`; the lease runs from when that has accepted it."""
 
-    __slots__ = ("last_us", "peer", "seq", "task")
+    __slots__ = ("last_us", "peer", "task")
 
-    def __init__(self, task: FleetTask, peer: int, seq: int) -> None:
+    def __init__(self, task: FleetTask, peer: int) -> None:
         self.task = task
         self.peer = peer
-        self.seq: Optional[int] = seq
-        self.last_us = 0  # no renewal beyond this
+        self.last_us: Optional[int] = None  # no renewal beyond this; None: not accepted yet
 
 
 class Leases:
@@ -49,15 +47,14 @@ class Leases:
         wanted_us = LEASE_LATENCIES * latency_us if latency_us == latency_us else 0.0
         self.time_us = int(min(max(wanted_us, LEASE_US_MIN), LEASE_US_MAX))
 
-    def sent(self, task: FleetTask, peer: int, seq: int) -> None:
+    def sent(self, task: FleetTask, peer: int) -> None:
         """A task was sent to `peer`, which has not accepted it yet."""
-        self._leases[(task.item, task.part)] = Lease(task, peer, seq)
+        self._leases[(task.item, task.part)] = Lease(task, peer)
 
     def accepted(self, key: Key, now_us: int) -> None:
         """The peer has it: the lease begins."""
         lease = self._leases.get(key)
         if lease is not None:
-            lease.seq = None
             lease.last_us = now_us + RENEWALS_MAX * self.time_us
             self._agenda.put((LEASE, key), now_us + self.time_us)
 
@@ -65,7 +62,7 @@ class Leases:
         """Whoever holds these tasks says so."""
         for key in keys:
             lease = self._leases.get(key)
-            if lease is not None and lease.seq is None:
+            if lease is not None and lease.last_us is not None:
                 until_us = min(now_us + self.time_us, lease.last_us)
                 if until_us > now_us:
                     self._agenda.put((LEASE, key), until_us)
@@ -79,4 +76,8 @@ class Leases:
 
     def accepted_by(self, peer: int) -> List[Key]:
         """The tasks that `peer` has accepted."""
-        return [k for k, lease in self._leases.items() if lease.peer == peer and lease.seq is None]
+        return [
+            key
+            for key, lease in self._leases.items()
+            if lease.peer == peer and lease.last_us is not None
+        ]

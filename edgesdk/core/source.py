@@ -100,7 +100,7 @@ class Source:
         self.policy = policy
         self.metrics = metrics
         self.rng = rng
-        self._part_count = part_count
+        self.part_count = part_count
         self._items: Dict[int, Item] = {}
 
     def is_open(self, item: int) -> bool:
@@ -116,7 +116,7 @@ class Source:
                 item,
                 tag,
                 event.submitted_us,
-                self._part_count,
+                self.part_count,
                 event.deadline_us,
                 event.best_at_deadline,
             )
@@ -196,7 +196,7 @@ class Source:
     def _end_with(
         self, gathered: Gathered, entry: Item, now_us: int, actions: List[Action]
     ) -> None:
-        if self._part_count == 1:
+        if self.part_count == 1:
             answer = entry.gather.answers[0]
             self._end(entry, "result", gathered.reason, answer, now_us, actions)
         else:

@@ -20,9 +20,10 @@ class Foreign(NamedTuple):
 
 class FleetTask(Task):
     """A task that may travel. `foreign` is None for our own items. `threshold` is T_e of
-    Algorithm 4 as it came with a task of others, NaN where the policy decides."""
+    Algorithm 4 as it came with a task of others, NaN where the policy decides. `sent`: the
+    neighbour and the number under which it is on its way, until that has given a verdict."""
 
-    __slots__ = ("attempt", "drawn", "foreign", "hop", "threshold")
+    __slots__ = ("attempt", "drawn", "foreign", "hop", "sent", "threshold")
 
     def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
         super().__init__(item, part, stage, policy_state)
@@ -30,6 +31,7 @@ class FleetTask(Task):
         self.hop = 0
         self.threshold = NOT_SET
         self.foreign: Optional[Foreign] = None
+        self.sent: Optional[Tuple[int, int]] = None
         self.drawn: Dict[int, int] = {}  # neighbour -> its report for which a draw was lost
 
     @property

@@ -66,7 +66,7 @@ class Rig:
         source = Source(policy, 1, metrics, rng)
         stages = self.stages.get(worker, STAGES)
         identity = Identity(worker, self.generation[worker], MODEL, PLAN, stages)
-        self.cores[worker] = Fleet(identity, [plan((0, 1, 2))], policy, source, rng, 1, **options)
+        self.cores[worker] = Fleet(identity, [plan((0, 1, 2))], policy, source, 1, **options)
         self.held[worker] = {}
         if meet:
             for other in list(self.cores):
@@ -107,7 +107,7 @@ class Rig:
         """Features are held exactly for what is here."""
         core = self.cores[worker]
         open_items = set(core._source.open_items())
-        assert set(self.held[worker]) == open_items | set(core._foreign), worker
+        assert set(self.held[worker]) == open_items | set(core._guests), worker
 
     def _RunStage(self, worker, action, event, features):
         for item in action.items:
