@@ -67,7 +67,7 @@ class Exchange(nb.Host):
         self._admission = admission
         self._metrics: Metrics = source.metrics
         self._paths = Paths()
-        self._cancelled: List[Tuple[int, CancelTask]] = []
+        self.cancelled: List[Tuple[int, CancelTask]] = []
         self.neighbours = nb.Neighbours(identity, self, agenda, self._metrics, source.rng)
         self._receivers: Dict[type, Callable[..., None]] = {
             TaskMessage: self._on_task,
@@ -102,11 +102,11 @@ class Exchange(nb.Host):
 
     def flush(self, actions: List[Action]) -> None:
         """Send the cancellations of this event."""
-        for worker, message in self._cancelled:
+        for worker, message in self.cancelled:
             peer = self.neighbours.connected(worker)
             if peer is not None:
                 self.neighbours.send(peer, message, actions)
-        self._cancelled.clear()
+        self.cancelled.clear()
 
     # --- tasks that come ---
 
@@ -239,7 +239,7 @@ class Exchange(nb.Host):
         lease = self.leases.pop((item, part))
         if lease is not None:
             self._unsend(lease.task)
-            self._cancelled.append((lease.peer, CancelTask(self._id(item))))
+            self.cancelled.append((lease.peer, CancelTask(self._id(item))))
 
     def _pass_on(self, task: FleetTask, foreign: Foreign) -> None:
         """A task of others is the next worker's now; its result may have to come back this way."""

@@ -142,10 +142,12 @@ class Fleet(Worker, Queues):
         if released:
             actions += [Release(name) for name in released]
             released.clear()
-        self._exchange.flush(actions)
-        if self._exchange.is_leaving and self.is_drained and self._neighbours.peers:
+        exchange = self._exchange
+        if exchange.cancelled:
+            exchange.flush(actions)
+        if exchange.is_leaving and self.is_drained and self._neighbours.peers:
             self._neighbours.part(actions)
-        self._neighbours.queue_changed(now_us)
+        self._neighbours.queue_changed(len(self._queue), now_us)
         next_us = self._agenda.next_us()
         if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
             self._wake_us = next_us

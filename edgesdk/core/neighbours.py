@@ -191,9 +191,9 @@ class Neighbours:
         else:
             self._agenda.put_earlier((ACK, peer.worker), now_us + ACK_WITHIN_US)
 
-    def queue_changed(self, now_us: int) -> None:
+    def queue_changed(self, length: int, now_us: int) -> None:
         """I_n has changed: tell everybody soon, if it is far from what they know."""
-        at_us = self._reporter.next_report_us(now_us)
+        at_us = self._reporter.next_report_us(length, now_us)
         if at_us is not None:
             self._agenda.put_earlier((REPORT, 0), at_us)
 

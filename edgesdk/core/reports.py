@@ -54,9 +54,9 @@ class Reporter:
         """Everybody has just had a report."""
         self._told_length, self._told_us = self._subject.report()[0], now_us
 
-    def next_report_us(self, now_us: int) -> Optional[int]:
+    def next_report_us(self, length: int, now_us: int) -> Optional[int]:
         """When everybody should hear of I_n: if it is off by a quarter, or empty at last."""
-        length, told = self._subject.report()[0], self._told_length
+        told = self._told_length
         if abs(length - told) > max(1, told // 4) or (length == 0 and told > 0):
             return max(now_us, self._told_us + REPORT_GAP_US)
         return None

@@ -52,7 +52,7 @@ class Rig:
         self.stages = {}
         self.queue, self.counter = [], 0
         self.cores, self.outcomes, self.ran, self.held, self.admits = {}, [], [], {}, []
-        self.generation = {}
+        self.generation, self.timers = {}, {}
         self.sent = []
         for worker in range(1, count + 1):
             self.start(worker)
@@ -152,16 +152,19 @@ class Rig:
         self.outcomes.append((worker, action.outcome))
 
     def _SetTimer(self, worker, action, event, features):
-        generation = self.generation[worker]
+        armed = (self.generation[worker], action.at_us)
+        self.timers[(worker, action.item)] = armed
 
         def ring():
-            if self.generation[worker] == generation:
-                self.handle(worker, Timer(action.item))
+            if self.timers.get((worker, action.item)) == armed:
+                if self.generation[worker] == armed[0]:
+                    del self.timers[(worker, action.item)]
+                    self.handle(worker, Timer(action.item))
 
         self.at(max(0, action.at_us - self.now_us), ring)
 
     def _CancelTimer(self, worker, action, event, features):
-        pass
+        self.timers.pop((worker, action.item), None)
 
     def _OpenLink(self, worker, action, event, features):
         pass
