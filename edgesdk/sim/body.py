@@ -35,6 +35,7 @@ from .network import Direction, Network
 from .spec import Image, Node, Workload
 from .world import World
 
+HANGING_US = 600_000_000
 Run = Tuple[int, RunStage, List[Token]]
 
 
@@ -115,6 +116,7 @@ class Body:
             return False
         self._generation += 1
         self.worker = None
+        self.next_item = 0
         self._is_paused = False
         if self._running is not None:
             self.busy_us -= max(0, self._ends_us - self._scheduler.now_us)
@@ -148,6 +150,11 @@ class Body:
         but not the same ones again after a restart."""
         images = self._world.scenario.model.images
         return images[(item[1] + item[2]) % len(images)]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a stage runs that does not end in our time."""
+        return self._ends_us - self._scheduler.now_us > HANGING_US
 
     @property
     def timers(self) -> List[int]:
