@@ -59,6 +59,8 @@ class Body:
         self.held: Dict[int, Token] = {}
         self.on_admit: List[Callable[[Admit], None]] = []  # workloads that the core paces
         self.clock = Clock(self.node.clock_offset_us, self.node.drift_ppm)
+        self._drifts, self._offset_us = self.clock.drifts, self.clock.offset_us
+        self._trace, self._observer = world.trace, world.observer
         self.next_item = 0
         self.open_count = 0  # items that the application has handed over and not got back
         self.event_count = self.stage_run_count = self.busy_us = self.queue_length_max = 0
@@ -101,8 +103,8 @@ class Body:
         rng = world.stream("worker:" + purpose)
         self.worker = world.new_worker(world.scenario, self.node, self.epoch, rng, self.metrics)
         self._network.bring_up(self.name)
-        if world.observer is not None:
-            world.observer.on_start(self.name, self.epoch, self._scheduler.now_us)
+        if self._observer is not None:
+            self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
         for link in world.scenario.links:
             if self.name in (link.first, link.second):
                 other = link.second if link.first == self.name else link.first
@@ -122,8 +124,8 @@ class Body:
         for table in (self.held, self._wanted, self._armed, self._opened, self._inbox):
             table.clear()
         self._network.take_down(self.name)
-        if self._world.observer is not None:
-            self._world.observer.on_crash(self.name, self._scheduler.now_us)
+        if self._observer is not None:
+            self._observer.on_crash(self.name, self._scheduler.now_us)
         lost_count, self.open_count = self.open_count, 0
         self.lost_count += lost_count
         self._world.close_items(lost_count)
@@ -197,23 +199,23 @@ class Body:
         self._receive(*arrival)
 
     def _note_queue(self) -> None:
-        length = self.worker.queue_length
+        length: int = self.worker.queue_length
         if length > self.queue_length_max:
             self.queue_length_max = length
 
     def _handle(self, event: Event) -> None:
         """Tell the core, and do what it asks for."""
-        world = self._world
         now_us = self._scheduler.now_us
         self.event_count += 1
-        if world.trace is not None:
-            world.trace.add(now_us, self.index, event)
-        actions = self.worker.handle(event, self.clock.local_us(now_us))
+        if self._trace is not None:
+            self._trace.add(now_us, self.index, event)
+        local_us = self.clock.local_us(now_us) if self._drifts else now_us + self._offset_us
+        actions = self.worker.handle(event, local_us)
         perform = self._perform
         for action in actions:
             perform[action.__class__](action)
-        if world.observer is not None:
-            world.observer.on_event(self.name, event, actions, now_us)
+        if self._observer is not None:
+            self._observer.on_event(self.name, event, actions, now_us)
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -264,9 +266,8 @@ class Body:
             return
         scores = None
         if evaluate:
-            model = self._world.scenario.model
-            images, exit_index = model.images, model.exit_indices[stage]
-            scores = [images[token[0][2] % len(images)].scores[exit_index] for token in tokens]
+            of_stage = self._world.scores[stage]
+            scores = [of_stage[token[0][2] % len(of_stage)] for token in tokens]
         held = self.held
         for item, token in zip(items, tokens):
             if held.get(item) is token:  # not released meanwhile
@@ -283,10 +284,10 @@ class Body:
     def _deliver(self, action: Deliver) -> None:
         outcome = action.outcome
         if outcome.answer is not None:
-            images = self._world.scenario.model.images
-            label = images[outcome.item % len(images)].label
+            labels = self._world.labels
             self.answered_count += 1
-            self.correct_count += outcome.answer.scores.class_index == label
+            if outcome.answer.scores.class_index == labels[outcome.item % len(labels)]:
+                self.correct_count += 1
         self.open_count -= 1
         self._world.close_items(1)
 

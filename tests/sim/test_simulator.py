@@ -196,7 +196,7 @@ def test_nothing_grows_with_the_items():
     class Watcher(Recorder):
         def on_event(self, node, event, actions, now_us):
             if isinstance(event, Submit):
-                (body,), world_clock = simulator.bodies, simulator.scheduler
+                (body,) = simulator.bodies
                 half = event.items[0] // 10_000
                 sizes = (
                     len(body.held),
