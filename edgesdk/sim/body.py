@@ -239,7 +239,9 @@ class Body:
         part, stage, items, _ = action
         if self._running is not None or part:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
-        tokens = [self._token(item, stage, action) for item in items]
+        tokens = []
+        for item in items:
+            tokens.append(self._token(item, stage, action))
         stage_us = self._stage_us[stage]
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
