@@ -66,12 +66,12 @@ class Body:
         self.event_count = self.stage_run_count = self.busy_us = self.queue_length_max = 0
         self.submitted_count = self.answered_count = self.correct_count = 0
         self.lost_count = self.missed_count = 0  # with the process; while there was none
-        self.slow_factor = 1.0
-        self.failing_share = 0.0
+        self.slow_factors: List[float] = []  # of the faults in effect
+        self.failing_shares: List[float] = []
         self._failures = world.stream("fail:" + self.name)
         self._start_count = 0
         self._generation = 0  # what was begun in an earlier one is void
-        self._is_paused = False
+        self._is_paused, self._pause_count = False, 0
         self._inbox: Deque[Tuple[Callable[[Any], None], Any]] = deque()
         self._running: Optional[Run] = None
         self._ends_us = 0
@@ -97,6 +97,7 @@ class Body:
         if self.worker is not None:
             return
         self._start_count += 1
+        self._generation += 1
         purpose = "{}:{}".format(self.name, self._start_count)
         world = self._world
         self.epoch = world.stream("epoch:" + purpose).randrange(1, 1 << 32)
@@ -117,7 +118,7 @@ class Body:
             return False
         self._generation += 1
         self.worker = None
-        self._is_paused = False
+        self._is_paused, self._pause_count = False, 0
         if self._running is not None:
             self.busy_us -= max(0, self._ends_us - self._scheduler.now_us)
             self._running = None
@@ -133,12 +134,17 @@ class Body:
 
     def pause(self) -> int:
         """The process freezes. Gives what `resume` asks for."""
-        self._is_paused = self.worker is not None
+        if self.worker is not None:
+            self._pause_count += 1
+            self._is_paused = True
         return self._generation
 
     def resume(self, generation: int) -> None:
         """The process goes on, if it is still the one that was frozen, and sees what happened."""
         if generation != self._generation or not self._is_paused:
+            return
+        self._pause_count -= 1
+        if self._pause_count:
             return
         self._is_paused = False
         while self._inbox:
@@ -247,7 +253,9 @@ class Body:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
             stage_us *= 1.0 + self._world.scenario.model.batch_share * (len(items) - 1)
-        took_us = int(stage_us * self.slow_factor + 0.5)
+        for factor in self.slow_factors:
+            stage_us *= factor
+        took_us = int(stage_us + 0.5)
         self.stage_run_count += 1
         self.busy_us += took_us
         self._running = run = (self._generation, action, tokens)
@@ -263,7 +271,7 @@ class Body:
             return
         self._running = None
         part, stage, items, evaluate = action
-        if self.failing_share and self._failures.random() < self.failing_share:
+        if self.failing_shares and self._fails():
             self._handle(StageFailed(part, stage, items, "the simulated stage was made to fail"))
             return
         scores = None
@@ -275,6 +283,10 @@ class Body:
             if held.get(item) is token:  # not released meanwhile
                 held[item] = (token[0], stage + 1)
         self._handle(StageDone(part, stage, items, scores))
+
+    def _fails(self) -> bool:
+        draws = [self._failures.random() < share for share in self.failing_shares]
+        return any(draws)
 
     def _token(self, item: int, stage: int, action: Any) -> Token:
         """The features named `item`, which must be the input of `stage`."""

@@ -3,7 +3,7 @@
 import pytest
 from sim_worlds import SECOND, Forward, Recorder, Toy, load, local, model, pair, run
 
-from edgesdk.core.events import MessageReceived, Send, SetTimer, StageDone
+from edgesdk.core.events import Leave, MessageReceived, Send, SetTimer, StageDone
 from edgesdk.core.messages import CONTROL
 from edgesdk.errors import ConfigError
 from edgesdk.sim.spec import Fault, Node, Workload
@@ -85,6 +85,35 @@ def test_a_slow_node_computes_longer():
     fault = Fault("slow", "a", SECOND, SECOND, 20.0)
     run(local(workload, model=model((1000,)), faults=(fault,)), observer=recorder)
     assert [now_us % SECOND for now_us, _ in recorder.at("a", StageDone)] == [1000, 20_000, 1000]
+
+
+def test_faults_of_one_kind_may_overlap():
+    times = tuple(n * SECOND for n in range(6))
+    recorder = Recorder()
+    faults = (
+        Fault("slow", "a", SECOND, 2 * SECOND, 20.0),
+        Fault("slow", "a", 2 * SECOND, 2 * SECOND, 3.0),
+        Fault("pause", "a", 4_500_000, SECOND),
+        Fault("pause", "a", 4_600_000, 100_000),
+    )
+    world = local(Workload("a", "trace", times_us=times), model=model((1000,)), faults=faults)
+    run(world, observer=recorder)
+    ends = [now_us - at_us for at_us, (now_us, _) in zip(times, recorder.at("a", StageDone))]
+    assert ends == [1000, 20_000, 60_000, 3000, 1000, 501_000]
+
+
+def test_a_node_leaves_when_it_is_told_to():
+    class Leaving(Toy):
+        def on_Leave(self, event, now_us):
+            return []
+
+    recorder = Recorder()
+    run(
+        local(nodes=(Node("a", leave_us=7),))._replace(workloads=()),
+        observer=recorder,
+        new_worker=Leaving,
+    )
+    assert recorder.at("a", Leave) == [(7, Leave())]
 
 
 def test_a_share_of_the_stages_fails():
