@@ -21,7 +21,6 @@ from .simulator import Simulator
 from .spec import Scenario
 from .world import Observer
 
-
 QUICK_DELAY_US = 1_000
 QUICK_ROUND_TRIP_US = 15_000  # the delay twice, its tail, and the wait for an acknowledgement
 LOST_BY_MISTAKE = tuple("sessions_lost." + why for why in ("silent", "not_answering"))
@@ -94,7 +93,8 @@ class Checks(Observer):
         self._admitted[node].remove(item)
         self._ended[node].add(item)
         if outcome.answer is not None:
-            expected = body.image((body.worker_id, body.epoch, item)).scores
+            index = body.image_index((body.worker_id, body.epoch, item))
+            expected = self._scenario.model.images[index].scores
             found = outcome.answer
             if found.scores != expected[found.exit_index]:
                 raise Violation("{}: item {} has the answer of another image".format(node, item))
