@@ -1,7 +1,8 @@
 """A Task on the wire: the one kind with frames of its own, and the one whose price matters.
 
 So the header is packed and unpacked together with the fields of the task, and tuples are made
-without the constructors of their classes, which take twice as long.
+without the constructors of their classes, which take twice as long. A check that fails is made
+again by a function that says why.
 """
 
 from typing import Any, Sequence, Tuple
@@ -38,9 +39,9 @@ def pack_task(envelope: Envelope, tensor: Tensor, checksum_body: bool) -> bytes:
         check_settled(seq, oldest, hop)
     if threshold - threshold != 0.0:  # NaN or infinite
         threshold = _not_finite_threshold(threshold)
-    flags = (AUXILIARY if tensor.auxiliary is not None else 0) | (
-        BODY_CHECKED if checksum_body else 0
-    )
+    flags = 0 if tensor.auxiliary is None else AUXILIARY
+    if checksum_body:
+        flags |= BODY_CHECKED
     return _TASK.pack(
         MAGIC,
         WIRE_VERSION,
