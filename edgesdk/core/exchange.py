@@ -13,7 +13,7 @@ from .events import Action, Answer, Keep, MessageReceived
 from .exits import ExitPolicy
 from .guests import GUESTS_MAX, Guests, opened
 from .leases import Leases
-from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage
+from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage, clipped
 from .messages import Task as TaskMessage
 from .metrics import Metrics
 from .peer import Peer
@@ -305,7 +305,7 @@ class Exchange(nb.Host):
             hop=0,
             reason=reason,
             answer=answer,
-            detail=detail,
+            detail=clipped(detail),
         )
         self._route_result(result, now_us, actions)
 

@@ -62,7 +62,6 @@ GREETING_FIELDS = (
     ("epoch", "I"),
     ("model_id", "16s"),
     ("plan_id", "16s"),
-    ("task_limit", "Q"),
     ("version", "H"),
     ("stage_count", "H"),
 )

@@ -93,19 +93,19 @@ def _tail(message: type, head: bytes) -> bytes:
 
 def _pack_greeting(message: Any) -> Parts:
     """Hello and Welcome."""
-    worker, epoch, model_id, plan_id, stages, task_limit, version = message.greeting
+    worker, epoch, model_id, plan_id, stages, version = message.greeting
     for name, value in (("model_id", model_id), ("plan_id", plan_id)):
         if len(value) != ID_BYTES:
             refuse(name, "{} bytes".format(len(value)), ID_BYTES)
     check_count("stage_count", len(stages), STAGES_MAX)
-    values = (worker, epoch, model_id, plan_id, task_limit, version, len(stages))
+    values = (worker, epoch, model_id, plan_id, version, len(stages))
     return 0, 0, _NO_ADDRESS, values, b"".join(_STAGE.pack(*pair) for pair in stages)
 
 
 def _unpack_greeting(values: Any, head: bytes) -> Greeting:
-    worker, epoch, model_id, plan_id, task_limit, version, _ = values[OWN:]
+    worker, epoch, model_id, plan_id, version, _ = values[OWN:]
     stages = tuple(_STAGE.iter_unpack(_tail(Hello, head)))
-    return Greeting(worker, epoch, model_id, plan_id, stages, task_limit, version)
+    return Greeting(worker, epoch, model_id, plan_id, stages, version)
 
 
 def _unpack_hello(values: Any, head: bytes) -> Hello:

@@ -55,7 +55,6 @@ greetings = st.builds(
     model_id=ids,
     plan_id=ids,
     stages=st.lists(st.tuples(u16, u16), max_size=STAGES_MAX).map(tuple),
-    task_limit=u64,
     version=u16,
 )
 hellos = st.builds(Hello, greetings)

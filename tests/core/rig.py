@@ -6,20 +6,9 @@ from random import Random
 from helpers import plan
 
 from edgesdk.core.events import (
-    WAKE,
-    Admit,
-    CancelTimer,
-    CloseLink,
-    Deliver,
-    Keep,
     MessageReceived,
-    OpenLink,
     PeerFound,
-    Release,
-    RunStage,
     Scores,
-    Send,
-    SetTimer,
     StageDone,
     Submit,
     Timer,

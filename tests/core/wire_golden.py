@@ -36,7 +36,6 @@ GREETING = Greeting(
     model_id=bytes(range(16)),
     plan_id=bytes(range(100, 116)),
     stages=((0, 0), (0, 1), (1, 65535)),
-    task_limit=16,
 )
 ANSWER = Answer(6, Scores(3, 0.75, 0.5, 0.625))
 COSINE = Answer(1, Scores(999, 0.5, 0.25, 1.5, float("inf"), -0.5))
