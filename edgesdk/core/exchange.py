@@ -231,6 +231,7 @@ class Exchange(nb.Host):
         lease = self.leases.pop(key)
         if lease is not None:
             self._metrics.add("leases_expired")
+            self._unsend(lease.task)  # its failure may be here before its Ack
             lease.task.attempt += 1
             self._take_back(lease.task, now_us, actions)
 
