@@ -235,12 +235,14 @@ class Exchange(nb.Host):
             lease.task.attempt += 1
             self._take_back(lease.task, now_us, actions)
 
-    def cancel(self, item: int, part: int) -> None:
-        """A part of an item of ours is wanted no more: tell whoever has it."""
+    def cancel(self, item: int, part: int, answered: Optional[int] = None) -> None:
+        """A part of an item of ours is wanted no more: tell whoever has it, unless that was attempt
+        `answered`. A CancelTask ends every part, so the item must have its outcome."""
         lease = self.leases.pop((item, part))
         if lease is not None:
             self._unsend(lease.task)
-            self.cancelled.append((lease.peer, CancelTask(self._id(item))))
+            if lease.task.attempt != answered and not self._source.is_open(item):
+                self.cancelled.append((lease.peer, CancelTask(self._id(item))))
 
     def _pass_on(self, task: FleetTask, foreign: Foreign) -> None:
         """A task of others is the next worker's now; its result may have to come back this way."""
@@ -335,17 +337,21 @@ class Exchange(nb.Host):
             self._metrics.add("results_late")
         elif message.answer is not None:
             self._source.leave(item, part, message.answer, message.reason, now_us, actions)
-            self._end(item, part)
+            self._queues.withdraw(item, part)
+            self.cancel(item, part, answered=message.attempt)
         elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:
             self.start_again((item, part), now_us, actions)
         else:
-            self._source.fail(item, message.reason, message.detail, now_us, actions)
-            for every_part in range(self._source.part_count):
-                self._end(item, every_part)
+            self._fail(item, message.reason, message.detail, now_us, actions)
 
-    def _end(self, item: int, part: int) -> None:
-        self._queues.withdraw(item, part)
-        self.cancel(item, part)
+    def _fail(
+        self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]
+    ) -> None:
+        """An item of ours fails: no part of it is wanted any more."""
+        self._source.fail(item, reason, detail, now_us, actions)
+        for part in range(self._source.part_count):
+            self._queues.withdraw(item, part)
+            self.cancel(item, part)
 
     def _on_progress(
         self, peer: Peer, message: Progress, now_us: int, actions: List[Action]
