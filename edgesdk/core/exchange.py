@@ -262,7 +262,7 @@ class Exchange(nb.Host):
             return
         if task.attempt > ATTEMPTS_MAX:
             detail = "{} attempts came to nothing".format(task.attempt)
-            self._source.fail(task.item, "attempts", detail, now_us, actions)
+            self._fail(task.item, "attempts", detail, now_us, actions)
         else:
             self._queues.place(task)
 
