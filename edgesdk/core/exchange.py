@@ -363,7 +363,14 @@ class Exchange(nb.Host):
         self, peer: Peer, message: CancelTask, now_us: int, actions: List[Action]
     ) -> None:
         """Drop what has not begun; what runs ends by itself and finds nobody who wants it."""
-        for task in self.guests.of_item(message.item):
+        self._drop(self.guests.of_item(message.item))
+
+    def _drop(self, guests: List[FleetTask]) -> None:
+        for task in guests:
             self._queues.withdraw(task.item, task.part)
             self._unsend(task)
             self.guests.forget(task.item)
+
+    def drop_guests(self) -> None:
+        """No task of others will be computed here any more."""
+        self._drop(self.guests.tasks())
