@@ -161,6 +161,9 @@ class Exchange(nb.Host):
                 self._source.start(task.item)
         else:
             item_id, deadline_us, threshold = foreign.item, foreign.deadline_us, task.threshold
+            if self.neighbours.connected(foreign.item.source) is None:
+                # Now, for the result may be here before the Ack.
+                self._paths.remember(foreign.item, task.part, foreign.origin)
         message = TaskMessage(
             seq=0,
             oldest=0,
@@ -206,7 +209,7 @@ class Exchange(nb.Host):
                 if task.foreign is None:
                     self.leases.accepted((task.item, task.part), now_us)
                 else:
-                    self._pass_on(task, task.foreign)
+                    self.guests.forget(task.item)  # it is the next worker's now
         for task in refused:
             if isinstance(task, FleetTask):
                 self._metrics.add("tasks_refused")
@@ -243,12 +246,6 @@ class Exchange(nb.Host):
             self._unsend(lease.task)
             if lease.task.attempt != answered and not self._source.is_open(item):
                 self.cancelled.append((lease.peer, CancelTask(self._id(item))))
-
-    def _pass_on(self, task: FleetTask, foreign: Foreign) -> None:
-        """A task of others is the next worker's now; its result may have to come back this way."""
-        self.guests.forget(task.item)
-        if self.neighbours.connected(foreign.item.source) is None:
-            self._paths.remember(foreign.item, task.part, foreign.origin)
 
     def _take_back(self, task: FleetTask, now_us: int, actions: List[Action]) -> None:
         """A task that was sent is ours to place again."""
