@@ -355,6 +355,19 @@ class Exchange(nb.Host):
     ) -> None:
         if (message.source, message.epoch) == self._identity[:2]:
             self.leases.renew(message.items, now_us)
+        elif message.hop < HOPS_MAX:
+            onward = self.neighbours.connected(message.source) or self._way_back(message)
+            if onward is not None:
+                news = message._replace(hop=message.hop + 1)
+                self.neighbours.send(onward, news, actions)
+
+    def _way_back(self, message: Progress) -> Optional[Peer]:
+        """The neighbour that the first of the items known here came from."""
+        for number, part in message.items:
+            origin = self._paths.get(ItemId(message.source, message.epoch, number), part)
+            if origin is not None:
+                return self.neighbours.connected(origin)
+        return None
 
     def _on_cancel_task(
         self, peer: Peer, message: CancelTask, now_us: int, actions: List[Action]
