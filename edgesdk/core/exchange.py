@@ -187,12 +187,17 @@ class Exchange(nb.Host):
         self, task: FleetTask, foreign: Foreign, now_us: int, actions: List[Action]
     ) -> None:
         """A task of others that nobody can compute from here goes back to where it came from; if
-        that is gone, its source starts it again."""
+        that is gone, or would refuse it for ever, its source starts it again."""
         origin = self.neighbours.connected(foreign.origin)
-        if origin is not None and origin.link.has_room:
+        takes_it = origin is not None and (
+            origin.worker == foreign.item.source or task.needs in origin.stages
+        )
+        if origin is None or not takes_it or task.hop >= HOPS_MAX:
+            self.guests.forget(task.item)
+        elif origin.link.has_room:
             self.send_task(task, origin, now_us, actions)
         else:
-            self.guests.forget(task.item)
+            self._queues.place(task)
 
     def on_settled(
         self,

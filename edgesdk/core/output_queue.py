@@ -74,7 +74,8 @@ class OutputQueue:
         (`Offloading.return_stranded`)."""
         if self.options.return_stranded:
             for key, task in list(self._tasks.items()):
-                if task.foreign and task.needs not in self.held and task.needs not in shared:
+                may_go = task.needs in shared and task.hop < HOPS_MAX
+                if task.foreign and task.needs not in self.held and not may_go:
                     del self._tasks[key]
                     yield task
 
