@@ -83,8 +83,6 @@ class OutputQueue:
         """One draw for each task, neighbour and report of that neighbour."""
         if task.needs not in self.held:
             return True  # there is nothing to compare with
-        if task.drawn.get(peer.worker) == peer.report:
-            return False
         probability = offload_probability(
             len(self._tasks),
             input_length,
@@ -95,7 +93,7 @@ class OutputQueue:
         )
         if probability >= 1.0:
             return True
-        if probability <= 0.0:
+        if probability <= 0.0 or task.drawn.get(peer.worker) == peer.report:
             return False
         if self._rng.random() < probability:
             return True
