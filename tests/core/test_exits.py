@@ -274,8 +274,6 @@ class TestManifestForm:
 
 
 class TestStatesThatTravel:
-    SEQUENCE = [scores(class_index=index, max_probability=0.5) for index in (3, 3, 9, 9, 9, 9)]
-
     @pytest.mark.parametrize(
         "policy",
         [
@@ -293,12 +291,12 @@ class TestStatesThatTravel:
     )
     def test_every_state_is_two_int32(self, policy):
         state = policy.start(SEVEN, Random(5))
-        for exit_index, found in enumerate(self.SEQUENCE):
+        for exit_index, class_index in enumerate((3, 3, 9, 9, 9, 9)):
             packed = policy.pack(state)
             assert len(packed) == 2
             assert all(isinstance(n, int) and -(2**31) <= n < 2**31 for n in packed)
             assert policy.unpack(packed) == state
-            _, state = policy.step(exit_index, found, state)
+            _, state = policy.step(exit_index, scores(class_index=class_index), state)
 
     def test_every_policy_is_in_that_list(self):
         assert len(POLICIES) == 9

@@ -200,7 +200,7 @@ class TestHandshake:
         assert not b.is_current(last) and not conclude(b, last)
 
     def test_a_new_session_forgets_what_the_old_one_knew(self):
-        a, b, _ = self.together()
+        _, b, _ = self.together()
         b.on_report(41, 5, 6, 7, NOW_US)
         b.promised_count = 8
         b.link.send(TASK, None, None, NOW_US)
