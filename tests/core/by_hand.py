@@ -123,7 +123,7 @@ class ByHand:
         played.seq += 1
         values = {
             "seq": played.seq,
-            "oldest": played.seq,
+            "oldest": 1,
             "item": ItemId(source, 1, number),
             "part": part,
             "stage": stage,
@@ -142,7 +142,7 @@ class ByHand:
         played.seq += 1
         values = {
             "seq": played.seq,
-            "oldest": played.seq,
+            "oldest": 1,
             "item": ItemId(1, 7, number),
             "part": 0,
             "attempt": 0,
