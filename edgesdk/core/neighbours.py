@@ -294,6 +294,7 @@ class Neighbours:
     ) -> None:
         if peer.is_connected:
             self._lose(peer, "started again", now_us, actions)
+            peer.move(HELLO)  # or a neighbour that was leaving would stay absent
         peer.move(AGREED)
         if not peer.is_connected:
             return
