@@ -13,7 +13,7 @@ from ..core.offload import Offloading, check_offloading
 from ..errors import ConfigError
 from ..schema import Field
 from .document import change, read_document, us_of, us_or_none
-from .faults import read_faults
+from .scenario_faults import read_faults
 from .scenario_model import read_model
 from .spec import Node, Scenario, Workload
 from .topology import check_topology, read_links, read_media
