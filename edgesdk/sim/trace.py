@@ -1,0 +1,107 @@
+"""A fingerprint of a run: two runs with the same one did the same things at the same times."""
+
+from collections import deque
+from hashlib import blake2b
+from struct import Struct
+from typing import Any, Callable, Deque, Dict, List, Sequence, Tuple, Type
+
+from ..core.events import (
+    Cancel,
+    Event,
+    Leave,
+    MessageReceived,
+    PeerFound,
+    PeerGone,
+    Shutdown,
+    StageDone,
+    StageFailed,
+    Submit,
+    Timer,
+)
+from ..core.messages import (
+    Ack,
+    Bye,
+    CancelTask,
+    Hello,
+    Load,
+    Progress,
+    Reject,
+    ResultMessage,
+    Task,
+    Welcome,
+)
+
+RECENT_COUNT = 200
+_BLOCK_BYTES = 1 << 16
+_U64 = (1 << 64) - 1
+
+# time, node, kind of event, kind of message; then what tells it from others of its kind.
+_RECORD = Struct("<qHBBQQ")
+
+_MESSAGE_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], int]]] = {
+    Hello: (1, lambda message: int(message.greeting.epoch)),
+    Welcome: (2, lambda message: int(message.greeting.epoch)),
+    Reject: (3, lambda message: len(message.reason)),
+    Bye: (4, lambda message: int(message.final)),
+    Load: (5, lambda message: int(message.report << 20 ^ message.queue_length)),
+    Task: (6, lambda message: int(message.item[2] << 16 ^ message.stage << 8 ^ message.attempt)),
+    Ack: (7, lambda message: int(message.base << 20 ^ message.accepted ^ message.refused << 1)),
+    ResultMessage: (8, lambda message: int(message.item[2] << 8 ^ message.attempt)),
+    Progress: (9, lambda message: len(message.items)),
+    CancelTask: (10, lambda message: int(message.item[2])),
+}
+
+
+def _of_message(event: MessageReceived) -> Tuple[int, int, int]:
+    message = event.envelope.message
+    code, key = _MESSAGE_KEYS[message.__class__]
+    return code, event.peer, key(message)
+
+
+_EVENT_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], Tuple[int, int, int]]]] = {
+    Submit: (1, lambda event: (0, event.items[0], len(event.items))),
+    Cancel: (2, lambda event: (0, event.item, 0)),
+    StageDone: (3, lambda event: (event.stage & 255, event.items[0], len(event.items))),
+    StageFailed: (4, lambda event: (event.stage & 255, event.items[0], len(event.items))),
+    Timer: (5, lambda event: (0, event.item, 0)),
+    Shutdown: (6, lambda event: (0, 0, 0)),
+    PeerFound: (7, lambda event: (0, event.peer, int(event.offload))),
+    PeerGone: (8, lambda event: (0, event.peer, 0)),
+    MessageReceived: (9, _of_message),
+    Leave: (10, lambda event: (0, 0, 0)),
+}
+
+
+class Trace:
+    """A running hash of all events, and the last of them for people."""
+
+    __slots__ = ("_block", "_hash", "_recent")
+
+    def __init__(self) -> None:
+        self._block = bytearray()
+        self._hash = blake2b(digest_size=16)
+        self._recent: Deque[Tuple[int, int, Event]] = deque(maxlen=RECENT_COUNT)
+
+    def add(self, now_us: int, node_index: int, event: Event) -> None:
+        """`event` is about to be told to a core."""
+        self._recent.append((now_us, node_index, event))
+        code, key = _EVENT_KEYS[event.__class__]
+        detail, first, second = key(event)
+        block = self._block
+        block += _RECORD.pack(now_us, node_index, code, detail, first & _U64, second & _U64)
+        if len(block) >= _BLOCK_BYTES:
+            self._hash.update(block)
+            block.clear()
+
+    def hexdigest(self) -> str:
+        """The fingerprint of everything so far."""
+        copy = self._hash.copy()
+        copy.update(self._block)
+        return copy.hexdigest()
+
+    def recent(self, names: Sequence[str]) -> List[str]:
+        """A line for each of the last events, oldest first."""
+        return [
+            "{:>12} us  {}  {}".format(now_us, names[index], event)
+            for now_us, index, event in self._recent
+        ]
