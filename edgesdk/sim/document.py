@@ -45,6 +45,16 @@ def parse_value(text: str) -> Any:
     return tables["value"] if list(tables) == ["value"] else text
 
 
+def parse_values(text: str) -> List[Any]:
+    """The values between commas: `1,2`, `mesh,ring`, `{kind="final"},{kind="random"}`."""
+    try:
+        tables = parse_toml("values = [{}]".format(text))
+    except ValueError:
+        return [parse_value(each.strip()) for each in text.split(",")]
+    values = tables["values"] if list(tables) == ["values"] else None
+    return values if values and isinstance(values, list) else [text]
+
+
 def parse_change(text: str) -> Tuple[str, str]:
     """`key.path=value` as both. Raises ConfigError."""
     key, equals, value = text.partition("=")

@@ -8,13 +8,10 @@ from edgesdk.core.events import (
     MessageReceived,
     OpenLink,
     Outcome,
-    PeerFound,
     Release,
     RunStage,
     Scores,
     Send,
-    StageDone,
-    Submit,
 )
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core.messages import CONTROL, DATA, Envelope, ItemId, Load, Task
@@ -65,7 +62,7 @@ class Toy:
         """What is to be done about `event`."""
         return getattr(self, "on_" + type(event).__name__)(event, now_us)
 
-    def on_PeerFound(self, event, now_us):  # noqa: N802
+    def on_PeerFound(self, event, now_us):
         self.peers.append(event.peer)
         return [OpenLink(event.peer)]
 
@@ -87,7 +84,7 @@ class PingPong(Toy):
         first = [Send(event.peer, CONTROL, load(0))] if self.node.name == "a" else []
         return [*super().on_PeerFound(event, now_us), *first]
 
-    def on_MessageReceived(self, event, now_us):  # noqa: N802
+    def on_MessageReceived(self, event, now_us):
         return [Send(event.peer, CONTROL, load(event.envelope.message.report + 1))]
 
 
@@ -99,18 +96,18 @@ class Forward(Toy):
         super().__init__(*arguments)
         self.waiting = deque()
 
-    def on_Submit(self, event, now_us):  # noqa: N802
+    def on_Submit(self, event, now_us):
         item = event.items[0]
         outcome = Outcome(item, None, "expired", "deadline", None, 0)
         send = Send(self.peers[0], DATA, task(ItemId(1, self.epoch, item)), item)
         return [send, Deliver(outcome), Release(item)]
 
-    def on_MessageReceived(self, event, now_us):  # noqa: N802
+    def on_MessageReceived(self, event, now_us):
         name = -2 - event.envelope.message.item.number
         self.waiting.append(name)
         return [Keep(name)] + ([self._next()] if len(self.waiting) == 1 else [])
 
-    def on_StageDone(self, event, now_us):  # noqa: N802
+    def on_StageDone(self, event, now_us):
         self.waiting.popleft()
         return [Release(event.items[0])] + ([self._next()] if self.waiting else [])
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edgesdk.errors import ConfigError
-from edgesdk.sim.document import change, parse_change, parse_value, read_document
+from edgesdk.sim.document import change, parse_change, parse_value, parse_values, read_document
 
 
 def document():
@@ -58,6 +58,21 @@ def test_a_path_that_leads_nowhere(path):
 )
 def test_values_are_toml_or_themselves(text, value):
     assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1,2.5", [1, 2.5]),
+        ("mesh,ring", ["mesh", "ring"]),
+        ("mesh, 3", ["mesh", 3]),
+        ('{kind = "final"},{kind = "random"}', [{"kind": "final"}, {"kind": "random"}]),
+        ("[0, 1],[2]", [[0, 1], [2]]),
+        ("", [""]),
+    ],
+)
+def test_several_values(text, values):
+    assert parse_values(text) == values
 
 
 def test_a_change_on_the_command_line():
