@@ -5,9 +5,11 @@ step without a clock. At exactly T_Q1 or T_Q2 the paper says nothing; here that 
 interval below.
 """
 
+import math
 from typing import NamedTuple
 
 from ..errors import ConfigError
+from .events import Admit
 
 
 class Admission(NamedTuple):
@@ -32,6 +34,7 @@ class Admission(NamedTuple):
     threshold_min: float = 0.5
 
 
+NO_ADMISSION = Admission()
 KINDS = ("none", "rate", "threshold")
 
 
@@ -81,3 +84,27 @@ def _change(options: Admission, queued_count: int, when_idle: float) -> float:
     if queued_count <= options.high_count:
         return when_idle * options.beta
     return -when_idle * options.zeta
+
+
+class AdmissionControl:
+    """The state of both algorithms at one source. `threshold` is T_e, NaN unless Algorithm 4 runs;
+    `period_us` is s, None if neither does."""
+
+    def __init__(self, options: Admission) -> None:
+        self._options = check_admission(options)
+        self._interarrival_us = float(options.interarrival_us)
+        self.threshold = options.threshold if options.kind == "threshold" else math.nan
+        self.period_us = None if options.kind == "none" else options.period_us
+        self._has_begun = False
+
+    def step(self, queued_count: int) -> Admit:
+        """One round of the algorithm; the first one only tells what it begins with."""
+        begun, self._has_begun = self._has_begun, True
+        if self._options.kind == "threshold":
+            if begun:
+                self.threshold = next_threshold(self._options, self.threshold, queued_count)
+            return Admit(None, self.threshold)
+        if begun:
+            mu = next_interarrival_us(self._options, self._interarrival_us, queued_count)
+            self._interarrival_us = mu
+        return Admit(int(self._interarrival_us), None)

@@ -49,6 +49,14 @@ class ExitPolicy:
         """Whether the item leaves at `exit_index`, and its next state."""
         raise NotImplementedError
 
+    def pack(self, state: Any) -> Tuple[int, int]:
+        """A state as two int32, to travel with a task."""
+        return (0, 0)
+
+    def unpack(self, packed: Tuple[int, int]) -> Any:
+        """The state that `pack` packed."""
+        return None
+
     def describe(self) -> Dict[str, Any]:
         """The policy as it stands in a manifest: `kind` and the parameters of its constructor."""
         return {"kind": self.kind}
@@ -113,6 +121,12 @@ class RandomExit(ExitPolicy):
 
     def step(self, exit_index: int, scores: Scores, state: int) -> Tuple[bool, int]:
         return exit_index == state, state
+
+    def pack(self, state: int) -> Tuple[int, int]:
+        return (state, 0)
+
+    def unpack(self, packed: Tuple[int, int]) -> int:
+        return packed[0]
 
 
 class ThresholdPolicy(ExitPolicy):
@@ -257,6 +271,12 @@ class Patience(ThresholdPolicy):
         class_index, run = state
         run = run + 1 if scores.class_index == class_index else 1
         return run >= self.threshold(exit_index), (scores.class_index, run)
+
+    def pack(self, state: Tuple[int, int]) -> Tuple[int, int]:
+        return state
+
+    def unpack(self, packed: Tuple[int, int]) -> Tuple[int, int]:
+        return (packed[0], packed[1])
 
 
 class CosineDifference(ThresholdPolicy):

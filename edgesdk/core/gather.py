@@ -4,7 +4,7 @@ A plain network has one part, and its answer is the item's. An ensemble waits fo
 the deadline it makes do with the parts that are there.
 """
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Set, Tuple
 
 from .events import Answer
 
@@ -24,7 +24,7 @@ class Gather:
     def __init__(self, part_count: int) -> None:
         self._part_count = part_count
         self.answers: Dict[int, Answer] = {}  # the latest of each part
-        self._left = 0
+        self._left: Set[int] = set()
 
     def note(self, part: int, answer: Answer) -> None:
         """An exit was evaluated and the item goes on: good enough only at the deadline."""
@@ -35,9 +35,11 @@ class Gather:
 
         An ensemble reports the reason of the part that left last: it is what the item waited for.
         """
+        if part in self._left:  # the answer of another attempt was faster
+            return None
         self.answers[part] = answer
-        self._left += 1
-        if self._left < self._part_count:
+        self._left.add(part)
+        if len(self._left) < self._part_count:
             return None
         return Gathered(tuple(range(self._part_count)), reason)
 

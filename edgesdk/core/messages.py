@@ -38,7 +38,7 @@ class Greeting(NamedTuple):
     """Who a worker is and what it can do: the content of Hello and Welcome.
 
     `worker` u64, `epoch` u32: drawn when the process started. `model_id` and `plan_id`: 16 bytes
-    each, which must agree. `stages`: (part, stage) pairs that it holds. `task_limit`: see `Load`.
+    each, which must agree. `stages`: (part, stage) pairs that it holds.
     """
 
     worker: int
@@ -46,7 +46,6 @@ class Greeting(NamedTuple):
     model_id: bytes
     plan_id: bytes
     stages: Tuple[Tuple[int, int], ...]
-    task_limit: int
     version: int = PROTOCOL_VERSION
 
 
@@ -77,9 +76,9 @@ class Bye(NamedTuple):
 class Load(NamedTuple):
     """Heartbeat and report. MDI-Exit: I_m is `queue_length`, Gamma_m is `delay_us`.
 
-    `report` counts this sender's reports. `task_limit`: how many tasks the receiver may have sent
-    in this session in all; it only grows. `sent_us` is the sender's clock; `echo_us` the latest
-    `sent_us` that came from the receiver (0: none) and `echo_held_us` how long ago that was.
+    `report` counts this sender's reports. `task_limit` is the credit: how many tasks the receiver
+    may have on the way here, sent and not settled. `sent_us` is the sender's clock; `echo_us` the
+    latest `sent_us` that came from the receiver (0: none) and `echo_held_us` how long ago that was.
     """
 
     report: int

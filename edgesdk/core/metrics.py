@@ -63,6 +63,11 @@ class Metrics:
         self.exit_counts: List[int] = [0] * exit_count
         self.latency = Histogram()
         self.dropped_answers = 0  # a stage ended for an item that had its outcome already
+        self.counters: Dict[str, int] = {}  # what happened between workers, by name
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count something that happened between workers."""
+        self.counters[name] = self.counters.get(name, 0) + count
 
     def on_outcome(self, outcome: Outcome) -> None:
         """Count the one end of an item."""
@@ -82,4 +87,5 @@ class Metrics:
             "exit_counts": list(self.exit_counts),
             "latency": self.latency.summary(),
             "dropped_answer_count": self.dropped_answers,
+            "counters": dict(self.counters),
         }

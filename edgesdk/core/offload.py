@@ -29,6 +29,7 @@ class Offloading(NamedTuple):
     offload_inputs: bool = False
 
 
+DEFAULT_OFFLOADING = Offloading()
 LITERAL = Offloading(serve_output=False, keep_unshared=False, return_stranded=False)
 
 

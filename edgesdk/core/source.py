@@ -65,7 +65,15 @@ TRANSITIONS = {
 class Item:
     """One admitted input that has no outcome yet."""
 
-    __slots__ = ("best_at_deadline", "gather", "has_timer", "item", "state", "submitted_us", "tag")
+    __slots__ = (
+        "best_at_deadline",
+        "deadline_us",
+        "gather",
+        "item",
+        "state",
+        "submitted_us",
+        "tag",
+    )
 
     def __init__(
         self,
@@ -73,7 +81,7 @@ class Item:
         tag: Any,
         submitted_us: int,
         part_count: int,
-        has_timer: bool,
+        deadline_us: Optional[int],
         best_at_deadline: bool,
     ) -> None:
         self.item = item
@@ -81,7 +89,7 @@ class Item:
         self.submitted_us = submitted_us
         self.state = WAITING
         self.gather = Gather(part_count)
-        self.has_timer = has_timer
+        self.deadline_us = deadline_us
         self.best_at_deadline = best_at_deadline
 
 
@@ -92,7 +100,7 @@ class Source:
         self.policy = policy
         self.metrics = metrics
         self.rng = rng
-        self._part_count = part_count
+        self.part_count = part_count
         self._items: Dict[int, Item] = {}
 
     def is_open(self, item: int) -> bool:
@@ -101,12 +109,16 @@ class Source:
 
     def admit(self, event: Submit, actions: List[Action]) -> None:
         """Enter the items of `event` into the table."""
-        has_timer = event.deadline_us is not None
         for item, tag in zip(event.items, event.tags):
             if item in self._items:
                 raise AssertionError("item {} was admitted twice".format(item))
             self._items[item] = Item(
-                item, tag, event.submitted_us, self._part_count, has_timer, event.best_at_deadline
+                item,
+                tag,
+                event.submitted_us,
+                self.part_count,
+                event.deadline_us,
+                event.best_at_deadline,
             )
             if event.deadline_us is not None:
                 actions.append(SetTimer(item, event.deadline_us))
@@ -115,6 +127,10 @@ class Source:
     def start(self, item: int) -> None:
         """A task of `item` begins to run."""
         self._move(self._items[item], START)
+
+    def deadline_us(self, item: int) -> Optional[int]:
+        """When an open item must be answered, or None."""
+        return self._items[item].deadline_us
 
     def open_items(self) -> List[int]:
         """Every item without an outcome, oldest first."""
@@ -154,7 +170,7 @@ class Source:
         """The deadline of `item` has passed: the best answer known, if wanted, or Expired."""
         entry = self._items[item]
         self._move(entry, DEADLINE)
-        entry.has_timer = False
+        entry.deadline_us = None  # its timer has rung
         gathered = entry.gather.at_deadline() if entry.best_at_deadline else None
         if gathered is not None:
             self._end_with(gathered, entry, now_us, actions)
@@ -180,7 +196,7 @@ class Source:
     def _end_with(
         self, gathered: Gathered, entry: Item, now_us: int, actions: List[Action]
     ) -> None:
-        if self._part_count == 1:
+        if self.part_count == 1:
             answer = entry.gather.answers[0]
             self._end(entry, "result", gathered.reason, answer, now_us, actions)
         else:
@@ -208,5 +224,5 @@ class Source:
 
     def _forget(self, entry: Item, actions: List[Action]) -> None:
         del self._items[entry.item]
-        if entry.has_timer:
+        if entry.deadline_us is not None:
             actions.append(CancelTimer(entry.item))

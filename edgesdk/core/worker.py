@@ -3,12 +3,16 @@
 The queue is first in, first out; what an item does next after an exit enters it at the tail
 (MDI-Exit Algorithm 1, lines 2-9, without neighbours: every task stays in the input queue).
 A batch is the head of the queue and those behind it that need the same stage.
+
+`core/fleet.py` has the worker among neighbours: it overrides where tasks go and come from, and
+none of what happens to a task here.
 """
 
 from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
 
 from .events import (
+    WAKE,
     Action,
     Answer,
     Cancel,
@@ -89,7 +93,7 @@ class Worker:
         for item in event.items:
             for part, plan in enumerate(self._plans):
                 state = self._policy.start(plan.exit_indices, self._source.rng)
-                self._queue[(item, part)] = Task(item, part, 0, state)
+                self._enter(self._new_task(item, part, state))
 
     def _on_cancel(self, event: Cancel, now_us: int, actions: List[Action]) -> None:
         self._drop(event.item, CANCEL, now_us, actions)
@@ -104,7 +108,7 @@ class Worker:
         exit_index, is_final = exits[event.stage], event.stage == len(exits) - 1
         for position, item in enumerate(event.items):
             task = self._running.pop(item)
-            if not self._source.is_open(item):  # its deadline passed while the stage ran
+            if not self._is_wanted(task):  # its deadline passed while the stage ran
                 self._source.metrics.dropped_answers += 1
             elif event.scores is None or exit_index is None:
                 self._continue(task)
@@ -118,39 +122,60 @@ class Worker:
         """Algorithm 1, lines 4-13: leave, or go on to the next stage."""
         leaves, reason = is_final, "final"
         if not is_final:
-            leaves, task.policy_state = self._policy.step(
-                answer.exit_index, answer.scores, task.policy_state
-            )
+            leaves = self._leaves(task, answer)
             reason = self._policy.reason
         if not leaves:
-            self._source.note(task.item, task.part, answer)
+            self._note(task, answer)
             self._continue(task)
         elif answer.scores.max_probability != answer.scores.max_probability:
-            self._source.fail(
-                task.item,
-                "not_finite",
-                "the network gave NaN at exit {}".format(answer.exit_index),
-                now_us,
-                actions,
-            )
-            self._remove_tasks(task.item)
+            detail = "the network gave NaN at exit {}".format(answer.exit_index)
+            self._fail(task, "not_finite", detail, now_us, actions)
         else:
-            self._source.leave(task.item, task.part, answer, reason, now_us, actions)
+            self._leave(task, answer, reason, now_us, actions)
+
+    def _leaves(self, task: Task, answer: Answer) -> bool:
+        """Algorithm 1, line 5, by whatever policy there is."""
+        leaves, task.policy_state = self._policy.step(
+            answer.exit_index, answer.scores, task.policy_state
+        )
+        return leaves
+
+    def _leave(
+        self, task: Task, answer: Answer, reason: str, now_us: int, actions: List[Action]
+    ) -> None:
+        self._source.leave(task.item, task.part, answer, reason, now_us, actions)
+
+    def _fail(
+        self, task: Task, reason: str, detail: str, now_us: int, actions: List[Action]
+    ) -> None:
+        self._source.fail(task.item, reason, detail, now_us, actions)
+        self._remove_tasks(task.item)
 
     def _on_stage_failed(self, event: StageFailed, now_us: int, actions: List[Action]) -> None:
         for item in event.items:
-            del self._running[item]
-            if self._source.is_open(item):
-                self._source.fail(item, "stage_failed", event.reason, now_us, actions)
-                self._remove_tasks(item)
+            task = self._running.pop(item)
+            if self._is_wanted(task):
+                self._fail(task, "stage_failed", event.reason, now_us, actions)
 
     def _on_shutdown(self, event: Shutdown, now_us: int, actions: List[Action]) -> None:
         self._queue.clear()
         for item in self._source.open_items():
             self._source.fail(item, event.reason, event.detail, now_us, actions)
 
+    def _new_task(self, item: int, part: int, policy_state: Any) -> Task:
+        return Task(item, part, 0, policy_state)
+
+    def _is_wanted(self, task: Task) -> bool:
+        return self._source.is_open(task.item)
+
+    def _note(self, task: Task, answer: Answer) -> None:
+        self._source.note(task.item, task.part, answer)
+
     def _continue(self, task: Task) -> None:
         task.stage += 1
+        self._enter(task)
+
+    def _enter(self, task: Task) -> None:
         self._queue[(task.item, task.part)] = task
 
     def _drop(self, item: int, event: str, now_us: int, actions: List[Action]) -> None:
@@ -166,7 +191,7 @@ class Worker:
         batch = self._take_batch()
         part, stage = batch[0].part, batch[0].stage
         for task in batch:
-            if stage == 0:
+            if stage == 0 and task.item > WAKE:
                 self._source.start(task.item)
             self._running[task.item] = task
         items = tuple([task.item for task in batch])

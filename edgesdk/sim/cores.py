@@ -3,10 +3,12 @@
 from random import Random
 from typing import Any, List
 
+from ..core.admission import NO_ADMISSION
+from ..core.fleet import Fleet
 from ..core.metrics import Metrics
+from ..core.neighbours import Identity
 from ..core.source import Source
 from ..core.spec import FULL_PLAN, Plan, Stage
-from ..core.worker import Worker
 from .spec import Model, Node, Scenario
 
 
@@ -25,8 +27,29 @@ def new_metrics(model: Model) -> Metrics:
     return Metrics(model.exit_indices[-1] + 1)
 
 
+def identity(scenario: Scenario, node: Node, epoch: int) -> Identity:
+    """Who the process at `node` is. Every node has the same model."""
+    count = len(scenario.model.stage_us)
+    stages = tuple(range(count)) if node.stages is None else node.stages
+    return Identity(
+        worker=1 + scenario.nodes.index(node),
+        epoch=epoch,
+        model_id=bytes(16),
+        plan_id=bytes(16),
+        stages=tuple((0, stage) for stage in stages),
+    )
+
+
 def new_worker(scenario: Scenario, node: Node, epoch: int, rng: Random, metrics: Metrics) -> Any:
-    """The core of a process that starts at `node`. Today: a source without neighbours."""
+    """The core of a process that starts at `node`."""
     model = scenario.model
-    source = Source(model.policy, 1, metrics, rng)
-    return Worker([plan_of(model)], model.policy, source, node.max_batch)
+    is_source = node.name in {workload.source for workload in scenario.workloads}
+    return Fleet(
+        identity(scenario, node, epoch),
+        [plan_of(model)],
+        model.policy,
+        Source(model.policy, 1, metrics, rng),
+        node.max_batch,
+        scenario.offloading,
+        scenario.admission if is_source else NO_ADMISSION,
+    )

@@ -1,0 +1,362 @@
+"""What travels between workers, and comes back: tasks, results, progress, cancellations.
+
+A task that was sent is the sender's until it was accepted. Then, if the item is ours, it is away
+under a lease; a task of others is the next worker's, and here only the way back is remembered.
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import neighbours as nb
+from .admission import AdmissionControl
+from .agenda import Agenda
+from .events import Action, Answer, Keep, MessageReceived
+from .exits import ExitPolicy
+from .guests import GUESTS_MAX, Guests, opened
+from .leases import Leases
+from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage
+from .messages import Task as TaskMessage
+from .metrics import Metrics
+from .peer import Peer
+from .source import Source
+from .tasks import FleetTask, Foreign, Paths
+
+ATTEMPTS_MAX = 10  # then the item fails: something about it stops every worker
+FAILURES_MAX = 3  # of a stage elsewhere, before the item fails
+FAILED = "stage_failed"
+
+
+class Queues:
+    """The worker whose tasks are exchanged, as far as this module needs it."""
+
+    def report(self) -> Tuple[int, int]:
+        """(I_n, Gamma_n in us)."""
+        raise NotImplementedError
+
+    def holds(self, part: int, stage: int) -> bool:
+        """Whether a stage can be computed here."""
+        raise NotImplementedError
+
+    def place(self, task: FleetTask) -> None:
+        """A task that came, or came back, enters I_n, or O_n if it cannot be computed here."""
+        raise NotImplementedError
+
+    def withdraw(self, item: int, part: int) -> None:
+        """Take a task out of the queues, if it is there."""
+        raise NotImplementedError
+
+
+class Exchange(nb.Host):
+    """Everything about tasks that concerns neighbours, for the worker with these `queues`."""
+
+    def __init__(
+        self,
+        identity: nb.Identity,
+        queues: Queues,
+        source: Source,
+        policy: ExitPolicy,
+        admission: AdmissionControl,
+        agenda: Agenda,
+    ) -> None:
+        self.guests = Guests()
+        self.leases = Leases(agenda)
+        self.is_leaving = False
+        self._identity = identity
+        self._queues = queues
+        self._source = source
+        self._policy = policy
+        self._admission = admission
+        self._metrics: Metrics = source.metrics
+        self._paths = Paths()
+        self.cancelled: List[Tuple[int, CancelTask]] = []
+        self.neighbours = nb.Neighbours(identity, self, agenda, self._metrics, source.rng)
+        self._receivers: Dict[type, Callable[..., None]] = {
+            TaskMessage: self._on_task,
+            ResultMessage: self._on_result,
+            Progress: self._on_progress,
+            CancelTask: self._on_cancel_task,
+        }
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing of others is left here, and nothing waits to be acknowledged."""
+        return not self.guests and not self.neighbours.unsettled_count
+
+    def report(self) -> Tuple[int, int, int]:
+        """See `Reported.report`."""
+        return self._queues.report() + (GUESTS_MAX - len(self.guests),)
+
+    def receive(self, event: MessageReceived, now_us: int, actions: List[Action]) -> None:
+        """Take a message of a neighbour."""
+        peer = self.neighbours.receive(event, now_us, actions)
+        if peer is not None:
+            message = event.envelope.message
+            self._receivers[message.__class__](peer, message, now_us, actions)
+
+    def look_around(self, now_us: int, actions: List[Action]) -> None:
+        """Once a heartbeat: lease times, and news for the sources whose tasks are here."""
+        self.leases.set_latency(self._metrics.latency.percentile(0.99))
+        for origin, message in self.guests.progress(self._identity.worker):
+            peer = self.neighbours.connected(message.source) or self.neighbours.connected(origin)
+            if peer is not None:
+                self.neighbours.send(peer, message, actions)
+
+    def flush(self, actions: List[Action]) -> None:
+        """Send the cancellations of this event."""
+        for worker, message in self.cancelled:
+            peer = self.neighbours.connected(worker)
+            if peer is not None:
+                self.neighbours.send(peer, message, actions)
+        self.cancelled.clear()
+
+    # --- tasks that come ---
+
+    def _on_task(
+        self, peer: Peer, message: TaskMessage, now_us: int, actions: List[Action]
+    ) -> None:
+        if peer.link.receive(message.seq, message.oldest, now_us):
+            peer.promised_count = max(0, peer.promised_count - 1)
+            if message.item[:2] == self._identity[:2]:
+                peer.link.judge(message.seq, True)
+                self._on_returned(message, actions)
+            elif self._has_room_for(message):
+                peer.link.judge(message.seq, True)
+                task = self.guests.admit(message, peer.worker, self._policy, now_us)
+                actions.append(Keep(task.item))
+                self._metrics.add("tasks_received")
+                self._queues.place(task)
+            else:
+                peer.link.judge(message.seq, False)
+        self.neighbours.acknowledge(peer, now_us, actions)
+
+    def _has_room_for(self, message: TaskMessage) -> bool:
+        return (
+            self._queues.holds(message.part, message.stage)
+            and len(self.guests) < GUESTS_MAX
+            and not self.is_leaving
+        )
+
+    def _on_returned(self, message: TaskMessage, actions: List[Action]) -> None:
+        """A task of ours has come back, further on than when it went, unless it is wanted no more
+        or was started again meanwhile."""
+        key = (message.item.number, message.part)
+        lease = self.leases.pop(key)
+        if lease is None:
+            return
+        self._unsend(lease.task)
+        task = opened(message, key[0], self._policy)
+        task.attempt = lease.task.attempt
+        actions.append(Keep(key[0]))
+        self._queues.place(task)
+
+    # --- tasks that go ---
+
+    def send_task(self, task: FleetTask, peer: Peer, now_us: int, actions: List[Action]) -> None:
+        """Send a task that is in no queue to `peer`."""
+        foreign = task.foreign
+        if foreign is None:
+            item_id = self._id(task.item)
+            deadline_us = self._source.deadline_us(task.item)
+            threshold = self._admission.threshold
+            if task.stage == 0:
+                self._source.start(task.item)
+        else:
+            item_id, deadline_us, threshold = foreign.item, foreign.deadline_us, task.threshold
+        message = TaskMessage(
+            seq=0,
+            oldest=0,
+            item=item_id,
+            part=task.part,
+            stage=task.stage,
+            attempt=task.attempt,
+            hop=task.hop + 1,
+            deadline_us=0 if deadline_us is None else max(1, deadline_us - now_us),
+            threshold=threshold,
+            policy_state=self._policy.pack(task.policy_state),
+        )
+        task.drawn.clear()
+        self._metrics.add("tasks_sent")
+        seq = self.neighbours.send_settled(peer, message, task, now_us, actions, task.item)
+        task.sent = (peer.worker, seq)
+        if foreign is None:
+            self.leases.sent(task, peer.worker)
+
+    def return_stranded(
+        self, task: FleetTask, foreign: Foreign, now_us: int, actions: List[Action]
+    ) -> None:
+        """A task of others that nobody can compute from here goes back to where it came from; if
+        that is gone, its source starts it again."""
+        origin = self.neighbours.connected(foreign.origin)
+        if origin is not None and origin.link.has_room:
+            self.send_task(task, origin, now_us, actions)
+        else:
+            self.guests.forget(task.item)
+
+    def on_settled(
+        self,
+        peer: Peer,
+        accepted: List[Any],
+        refused: List[Any],
+        now_us: int,
+        actions: List[Action],
+    ) -> None:
+        """See `Host.on_settled`."""
+        for task in accepted:
+            if isinstance(task, FleetTask):
+                task.sent = None
+                if task.foreign is None:
+                    self.leases.accepted((task.item, task.part), now_us)
+                else:
+                    self._pass_on(task, task.foreign)
+        for task in refused:
+            if isinstance(task, FleetTask):
+                self._metrics.add("tasks_refused")
+                self._take_back(task, now_us, actions)
+
+    def on_lost(
+        self, peer: Peer, payloads: List[Any], has_left: bool, now_us: int, actions: List[Action]
+    ) -> None:
+        """See `Host.on_lost`."""
+        for payload in payloads:
+            if isinstance(payload, FleetTask):
+                payload.attempt += 1
+                self._take_back(payload, now_us, actions)
+            else:
+                self._route_result(payload, now_us, actions)
+        if not has_left:
+            for key in self.leases.accepted_by(peer.worker):
+                self.start_again(key, now_us, actions)
+
+    def start_again(self, key: Tuple[int, int], now_us: int, actions: List[Action]) -> None:
+        """A lease is over: go on from the features that stayed here."""
+        lease = self.leases.pop(key)
+        if lease is not None:
+            self._metrics.add("leases_expired")
+            lease.task.attempt += 1
+            self._take_back(lease.task, now_us, actions)
+
+    def cancel(self, item: int, part: int) -> None:
+        """A part of an item of ours is wanted no more: tell whoever has it."""
+        lease = self.leases.pop((item, part))
+        if lease is not None:
+            self._unsend(lease.task)
+            self.cancelled.append((lease.peer, CancelTask(self._id(item))))
+
+    def _pass_on(self, task: FleetTask, foreign: Foreign) -> None:
+        """A task of others is the next worker's now; its result may have to come back this way."""
+        self.guests.forget(task.item)
+        if self.neighbours.connected(foreign.item.source) is None:
+            self._paths.remember(foreign.item, task.part, foreign.origin)
+
+    def _take_back(self, task: FleetTask, now_us: int, actions: List[Action]) -> None:
+        """A task that was sent is ours to place again."""
+        task.sent = None
+        if task.foreign is not None:
+            if task.item in self.guests:  # it may have been cancelled
+                self._queues.place(task)
+            return
+        self.leases.pop((task.item, task.part))
+        if not self._source.is_open(task.item):
+            return
+        if task.attempt > ATTEMPTS_MAX:
+            detail = "{} attempts came to nothing".format(task.attempt)
+            self._source.fail(task.item, "attempts", detail, now_us, actions)
+        else:
+            self._queues.place(task)
+
+    def _unsend(self, task: FleetTask) -> None:
+        """Stop repeating a task that is on its way."""
+        if task.sent is not None:
+            worker, seq = task.sent
+            peer = self.neighbours.connected(worker)
+            if peer is not None:
+                peer.link.forget(seq)
+            task.sent = None
+
+    def _id(self, item: int) -> ItemId:
+        return ItemId(self._identity.worker, self._identity.epoch, item)
+
+    # --- results, progress, cancellations ---
+
+    def send_result(
+        self,
+        task: FleetTask,
+        reason: str,
+        answer: Optional[Answer],
+        detail: str,
+        now_us: int,
+        actions: List[Action],
+    ) -> None:
+        """A task of others has ended here."""
+        foreign = task.foreign
+        assert foreign is not None
+        self._paths.remember(foreign.item, task.part, foreign.origin)
+        self.guests.forget(task.item)
+        result = ResultMessage(
+            seq=0,
+            oldest=0,
+            item=foreign.item,
+            part=task.part,
+            attempt=task.attempt,
+            hop=0,
+            reason=reason,
+            answer=answer,
+            detail=detail,
+        )
+        self._route_result(result, now_us, actions)
+
+    def _route_result(self, message: ResultMessage, now_us: int, actions: List[Action]) -> None:
+        """Straight to the source if it is a neighbour, else the way the task came."""
+        origin = self._paths.pop(message.item, message.part)
+        peer = self.neighbours.connected(message.item.source)
+        if peer is None and origin is not None:
+            peer = self.neighbours.connected(origin)
+        if peer is None or message.hop >= HOPS_MAX or not peer.link.has_room:
+            self._metrics.add("results_unrouted")  # the source's lease covers it
+            return
+        onward = message._replace(hop=message.hop + 1)
+        self.neighbours.send_settled(peer, onward, onward, now_us, actions)
+
+    def _on_result(
+        self, peer: Peer, message: ResultMessage, now_us: int, actions: List[Action]
+    ) -> None:
+        if peer.link.receive(message.seq, message.oldest, now_us):
+            peer.link.judge(message.seq, True)
+            if message.item[:2] == self._identity[:2]:
+                self._take_result(message, now_us, actions)
+            else:
+                self._route_result(message, now_us, actions)
+        self.neighbours.acknowledge(peer, now_us, actions)
+
+    def _take_result(self, message: ResultMessage, now_us: int, actions: List[Action]) -> None:
+        """First result wins: an item that is not open has had one."""
+        item, part = message.item.number, message.part
+        if not self._source.is_open(item):
+            self._metrics.add("results_late")
+        elif message.answer is not None:
+            self._source.leave(item, part, message.answer, message.reason, now_us, actions)
+            self._end(item, part)
+        elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:
+            self.start_again((item, part), now_us, actions)
+        else:
+            self._source.fail(item, message.reason, message.detail, now_us, actions)
+            for every_part in range(self._source.part_count):
+                self._end(item, every_part)
+
+    def _end(self, item: int, part: int) -> None:
+        self._queues.withdraw(item, part)
+        self.cancel(item, part)
+
+    def _on_progress(
+        self, peer: Peer, message: Progress, now_us: int, actions: List[Action]
+    ) -> None:
+        if (message.source, message.epoch) == self._identity[:2]:
+            self.leases.renew(message.items, now_us)
+
+    def _on_cancel_task(
+        self, peer: Peer, message: CancelTask, now_us: int, actions: List[Action]
+    ) -> None:
+        """Drop what has not begun; what runs ends by itself and finds nobody who wants it."""
+        for task in self.guests.of_item(message.item):
+            self._queues.withdraw(task.item, task.part)
+            self._unsend(task)
+            self.guests.forget(task.item)

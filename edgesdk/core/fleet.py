@@ -1,0 +1,292 @@
+"""A worker among neighbours: MDI-Exit's input and output queue, and what travels between workers.
+
+A task that did not leave enters the input queue I_n or the output queue O_n (Algorithm 1, lines
+7-13); after every event the head of O_n is offered to each neighbour (Algorithm 2). A task is in
+one place: I_n, the running batch, O_n, on the way to a neighbour, or, if the item is ours, away
+under a lease. An item's features stay with whoever answers for the task until the next one does.
+
+Names of items: ours from 0, as the application numbers them; tasks of others below WAKE, in the
+order in which they came.
+"""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+from . import neighbours as nb
+from .admission import NO_ADMISSION, Admission, AdmissionControl
+from .agenda import Agenda
+from .events import (
+    WAKE,
+    Action,
+    Answer,
+    Event,
+    Leave,
+    MessageReceived,
+    PeerFound,
+    PeerGone,
+    Release,
+    SetTimer,
+    StageDone,
+    Timer,
+)
+from .exchange import Exchange, Queues
+from .exits import ExitPolicy
+from .guests import deadline_passed
+from .leases import LEASE
+from .link import DELAY_WEIGHT
+from .offload import DEFAULT_OFFLOADING, Offloading, check_offloading
+from .output_queue import OutputQueue
+from .source import Source
+from .spec import Plan
+from .tasks import FleetTask
+from .worker import DEFAULT_MAX_BATCH, Task, Worker
+
+ADMISSION = "admission"
+
+
+class Fleet(Worker, Queues):
+    """Turns events into actions, as `Worker` does, and knows neighbours.
+
+    `identity.stages` are the stages that it holds. `offloading` and `admission` hold the constants
+    of the paper and the switches for what goes beyond it. Raises ConfigError for wrong constants.
+    """
+
+    def __init__(
+        self,
+        identity: nb.Identity,
+        plans: Sequence[Plan],
+        policy: ExitPolicy,
+        source: Source,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        offloading: Offloading = DEFAULT_OFFLOADING,
+        admission: Admission = NO_ADMISSION,
+    ) -> None:
+        super().__init__(plans, policy, source, max_batch)
+        self.identity = identity
+        self._agenda = Agenda()
+        self._admission = AdmissionControl(admission)
+        self._output = OutputQueue(
+            check_offloading(offloading), frozenset(identity.stages), source.rng
+        )
+        self._exchange = Exchange(identity, self, source, policy, self._admission, self._agenda)
+        self._neighbours = self._exchange.neighbours
+        self._guests = self._exchange.guests
+        self._delay_us = 0.0  # Gamma_n
+        self._started_us = 0  # when the running batch began
+        self._turn = 0  # which neighbour is asked first
+        self._wake_us: Optional[int] = None  # when the timer outside rings
+        self._has_begun = False
+        self._handlers.update(
+            {
+                PeerFound: self._on_peer_found,
+                PeerGone: self._on_peer_gone,
+                MessageReceived: self._exchange.receive,
+                Leave: self._on_leave,
+            }
+        )
+
+    @property
+    def output_length(self) -> int:
+        """O_n: tasks in the output queue."""
+        return len(self._output)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing of others is left here, and nothing waits to be acknowledged."""
+        return self._exchange.is_drained
+
+    def handle(self, event: Event, now_us: int) -> List[Action]:
+        """What is to be done about `event`, in order."""
+        actions: List[Action] = []
+        if not self._has_begun:
+            self._begin(now_us)
+        self._handlers[event.__class__](event, now_us, actions)
+        if self._output:
+            self._offload(now_us, actions)
+        if not self._running:
+            self._run_next(now_us, actions)
+        self._clear_up(now_us, actions)
+        return actions
+
+    def _begin(self, now_us: int) -> None:
+        self._has_begun = True
+        self._agenda.put((nb.HEARTBEAT, 0), now_us + nb.HEARTBEAT_US)
+        if self._admission.period_us is not None:
+            self._agenda.put((ADMISSION, 0), now_us)
+
+    def _offload(self, now_us: int, actions: List[Action]) -> None:
+        """Algorithm 2 for every neighbour, beginning with another one each time."""
+        targets = self._neighbours.targets
+        self._turn += 1
+        for index in range(len(targets)):
+            peer = targets[(self._turn + index) % len(targets)]
+            while self._output and peer.takes_tasks(now_us):
+                task = self._output.for_neighbour(peer, len(self._queue), self._delay_us)
+                if task is None:
+                    break
+                self._exchange.send_task(task, peer, now_us, actions)
+
+    def _run_next(self, now_us: int, actions: List[Action]) -> None:
+        """Compute the head of I_n; an idle worker takes one back from O_n."""
+        self._drop_expired(now_us)
+        if not self._queue and self._output:
+            task = self._output.for_ourselves()
+            if task is not None:
+                self._queue[(task.item, task.part)] = task
+        if self._queue:
+            self._started_us = now_us
+            actions.append(self._next_batch())
+
+    def _clear_up(self, now_us: int, actions: List[Action]) -> None:
+        """What follows from the changes of this event: releases, cancellations, the next timer."""
+        released = self._guests.released
+        if released:
+            actions += [Release(name) for name in released]
+            released.clear()
+        exchange = self._exchange
+        if exchange.cancelled:
+            exchange.flush(actions)
+        if exchange.is_leaving and self.is_drained and self._neighbours.peers:
+            self._neighbours.part(actions)
+        self._neighbours.queue_changed(len(self._queue), now_us)
+        next_us = self._agenda.next_us()
+        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
+            self._wake_us = next_us
+            actions.append(SetTimer(WAKE, next_us))
+
+    def _on_timer(self, event: Timer, now_us: int, actions: List[Action]) -> None:
+        if event.item != WAKE:
+            super()._on_timer(event, now_us, actions)
+            return
+        self._wake_us = None
+        for what, whom in self._agenda.due(now_us):
+            if what is LEASE:
+                self._exchange.start_again(whom, now_us, actions)
+            elif what is ADMISSION:
+                self._adapt(now_us, actions)
+            else:
+                if what is nb.HEARTBEAT:
+                    self._look_around(now_us, actions)
+                self._neighbours.on_duty(what, whom, now_us, actions)
+
+    def _adapt(self, now_us: int, actions: List[Action]) -> None:
+        """Algorithm 3 or 4."""
+        actions.append(self._admission.step(len(self._queue) + len(self._output)))
+        assert self._admission.period_us is not None
+        self._agenda.put((ADMISSION, 0), now_us + self._admission.period_us)
+
+    def _look_around(self, now_us: int, actions: List[Action]) -> None:
+        for task in self._output.stranded(self._neighbours.shared_stages):
+            assert task.foreign is not None
+            self._exchange.return_stranded(task, task.foreign, now_us, actions)
+        self._exchange.look_around(now_us, actions)
+
+    def _on_peer_found(self, event: PeerFound, now_us: int, actions: List[Action]) -> None:
+        self._neighbours.found(event.peer, event.offload, now_us, actions)
+
+    def _on_peer_gone(self, event: PeerGone, now_us: int, actions: List[Action]) -> None:
+        self._neighbours.gone(event.peer, now_us, actions)
+
+    def _on_leave(self, event: Leave, now_us: int, actions: List[Action]) -> None:
+        self._exchange.is_leaving = True
+        self._neighbours.leave(actions)
+
+    def _on_stage_done(self, event: StageDone, now_us: int, actions: List[Action]) -> None:
+        taken_us = (now_us - self._started_us) / len(event.items)
+        weight = DELAY_WEIGHT if self._delay_us else 1.0
+        self._delay_us += (taken_us - self._delay_us) * weight
+        super()._on_stage_done(event, now_us, actions)
+
+    # --- where tasks go ---
+
+    def _new_task(self, item: int, part: int, policy_state: Any) -> FleetTask:
+        return FleetTask(item, part, 0, policy_state)
+
+    def _enter(self, task: Task) -> None:
+        """Algorithm 1, lines 7-13."""
+        assert isinstance(task, FleetTask)
+        if self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
+            self._output.put(task)
+        else:
+            self._queue[(task.item, task.part)] = task
+
+    def holds(self, part: int, stage: int) -> bool:
+        """See `Queues.holds`."""
+        return (part, stage) in self._output.held
+
+    def place(self, task: FleetTask) -> None:
+        """See `Queues.place`."""
+        if task.needs in self._output.held:
+            self._queue[(task.item, task.part)] = task
+        else:
+            self._output.put(task)
+
+    def withdraw(self, item: int, part: int) -> None:
+        """See `Queues.withdraw`."""
+        self._queue.pop((item, part), None)
+        self._output.remove((item, part))
+
+    def report(self) -> Tuple[int, int]:
+        """See `Queues.report`."""
+        return len(self._queue), int(self._delay_us)
+
+    # --- tasks that end here ---
+
+    def _is_wanted(self, task: Task) -> bool:
+        if task.item > WAKE:
+            return self._source.is_open(task.item)
+        return task.item in self._guests
+
+    def _note(self, task: Task, answer: Answer) -> None:
+        if task.item > WAKE:
+            self._source.note(task.item, task.part, answer)
+
+    def _leaves(self, task: Task, answer: Answer) -> bool:
+        assert isinstance(task, FleetTask)
+        threshold = self._admission.threshold if task.foreign is None else task.threshold
+        if threshold == threshold:  # Algorithm 4: T_e^k = T_e for all k
+            return answer.scores.max_probability > threshold
+        return super()._leaves(task, answer)
+
+    def _evaluate(self, batch: List[Task], part: int, stage: int) -> bool:
+        for task in batch:
+            assert isinstance(task, FleetTask)
+            own = self._admission.threshold if task.foreign is None else task.threshold
+            if own == own:
+                return self._exits[part][stage] is not None
+        return super()._evaluate(batch, part, stage)
+
+    def _leave(
+        self, task: Task, answer: Answer, reason: str, now_us: int, actions: List[Action]
+    ) -> None:
+        assert isinstance(task, FleetTask)
+        if task.foreign is None:
+            super()._leave(task, answer, reason, now_us, actions)
+            self._exchange.cancel(task.item, task.part)
+        else:
+            self._exchange.send_result(task, reason, answer, "", now_us, actions)
+
+    def _fail(
+        self, task: Task, reason: str, detail: str, now_us: int, actions: List[Action]
+    ) -> None:
+        assert isinstance(task, FleetTask)
+        if task.foreign is None:
+            super()._fail(task, reason, detail, now_us, actions)
+        else:
+            self._exchange.send_result(task, reason, None, detail, now_us, actions)
+
+    def _drop_expired(self, now_us: int) -> None:
+        """Nobody waits for the answer of a task whose deadline has passed; the source knows."""
+        while self._queue:
+            key, task = next(iter(self._queue.items()))
+            assert isinstance(task, FleetTask)
+            if not deadline_passed(task, now_us):
+                return
+            self._source.metrics.add("tasks_expired")
+            del self._queue[key]
+            self._guests.forget(task.item)
+
+    def _remove_tasks(self, item: int) -> None:
+        """Nothing more of an item of ours is wanted, wherever it is."""
+        for part in range(len(self._plans)):
+            self.withdraw(item, part)
+            self._exchange.cancel(item, part)

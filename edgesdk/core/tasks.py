@@ -1,0 +1,64 @@
+"""Tasks that may travel, and what a worker remembers of tasks that have passed through."""
+
+from collections import OrderedDict
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from .messages import ItemId
+from .worker import Task
+
+PATHS_MAX = 4096  # ways back that are remembered: one for each task that was passed on
+NOT_SET = float("nan")
+
+
+class Foreign(NamedTuple):
+    """Whose a task of others is, which neighbour it came from, until when it matters."""
+
+    item: ItemId
+    origin: int
+    deadline_us: Optional[int]
+
+
+class FleetTask(Task):
+    """A task that may travel. `foreign` is None for our own items. `threshold` is T_e of
+    Algorithm 4 as it came with a task of others, NaN where the policy decides. `sent`: the
+    neighbour and the number under which it is on its way, until that has given a verdict."""
+
+    __slots__ = ("attempt", "drawn", "foreign", "hop", "sent", "threshold")
+
+    def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
+        super().__init__(item, part, stage, policy_state)
+        self.attempt = 0
+        self.hop = 0
+        self.threshold = NOT_SET
+        self.foreign: Optional[Foreign] = None
+        self.sent: Optional[Tuple[int, int]] = None
+        self.drawn: Dict[int, int] = {}  # neighbour -> its report for which a draw was lost
+
+    @property
+    def needs(self) -> Tuple[int, int]:
+        """The (part, stage) that a worker must hold to compute it."""
+        return (self.part, self.stage)
+
+
+class Paths:
+    """The neighbour that a task of others came from first, so that a result finds its way back.
+
+    The first one, not the latest: a task may pass a worker twice, and then two workers would each
+    name the other.
+    """
+
+    def __init__(self) -> None:
+        self._origins: "OrderedDict[Tuple[ItemId, int], int]" = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def remember(self, item: ItemId, part: int, origin: int) -> None:
+        """A task of `item` came from `origin`."""
+        self._origins.setdefault((item, part), origin)
+        if len(self._origins) > PATHS_MAX:
+            self._origins.popitem(last=False)
+
+    def pop(self, item: ItemId, part: int) -> Optional[int]:
+        """Where its result goes, or None if that is not known; it is asked once."""
+        return self._origins.pop((item, part), None)
