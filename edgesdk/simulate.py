@@ -163,7 +163,7 @@ def _run_lines(done: Done, with_hash: bool) -> List[str]:
     found = done.report
     run = found.run
     lines = [
-        "scenario {}: {:g} s simulated, then until the last item ended at {:.1f} s; {} events".format(
+        "scenario {}: {:g} s, and until the last item ended at {:.1f} s; {} events".format(
             run.scenario.name,
             run.scenario.duration_us / 1e6,
             run.totals.end_us / 1e6,
@@ -187,9 +187,8 @@ def _sweep_lines(key: str, done: Sequence[Done]) -> List[str]:
     rows = []
     for each in done:
         row = report.source_rows(each.report)[-1]
-        name = "final" if each.value == {"kind": "final"} else str(each.value)
-        rows.append((name,) + tuple(row[1:]))
-    return ["all sources together", ""] + cli.table((key,) + report.SOURCE_HEADER[1:], rows)
+        rows.append((report.value_text(each.value),) + tuple(row[1:]))
+    return ["all sources together", ""] + cli.table([key] + report.SOURCE_HEADER[1:], rows)
 
 
 def _json(arguments: argparse.Namespace, key: str, done: Sequence[Done]) -> Dict[str, Any]:
@@ -220,7 +219,7 @@ def _verdict(arguments: argparse.Namespace, done: Sequence[Done]) -> int:
     if not open_count:
         return 0
     print(
-        "FAILED: {} items have no end, though the scenario had healed\nto see this again: {}".format(
+        "FAILED: {} items have no end, though all has healed\nto see this again: {}".format(
             open_count, _replay(arguments)
         ),
         file=sys.stderr,
@@ -283,8 +282,8 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a value of the scenario: model.batch_share=0.5, 'node[1].speed=2', link.loss=0.1 "
-        "(every link); may be repeated",
+        help="change a value of the scenario: model.batch_share=0.5, 'node[1].speed=2', "
+        "link.loss=0.1 (every link); may be repeated",
     )
     parser.add_argument(
         "--sweep", metavar="KEY=A,B,C", help="one simulation for each value of a key, in one table"

@@ -4,11 +4,14 @@ import io
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..errors import BackendUnavailable
-from .report import Report
+from .report import Report, value_text
 
 DPI = 110
 SIZE_INCHES = (13.0, 4.2)
 LINES_MAX = 10  # more workers than this share one line, their mean
+QUEUE_POINTS = 80  # of a queue's line; samples in between are averaged
+ACCURACY_SPAN = 5.0  # percent points that the axis shows at least: smaller moves are chance
+LOG_FROM_RATIO = 30.0  # latencies that differ more than this get a logarithmic axis
 
 
 def run_picture(report: Report) -> bytes:
@@ -42,16 +45,24 @@ def sweep_picture(key: str, values: Sequence[Any], reports: Sequence[Report]) ->
     throughput.legend()
     _line(accuracy, places, [_percent(t.accuracy) for t in total], "", "C2")
     accuracy.set(ylabel="accuracy of the answers (%)")
+    _widen(accuracy, ACCURACY_SPAN)
     for name, color in (("p50_us", "C0"), ("p95_us", "C1"), ("p99_us", "C3")):
         milliseconds = [_ms(getattr(t, name)) for t in total]
         _line(latency, places, milliseconds, name[:3], color)
-    latency.set(ylabel="latency (ms)", ylim=(0, None))
+    latency.set(ylabel="latency (ms)")
+    found_us = [us for t in total for us in (t.p50_us, t.p99_us) if us]
+    if found_us and max(found_us) > LOG_FROM_RATIO * min(found_us):
+        latency.set_yscale("log")
+        latency.yaxis.set_major_formatter("{x:g}")
+    else:
+        latency.set_ylim(0, None)
     latency.legend()
     for each in (throughput, accuracy, latency):
         each.set_xlabel(key)
         if ticks:
             each.set_xticks(places)
-            each.set_xticklabels(ticks, rotation=20 if max(map(len, ticks)) > 6 else 0)
+            each.set_xticklabels(ticks, fontsize="small")
+            each.margins(x=0.2)  # room for the words
     return _png(figure)
 
 
@@ -73,7 +84,7 @@ def _png(figure: Any) -> bytes:
     for axes in figure.axes:
         axes.grid(True, alpha=0.3)
         axes.set_axisbelow(True)
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    figure.tight_layout(rect=(0, 0, 1, 1.02))
     content = io.BytesIO()
     figure.savefig(content, dpi=DPI)
     return content.getvalue()
@@ -112,39 +123,55 @@ def _exits(axes: Any, report: Report) -> None:
         label = "{}: {} right".format(source.name, _percent_text(source.accuracy))
         axes.bar(left, shares, width, label=label)
     axes.set_xticks(range(len(indices)))
-    axes.set_xticklabels([str(index) for index in indices[:-1]] + ["{}\nfinal".format(indices[-1])])
-    axes.set(xlabel="exit", ylabel="answers that left there (%)", ylim=(0, None))
-    axes.legend(fontsize="small")
+    axes.set_xticklabels([str(index) for index in indices])
+    axes.set(xlabel="exit ({} is the final one)".format(indices[-1]))
+    axes.set(ylabel="answers that left there (%)")
+    _legend_above(axes)
 
 
 def _queues(axes: Any, report: Report) -> None:
+    """One line per worker: the mean over a few samples, for single ones jump up and down."""
     samples = report.run.queue_samples
-    seconds = [at_us / 1e6 for at_us, _ in samples]
+    group = max(1, len(samples) // QUEUE_POINTS)
+    seconds, means = [], []
+    for first in range(0, len(samples), group):
+        within = samples[first : first + group]
+        seconds.append(within[0][0] / 1e6)
+        means.append([sum(column) / len(within) for column in zip(*(q for _, q in within))])
     names = [node.name for node in report.run.totals.nodes]
     if len(names) > LINES_MAX:
-        mean = [sum(lengths) / len(lengths) for _, lengths in samples]
-        axes.plot(seconds, mean, linewidth=1, label="mean of {} workers".format(len(names)))
-    else:
-        for index, name in enumerate(names):
-            lengths = [lengths[index] for _, lengths in samples]
-            axes.step(seconds, lengths, where="post", linewidth=1, label=name)
+        means = [[sum(row) / len(row)] for row in means]
+        names = ["mean of {} workers".format(len(names))]
+    for index, name in enumerate(names):
+        axes.plot(seconds, [row[index] for row in means], linewidth=1.2, label=name)
     axes.axvline(report.warmup_us / 1e6, color="0.5", linestyle=":", label="end of the warm-up")
-    axes.set(xlabel="virtual time (s)", ylabel="tasks waiting", ylim=(0, None))
-    axes.legend(fontsize="small")
+    axes.set(xlabel="virtual time (s)", ylabel="tasks waiting (mean of {} samples)".format(group))
+    _legend_above(axes)
+
+
+def _legend_above(axes: Any) -> None:
+    """A legend in the upper part of the axes, which nothing else reaches."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    rows = (entries + 1) // 2
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, top * (1 + 0.08 * rows) if top > 0 else 1)
+    axes.legend(loc="upper center", ncol=2, fontsize="small")
+
+
+def _widen(axes: Any, span: float) -> None:
+    """Let the axis show at least `span`."""
+    low, high = axes.get_ylim()
+    if high - low < span:
+        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
 
 
 def _places(values: Sequence[Any]) -> Tuple[List[float], List[str]]:
     """Where the values stand: numbers at themselves, everything else side by side with a tick."""
     if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return [float(value) for value in values], []
-    return [float(i) for i in range(len(values))], [_short(value) for value in values]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):  # a policy: its parameters say enough
-        value = " ".join(str(each) for each in value.values())
-    text = str(value)
-    return text if len(text) <= 18 else text[:17] + "…"
+    return [float(i) for i in range(len(values))], [
+        value_text(value).replace(" ", "\n") for value in values
+    ]
 
 
 def _line(

@@ -44,8 +44,8 @@ class Recorder(Observer):
         if now_us >= self._next_us:
             self._sample(now_us)
         for action in actions:
-            if action.__class__ is Deliver:
-                self._end(node, action, now_us)  # type: ignore[arg-type]
+            if isinstance(action, Deliver):
+                self._end(node, action, now_us)
 
     def _end(self, node: str, action: Deliver, now_us: int) -> None:
         outcome = action.outcome

@@ -6,7 +6,7 @@ the scenario can exceed: min(1 / t_0, N / m).
 """
 
 import math
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.metrics import percentile
 from .recorder import Ended
@@ -154,8 +154,8 @@ def _rate(node: Node, batch_share: float) -> float:
 
 # --- for people -----------------------------------------------------------------------------------
 
-SOURCE_HEADER = ("source", "admitted", "results", "expired", "failed", "lost", "open")
-SOURCE_HEADER += ("items/s", "bound", "accuracy", "p50 ms", "p95 ms", "p99 ms")
+SOURCE_HEADER = ["source", "admitted", "results", "expired", "failed", "lost", "open"]
+SOURCE_HEADER += ["items/s", "bound", "accuracy", "p50 ms", "p95 ms", "p99 ms"]
 
 
 def source_rows(report: Report) -> List[Tuple[str, ...]]:
@@ -280,6 +280,11 @@ def link_uses(run: Run) -> List[LinkUse]:
 
 def _utilisation(run: Run, byte_count: int, bytes_per_s: Optional[float]) -> Optional[float]:
     return None if bytes_per_s is None else byte_count * 1e6 / bytes_per_s / run.totals.end_us
+
+
+def value_text(value: Any) -> str:
+    """A value of a sweep: of a table, such as a policy, the values say enough."""
+    return " ".join(str(each) for each in value.values()) if isinstance(value, dict) else str(value)
 
 
 def percent(share: Optional[float]) -> str:

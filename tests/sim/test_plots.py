@@ -66,4 +66,4 @@ def test_numbers_stand_at_themselves_and_other_values_side_by_side():
     assert plots._places([3, 0.5]) == ([3.0, 0.5], [])
     assert plots._places(["mesh", "ring"]) == ([0.0, 1.0], ["mesh", "ring"])
     long = [{"kind": "max_probability", "thresholds": 0.8}]
-    assert plots._places(long)[1] == ["max_probability 0…"]
+    assert plots._places(long)[1] == ["max_probability\n0.8"]
