@@ -77,6 +77,11 @@ class Exchange(nb.Host):
         }
 
     @property
+    def path_count(self) -> int:
+        """Ways back for results that are remembered."""
+        return len(self._paths)
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing of others is left here, and nothing waits to be acknowledged."""
         return not self.guests and not self.neighbours.unsettled_count

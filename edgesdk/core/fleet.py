@@ -9,7 +9,7 @@ Names of items: ours from 0, as the application numbers them; tasks of others be
 order in which they came.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from . import neighbours as nb
 from .admission import NO_ADMISSION, Admission, AdmissionControl
@@ -30,11 +30,12 @@ from .events import (
 )
 from .exchange import Exchange, Queues
 from .exits import ExitPolicy
-from .guests import deadline_passed
+from .guests import Guests, deadline_passed
 from .leases import LEASE
 from .link import DELAY_WEIGHT
 from .offload import DEFAULT_OFFLOADING, Offloading, check_offloading
 from .output_queue import OutputQueue
+from .peer import Peer
 from .source import Source
 from .spec import Plan
 from .tasks import FleetTask
@@ -90,9 +91,35 @@ class Fleet(Worker, Queues):
         return len(self._output)
 
     @property
+    def neighbours(self) -> Dict[int, Peer]:
+        """What is known of every neighbour, by its id; to be read only."""
+        return self._neighbours.peers
+
+    @property
+    def guests(self) -> Guests:
+        """Tasks of others that are here; to be read only."""
+        return self._guests
+
+    @property
+    def path_count(self) -> int:
+        """Ways back for results that are remembered."""
+        return self._exchange.path_count
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing of others is left here, and nothing waits to be acknowledged."""
         return self._exchange.is_drained
+
+    def whereabouts(self) -> Dict[str, List[Tuple[int, int]]]:
+        """(item, part) of every task, by the place where it is: "input", "running", "output",
+        "sent" (a task of others on its way) and "away" (one of ours). For checks and for people."""
+        return {
+            "input": list(self._queue),
+            "running": [(task.item, task.part) for task in self._running.values()],
+            "output": [(task.item, task.part) for task in self._output],
+            "sent": [(task.item, task.part) for task in self._guests if task.sent],
+            "away": list(self._exchange.leases),
+        }
 
     def handle(self, event: Event, now_us: int) -> List[Action]:
         """What is to be done about `event`, in order."""

@@ -6,7 +6,7 @@ time, the source starts again from the features that it kept. A worker that stil
 renews the lease, but not for ever: a stage may hang.
 """
 
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .agenda import Agenda
 from .tasks import FleetTask
@@ -41,6 +41,9 @@ class Leases:
 
     def __len__(self) -> int:
         return len(self._leases)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._leases)
 
     def set_latency(self, latency_us: float) -> None:
         """What 99 of 100 items take, as measured lately (NaN: not known)."""

@@ -32,7 +32,7 @@ from .clock import Clock
 from .cores import new_metrics
 from .lanes import Lane, Parcel, Token
 from .network import Direction, Network
-from .spec import Node, Workload
+from .spec import Image, Node, Workload
 from .world import World
 
 Run = Tuple[int, RunStage, List[Token]]
@@ -142,6 +142,17 @@ class Body:
         while self._inbox:
             call, argument = self._inbox.popleft()
             call(argument)
+
+    def image(self, item: Tuple[int, int, int]) -> Image:
+        """The recorded image that an item (source, epoch, number) stands for: one after the other,
+        but not the same ones again after a restart."""
+        images = self._world.scenario.model.images
+        return images[(item[1] + item[2]) % len(images)]
+
+    @property
+    def timers(self) -> List[int]:
+        """The timers that the core waits for."""
+        return list(self._wanted)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -264,9 +275,8 @@ class Body:
             return
         scores = None
         if evaluate:
-            model = self._world.scenario.model
-            images, exit_index = model.images, model.exit_indices[stage]
-            scores = [images[token[0][2] % len(images)].scores[exit_index] for token in tokens]
+            exit_index = self._world.scenario.model.exit_indices[stage]
+            scores = [self.image(token[0]).scores[exit_index] for token in tokens]
         held = self.held
         for item, token in zip(items, tokens):
             if held.get(item) is token:  # not released meanwhile
@@ -283,8 +293,7 @@ class Body:
     def _deliver(self, action: Deliver) -> None:
         outcome = action.outcome
         if outcome.answer is not None:
-            images = self._world.scenario.model.images
-            label = images[outcome.item % len(images)].label
+            label = self.image((self.worker_id, self.epoch, outcome.item)).label
             self.answered_count += 1
             self.correct_count += outcome.answer.scores.class_index == label
         self.open_count -= 1

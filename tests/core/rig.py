@@ -107,7 +107,7 @@ class Rig:
         """Features are held exactly for what is here."""
         core = self.cores[worker]
         open_items = set(core._source.open_items())
-        assert set(self.held[worker]) == open_items | set(core._guests), worker
+        assert set(self.held[worker]) == open_items | {task.item for task in core._guests}, worker
 
     def _RunStage(self, worker, action, event, features):
         for item in action.items:

@@ -1,0 +1,154 @@
+"""Worlds drawn from a seed, where much goes wrong at once and everything must still come right.
+
+A world has a time of faults and then, from `heal_us` on, none: everybody who was killed is back or
+gone for good, and every item must come to its end.
+"""
+
+from random import Random
+from typing import List, Tuple
+
+from ..core.events import Scores
+from ..core.exits import ExitPolicy, FinalExit, MaxProbability, Patience
+from .spec import Fault, Image, Link, Model, Node, Scenario, Workload
+from .world import stream
+
+IMAGE_COUNT = 97  # prime: items of different sources and epochs seldom meet the same image
+FAULTS_END_US = 12_000_000
+DURATION_US = 8_000_000
+GRACE_US = 90_000_000
+NODE_FAULTS = ("crash", "pause", "slow", "fail")
+LINK_FAULTS = ("cut", "reset", "loss", "rate")
+
+
+def draw(seed: int) -> Scenario:
+    """The world of `seed`: 2 to 5 nodes, some links, one or two sources, up to six faults."""
+    rng = stream(seed, "chaos")
+    mode = rng.choice(("tcp", "chaos"))
+    nodes = _nodes(rng)
+    links = _links(rng, nodes, mode)
+    workloads = _workloads(rng, nodes)
+    sources = {workload.source for workload in workloads}
+    return Scenario(
+        name="chaos {}".format(seed),
+        model=_model(rng),
+        nodes=nodes,
+        links=links,
+        workloads=workloads,
+        faults=_faults(rng, nodes, links, sources),
+        mode=mode,
+        duration_us=DURATION_US,
+        heal_us=FAULTS_END_US,
+        grace_us=GRACE_US,
+    )
+
+
+def _model(rng: Random) -> Model:
+    stage_count = rng.randint(2, 5)
+    stage_us = rng.choice((500, 5_000, 40_000))
+    images = []
+    for _ in range(IMAGE_COUNT):
+        scores = [
+            Scores(rng.randrange(10), rng.randrange(1, 1000) / 1000, 0.1, 0.1)
+            for _ in range(stage_count)
+        ]
+        images.append(Image(rng.randrange(10), tuple(scores)))
+    policies: Tuple[ExitPolicy, ...] = (MaxProbability(0.7), Patience(2), FinalExit())
+    return Model(
+        exit_indices=tuple(range(stage_count)),
+        stage_us=tuple(rng.randint(stage_us // 2, stage_us) for _ in range(stage_count)),
+        feature_bytes=tuple(rng.choice((4_096, 65_536)) for _ in range(stage_count)),
+        images=images,
+        policy=rng.choice(policies),
+        batch_share=rng.choice((0.5, 1.0)),
+    )
+
+
+def _nodes(rng: Random) -> Tuple[Node, ...]:
+    """The first is a source and has everything; others may lack stages, come late or leave."""
+    result = [Node("n0", max_batch=rng.choice((1, 4)), drift_ppm=rng.uniform(-1000, 1000))]
+    for index in range(1, rng.randint(2, 5)):
+        leaves = rng.random() < 0.2
+        result.append(
+            Node(
+                "n{}".format(index),
+                stages=rng.choice((None, None, (1,))),
+                speed=rng.choice((0.3, 1.0, 2.0)),
+                max_batch=rng.choice((1, 4)),
+                drift_ppm=rng.uniform(-1000, 1000),
+                clock_offset_us=rng.randrange(0, 10**12),
+                join_us=rng.choice((0, 0, rng.randrange(0, 5_000_000))),
+                leave_us=rng.randrange(5_000_000, 11_000_000) if leaves else None,
+            )
+        )
+    return tuple(result)
+
+
+def _links(rng: Random, nodes: Tuple[Node, ...], mode: str) -> Tuple[Link, ...]:
+    """A tree, so that everybody can be reached, and some more."""
+    result: List[Link] = []
+    is_rough = mode == "chaos"
+    for index, node in enumerate(nodes[1:], start=1):
+        parent = rng.randrange(index)
+        for other in range(index):
+            if other == parent or rng.random() < 0.5:
+                first, second = nodes[other].name, node.name
+                result.append(
+                    Link(
+                        first,
+                        second,
+                        rng.choice(((first, second), (first, second), (first,))),
+                        delay_us=rng.choice((100, 1_000, 30_000)),
+                        jitter_us=rng.choice((0, 500, 20_000)),
+                        bytes_per_s=rng.choice((None, 1e7, 2e6)),
+                        loss=rng.choice((0.0, 0.02, 0.2)) if is_rough else rng.choice((0.0, 0.02)),
+                        duplication=rng.choice((0.0, 0.1)) if is_rough else 0.0,
+                        reordering=rng.choice((0.0, 0.1)) if is_rough else 0.0,
+                    )
+                )
+    return tuple(result)
+
+
+def _workloads(rng: Random, nodes: Tuple[Node, ...]) -> Tuple[Workload, ...]:
+    result = []
+    for node in nodes[: rng.choice((1, 1, 2))]:
+        if node.stages is not None or node.leave_us is not None:
+            continue
+        has_deadline = rng.random() < 0.3
+        result.append(
+            Workload(
+                node.name,
+                rng.choice(("periodic", "poisson")),
+                rate_hz=rng.choice((5.0, 30.0, 200.0)),
+                item_count=rng.randint(1, 60),
+                start_us=node.join_us + rng.choice((0, 1_000_000)),
+                deadline_us=rng.choice((20_000, 1_000_000)) if has_deadline else None,
+                best_at_deadline=rng.random() < 0.5,
+                latest=rng.random() < 0.1,
+            )
+        )
+    return tuple(result)
+
+
+def _faults(
+    rng: Random, nodes: Tuple[Node, ...], links: Tuple[Link, ...], sources: "set[str]"
+) -> Tuple[Fault, ...]:
+    result = []
+    for _ in range(rng.randint(0, 6)):
+        at_us = rng.randrange(0, FAULTS_END_US - 1_000_000)
+        latest_us = FAULTS_END_US - at_us
+        duration_us = min(rng.choice((50_000, 800_000, 4_000_000)), latest_us)
+        if rng.random() < 0.5:
+            node = rng.choice(nodes)
+            kind = rng.choice(NODE_FAULTS)
+            stays_dead = kind == "crash" and node.name not in sources and rng.random() < 0.5
+            duration = None if stays_dead else duration_us
+            factor = {"slow": 20.0, "fail": rng.choice((0.2, 1.0))}.get(kind, 1.0)
+            result.append(Fault(kind, node.name, at_us, duration, factor))
+        else:
+            link = rng.choice(links)
+            kind = rng.choice(LINK_FAULTS)
+            arrow = rng.choice(("-", "->")) if kind in ("cut", "loss") else "-"
+            factor = {"loss": 0.5, "rate": 20.0}.get(kind, 1.0)
+            duration = None if kind == "reset" else duration_us
+            result.append(Fault(kind, link.first + arrow + link.second, at_us, duration, factor))
+    return tuple(sorted(result, key=lambda fault: fault.at_us))

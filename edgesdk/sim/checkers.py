@@ -1,0 +1,176 @@
+"""What must hold in every simulation, whatever goes wrong in it: checked from outside the core.
+
+    outcomes      an admitted item ends once, with an answer that is the network's
+    places        every live task is in exactly one place, and features are held for just these
+    limits        no queue, window or table is above its limit
+    credit        tasks are promised room only within bounds, and only to neighbours that are there
+    rest          when all items have ended and nothing more happens, nothing is left anywhere
+
+A check that fails raises `Violation`. An exception of the core itself is one too.
+"""
+
+from typing import Dict, List, Set, Tuple
+
+from ..core.events import WAKE, Action, Deliver, Event, Submit
+from ..core.fleet import Fleet
+from ..core.guests import GUESTS_MAX
+from ..core.messages import WINDOW
+from ..core.tasks import PATHS_MAX
+from .body import Body
+from .simulator import Simulator
+from .spec import Scenario
+from .world import Observer
+
+
+class Violation(AssertionError):
+    """Something that must never happen has happened."""
+
+
+class Checks(Observer):
+    """Watches every process of a simulation. Call `watch` before it runs."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._bodies: Dict[str, Body] = {}
+        self._admitted: Dict[str, Set[int]] = {}  # without an outcome yet, by source
+        self._ended: Dict[str, Set[int]] = {}
+        self.outcome_count = 0
+
+    def watch(self, simulator: Simulator) -> None:
+        """Look into the nodes of `simulator`, which has this as its observer."""
+        self._bodies = {body.name: body for body in simulator.bodies}
+
+    def on_start(self, node: str, epoch: int, now_us: int) -> None:
+        """A new process: what the old one had admitted died with it."""
+        self._admitted[node], self._ended[node] = set(), set()
+
+    def on_crash(self, node: str, now_us: int) -> None:
+        """See `Observer.on_crash`."""
+        self._admitted[node], self._ended[node] = set(), set()
+
+    def on_event(self, node: str, event: Event, actions: List[Action], now_us: int) -> None:
+        """Check what the core at `node` has made of `event`."""
+        body = self._bodies[node]
+        if event.__class__ is Submit:
+            self._admitted[node].update(event.items)
+        for action in actions:
+            if isinstance(action, Deliver):
+                self._check_outcome(node, body, action)
+        self._check_places(node, body, body.worker)
+        self._check_limits(node, body.worker)
+
+    def check_end(self) -> None:
+        """At the end of a run with a time of rest: everybody has an outcome, and nothing is left."""
+        for node, admitted in self._admitted.items():
+            body = self._bodies[node]
+            if not body.is_up:
+                continue
+            for item in sorted(admitted):
+                raise Violation(
+                    "no liveness: item {} of {} has no outcome; it is {}".format(
+                        item, node, self._holders(node, item)
+                    )
+                )
+            self._check_rest(node, body)
+
+    def _check_outcome(self, node: str, body: Body, action: Deliver) -> None:
+        outcome = action.outcome
+        item = outcome.item
+        self.outcome_count += 1
+        if item in self._ended[node]:
+            raise Violation("{}: item {} has two outcomes".format(node, item))
+        if item not in self._admitted[node]:
+            raise Violation("{}: an outcome for item {}, never admitted".format(node, item))
+        self._admitted[node].remove(item)
+        self._ended[node].add(item)
+        if outcome.answer is not None:
+            expected = body.image((body.worker_id, body.epoch, item)).scores
+            found = outcome.answer
+            if found.scores != expected[found.exit_index]:
+                raise Violation("{}: item {} has the answer of another image".format(node, item))
+        elif outcome.reason == "attempts":
+            raise Violation("{}: item {} was given up: {}".format(node, item, outcome.detail))
+
+    def _check_places(self, node: str, body: Body, worker: Fleet) -> None:
+        """Conservation of tasks, and of their features."""
+        places = worker.whereabouts()
+        found: Dict[Tuple[int, int], str] = {}
+        for place, keys in places.items():
+            for key in keys:
+                if key in found and "running" not in (place, found[key]):
+                    raise Violation(
+                        "{}: task {} is in {} and {}".format(node, key, found[key], place)
+                    )
+                if found.get(key) is None or place != "running":
+                    found[key] = place
+        guests = {task.item for task in worker.guests}
+        wanted = self._admitted[node] | guests
+        for item in wanted:
+            if (item, 0) not in found:
+                raise Violation("{}: the task of item {} is nowhere".format(node, item))
+        for item, _ in found:
+            if item not in wanted and places["running"].count((item, 0)) == 0:
+                raise Violation("{}: a task of item {}, which has ended".format(node, item))
+        if set(body.held) != wanted:
+            raise Violation(
+                "{}: features are held for {}, wanted for {}".format(
+                    node, sorted(body.held), sorted(wanted)
+                )
+            )
+        timers = {item for item in body.timers if item > WAKE}
+        if not timers <= self._admitted[node]:
+            raise Violation("{}: a timer of item {}".format(node, timers - self._admitted[node]))
+
+    def _check_limits(self, node: str, worker: Fleet) -> None:
+        promised = 0
+        for peer in worker.neighbours.values():
+            promised += peer.promised_count
+            if peer.promised_count and not peer.is_connected:
+                raise Violation("{}: credit for {}, which is gone".format(node, peer.worker))
+            for what, count in (
+                ("unsettled", len(peer.link.unsettled)),
+                ("verdicts", peer.link.held_verdict_count),
+            ):
+                if count > WINDOW:
+                    raise Violation("{}: {} {} messages".format(node, count, what))
+        for what, count, limit in (
+            ("guests", len(worker.guests), GUESTS_MAX),
+            ("ways back", worker.path_count, PATHS_MAX),
+            ("tasks promised", promised, GUESTS_MAX),
+        ):
+            if count > limit:
+                raise Violation("{}: {} {}, at most {}".format(node, count, what, limit))
+
+    def _check_rest(self, node: str, body: Body) -> None:
+        worker: Fleet = body.worker
+        for place, keys in worker.whereabouts().items():
+            if keys:
+                raise Violation("{}: at rest, but {} holds {}".format(node, place, keys[:5]))
+        for peer in worker.neighbours.values():
+            if peer.link.unsettled:
+                raise Violation(
+                    "{}: at rest, but {} messages to {} wait for a verdict".format(
+                        node, len(peer.link.unsettled), peer.worker
+                    )
+                )
+
+    def _holders(self, source: str, item: int) -> str:
+        places = []
+        for name, body in self._bodies.items():
+            if body.is_up:
+                places += self._places_at(name, body, source, item)
+        return ", ".join(places) or "nowhere"
+
+    def _places_at(self, name: str, body: Body, source: str, item: int) -> List[str]:
+        whereabouts = body.worker.whereabouts()
+        names: List[int] = [item] if name == source else []
+        for task in body.worker.guests:
+            origin = (self._bodies[source].worker_id, item)
+            if (task.foreign.item.source, task.foreign.item.number) == origin:
+                names.append(task.item)
+        return [
+            "{} at {}".format(place, name)
+            for place, keys in whereabouts.items()
+            for key in keys
+            if key[0] in names
+        ]
