@@ -109,12 +109,12 @@ def _simulate(
     """Run `scenario`. An error that is not the user's is preceded by how to see it again."""
     progress = _Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
     sample_us = max(1, scenario.duration_us // SAMPLES)
-    recorder = Recorder(scenario, sample_us, progress.move)
+    recorder = Recorder(sample_us, progress.move)
     try:
         simulator = Simulator(
             scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
         )
-        recorder.bodies = simulator.bodies
+        recorder.watch(simulator.bodies)
         totals = simulator.run()
     except Exception:
         print("to see this again: " + _replay(arguments), file=sys.stderr)

@@ -1,6 +1,7 @@
 """Scenario files: every example reads, every mistake is named with its path."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from worlds import LOCAL, MODEL, PAIR, world
 from edgesdk.core.admission import Admission
 from edgesdk.core.offload import Offloading
 from edgesdk.errors import ConfigError
+from edgesdk.sim.document import parse_toml
 from edgesdk.sim.scenario import parse_scenario, read_arrivals, read_scenario
 from edgesdk.sim.spec import Node, Workload
 
@@ -25,14 +27,22 @@ def read(document):
     return parse_scenario(document, "")
 
 
+PAGE = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text("utf-8")
+
+
 class TestTheExamples:
     @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
     def test_every_one_reads_and_is_called_as_its_file(self, path):
         assert read_scenario(path).name == path.stem
 
     def test_there_are_those_that_the_page_speaks_of(self):
-        page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text("utf-8")
-        assert [path.stem for path in EXAMPLES if "`{}`".format(path.stem) not in page] == []
+        assert [path.stem for path in EXAMPLES if "`{}`".format(path.stem) not in PAGE] == []
+
+    def test_the_file_that_the_page_explains_reads(self):
+        (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+        scenario = parse_scenario(parse_toml(text), "")
+        assert [node.name for node in scenario.nodes] == ["robot", "shelf1", "shelf2"]
+        assert (scenario.offloading, scenario.admission) == (Offloading(), Admission())
 
     @pytest.mark.parametrize(
         ("name", "nodes", "links"),
