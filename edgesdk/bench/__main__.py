@@ -9,7 +9,7 @@ from ..backends import open_backend
 from ..bundle import read_bundle
 from ..core.spec import FULL_PLAN
 from ..profiles import Profile, write_profile
-from . import core, engine, kernels, pipeline, torch_eager
+from . import core, engine, kernels, pipeline, sim, torch_eager
 from .timing import conditions, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
@@ -46,9 +46,18 @@ def measure_kernels(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
 def measure_core(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """What edgesdk costs before any network computes."""
     cli.banner(as_json=arguments.json)
-    figures = core.measure()
+    return _with_targets(core.measure(), arguments.json)
+
+
+def measure_sim(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """How fast the simulator is."""
+    cli.banner(seed=sim.SEED, as_json=arguments.json)
+    return _with_targets(sim.measure(), arguments.json)
+
+
+def _with_targets(figures: List[Dict[str, Any]], as_json: bool) -> List[Dict[str, Any]]:
     rows = [(f["name"], "{:.2f}".format(f["value"]), f["unit"], f["target"]) for f in figures]
-    cli.say("\n".join(cli.table(("figure", "value", "unit", "target"), rows)), arguments.json)
+    cli.say("\n".join(cli.table(("figure", "value", "unit", "target"), rows)), as_json)
     return figures
 
 
@@ -86,6 +95,7 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
+    "sim": Bench("events per second of the simulator, and what they cost", measure_sim),
     "pipeline": Bench(
         "edgesdk beside onnxruntime and PyTorch on real images, answers checked",
         pipeline.measure,

@@ -73,6 +73,7 @@ class Fleet(Worker, Queues):
         self._guests = self._exchange.guests
         self._delay_us = 0.0  # Gamma_n
         self._started_us = 0  # when the running batch began
+        self._entered_count = 0  # tasks that entered a queue
         self._turn = 0  # which neighbour is asked first
         self._wake_us: Optional[int] = None  # when the timer outside rings
         self._has_begun = False
@@ -153,12 +154,16 @@ class Fleet(Worker, Queues):
                 self._exchange.send_task(task, peer, now_us, actions)
 
     def _run_next(self, now_us: int, actions: List[Action]) -> None:
-        """Compute the head of I_n; an idle worker takes one back from O_n."""
+        """Compute the head of I_n, or of O_n if that has waited longer."""
         self._drop_expired(now_us)
-        if not self._queue and self._output:
-            task = self._output.for_ourselves()
+        if self._output:
+            head = next(iter(self._queue.values()), None)
+            assert head is None or isinstance(head, FleetTask)
+            task = self._output.for_ourselves(head)
             if task is not None:
-                self._queue[(task.item, task.part)] = task
+                key = (task.item, task.part)
+                self._queue[key] = task
+                self._queue.move_to_end(key, last=False)
         if self._queue:
             self._started_us = now_us
             actions.append(self._next_batch())
@@ -231,10 +236,15 @@ class Fleet(Worker, Queues):
     def _enter(self, task: Task) -> None:
         """Algorithm 1, lines 7-13."""
         assert isinstance(task, FleetTask)
+        self._number(task)
         if self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
             self._output.put(task)
         else:
             self._queue[(task.item, task.part)] = task
+
+    def _number(self, task: FleetTask) -> None:
+        self._entered_count += 1
+        task.entered = self._entered_count
 
     def holds(self, part: int, stage: int) -> bool:
         """See `Queues.holds`."""
@@ -242,6 +252,7 @@ class Fleet(Worker, Queues):
 
     def place(self, task: FleetTask) -> None:
         """See `Queues.place`."""
+        self._number(task)
         if task.needs in self._output.held:
             self._queue[(task.item, task.part)] = task
         else:

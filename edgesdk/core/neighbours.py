@@ -90,7 +90,7 @@ class Neighbours:
         self.peers: Dict[int, Peer] = {}
         self.targets: List[Peer] = []
         self.shared_stages: Set[Tuple[int, int]] = set()
-        self.is_leaving = False
+        self.is_leaving = self._has_parted = False
         self._host = host
         self._agenda = agenda
         self._metrics = metrics
@@ -133,7 +133,7 @@ class Neighbours:
         message = envelope.message
         peer = self.peers.get(event.peer)
         if peer is None:
-            if message.__class__ is not Hello:
+            if message.__class__ is not Hello or self._has_parted:
                 self._metrics.add("stale_messages")
                 return None
             peer = self._peer(event.peer, actions)
@@ -206,12 +206,11 @@ class Neighbours:
 
     def part(self, actions: List[Action]) -> None:
         """The last word to everybody."""
-        for worker, peer in list(self.peers.items()):
+        self._has_parted = True
+        for peer in self.peers.values():
             if peer.is_connected:
                 self.send(peer, Bye(True), actions)
-            peer.move(GONE)
-            actions.append(CloseLink(worker))
-        self.peers.clear()
+        self.peers.clear()  # their links close when the last word is out
         self._refresh()
 
     @property

@@ -15,11 +15,12 @@ class Offloading(NamedTuple):
     """Parameters of Algorithm 1 and 2, and a switch for each thing that goes beyond the paper.
 
     `output_queue_max`: T_O, above which new tasks stay here (the paper's 50). The switches, for the
-    algorithms taken literally strand tasks in the output queue: `serve_output`: an idle worker
-    takes tasks that it can compute back from its output queue. `keep_unshared`: a task that no
-    live neighbour could take enters the input queue. `return_stranded`: one that nobody can take
-    here goes back to where it came from. `offload_inputs`: the source may send the input itself
-    instead of computing stage 0 (off in the paper's form).
+    algorithms taken literally strand tasks in the output queue: `serve_output`: a worker computes
+    what waits in its output queue when nothing in its input queue has waited longer.
+    `keep_unshared`: a task that no live neighbour could take enters the input queue.
+    `return_stranded`: one that nobody can take here goes back to where it came from.
+    `offload_inputs`: the source may send the input itself instead of computing stage 0 (off in the
+    paper's form).
     """
 
     output_queue_max: int = 50

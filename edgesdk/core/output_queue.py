@@ -47,10 +47,13 @@ class OutputQueue:
         limit = self.options.output_queue_max
         return queue_for(input_length, len(self._tasks), limit) is not INPUT_QUEUE
 
-    def for_ourselves(self) -> Optional[FleetTask]:
-        """Take out the first task that we can compute (`Offloading.serve_output`), or None."""
+    def for_ourselves(self, before: Optional[FleetTask]) -> Optional[FleetTask]:
+        """Take out the first task that we can compute, if it has waited longer than `before`, the
+        head of I_n (`Offloading.serve_output`)."""
         if self.options.serve_output:
             for key, task in self._tasks.items():
+                if before is not None and before.entered < task.entered:
+                    return None
                 if task.needs in self.held:
                     del self._tasks[key]
                     return task

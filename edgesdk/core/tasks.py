@@ -23,7 +23,7 @@ class FleetTask(Task):
     Algorithm 4 as it came with a task of others, NaN where the policy decides. `sent`: the
     neighbour and the number under which it is on its way, until that has given a verdict."""
 
-    __slots__ = ("attempt", "drawn", "foreign", "hop", "sent", "threshold")
+    __slots__ = ("attempt", "drawn", "entered", "foreign", "hop", "sent", "threshold")
 
     def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
         super().__init__(item, part, stage, policy_state)
@@ -32,6 +32,7 @@ class FleetTask(Task):
         self.threshold = NOT_SET
         self.foreign: Optional[Foreign] = None
         self.sent: Optional[Tuple[int, int]] = None
+        self.entered = 0  # a queue, as this worker counts
         self.drawn: Dict[int, int] = {}  # neighbour -> its report for which a draw was lost
 
     @property

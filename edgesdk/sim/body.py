@@ -32,9 +32,10 @@ from .clock import Clock
 from .cores import new_metrics
 from .lanes import Lane, Parcel, Token
 from .network import Direction, Network
-from .spec import Image, Node, Workload
+from .spec import Node, Workload
 from .world import World
 
+HANGING_US = 600_000_000
 Run = Tuple[int, RunStage, List[Token]]
 
 
@@ -59,17 +60,19 @@ class Body:
         self.held: Dict[int, Token] = {}
         self.on_admit: List[Callable[[Admit], None]] = []  # workloads that the core paces
         self.clock = Clock(self.node.clock_offset_us, self.node.drift_ppm)
+        self._drifts, self._offset_us = self.clock.drifts, self.clock.offset_us
+        self._trace, self._observer = world.trace, world.observer
         self.next_item = 0
         self.open_count = 0  # items that the application has handed over and not got back
         self.event_count = self.stage_run_count = self.busy_us = self.queue_length_max = 0
         self.submitted_count = self.answered_count = self.correct_count = 0
         self.lost_count = self.missed_count = 0  # with the process; while there was none
-        self.slow_factor = 1.0
-        self.failing_share = 0.0
+        self.slow_factors: List[float] = []  # of the faults in effect
+        self.failing_shares: List[float] = []
         self._failures = world.stream("fail:" + self.name)
         self._start_count = 0
         self._generation = 0  # what was begun in an earlier one is void
-        self._is_paused = False
+        self._is_paused, self._pause_count = False, 0
         self._inbox: Deque[Tuple[Callable[[Any], None], Any]] = deque()
         self._running: Optional[Run] = None
         self._ends_us = 0
@@ -95,14 +98,15 @@ class Body:
         if self.worker is not None:
             return
         self._start_count += 1
+        self._generation += 1
         purpose = "{}:{}".format(self.name, self._start_count)
         world = self._world
         self.epoch = world.stream("epoch:" + purpose).randrange(1, 1 << 32)
         rng = world.stream("worker:" + purpose)
         self.worker = world.new_worker(world.scenario, self.node, self.epoch, rng, self.metrics)
         self._network.bring_up(self.name)
-        if world.observer is not None:
-            world.observer.on_start(self.name, self.epoch, self._scheduler.now_us)
+        if self._observer is not None:
+            self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
         for link in world.scenario.links:
             if self.name in (link.first, link.second):
                 other = link.second if link.first == self.name else link.first
@@ -115,15 +119,16 @@ class Body:
             return False
         self._generation += 1
         self.worker = None
-        self._is_paused = False
+        self.next_item = 0
+        self._is_paused, self._pause_count = False, 0
         if self._running is not None:
             self.busy_us -= max(0, self._ends_us - self._scheduler.now_us)
             self._running = None
         for table in (self.held, self._wanted, self._armed, self._opened, self._inbox):
             table.clear()
         self._network.take_down(self.name)
-        if self._world.observer is not None:
-            self._world.observer.on_crash(self.name, self._scheduler.now_us)
+        if self._observer is not None:
+            self._observer.on_crash(self.name, self._scheduler.now_us)
         lost_count, self.open_count = self.open_count, 0
         self.lost_count += lost_count
         self._world.close_items(lost_count)
@@ -131,23 +136,32 @@ class Body:
 
     def pause(self) -> int:
         """The process freezes. Gives what `resume` asks for."""
-        self._is_paused = self.worker is not None
+        if self.worker is not None:
+            self._pause_count += 1
+            self._is_paused = True
         return self._generation
 
     def resume(self, generation: int) -> None:
         """The process goes on, if it is still the one that was frozen, and sees what happened."""
         if generation != self._generation or not self._is_paused:
             return
+        self._pause_count -= 1
+        if self._pause_count:
+            return
         self._is_paused = False
         while self._inbox:
             call, argument = self._inbox.popleft()
             call(argument)
 
-    def image(self, item: Tuple[int, int, int]) -> Image:
+    def image_index(self, item: Tuple[int, int, int]) -> int:
         """The recorded image that an item (source, epoch, number) stands for: one after the other,
         but not the same ones again after a restart."""
-        images = self._world.scenario.model.images
-        return images[(item[1] + item[2]) % len(images)]
+        return (item[1] + item[2]) % len(self._world.labels)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a stage runs that does not end in our time."""
+        return self._ends_us - self._scheduler.now_us > HANGING_US
 
     @property
     def timers(self) -> List[int]:
@@ -208,23 +222,23 @@ class Body:
         self._receive(*arrival)
 
     def _note_queue(self) -> None:
-        length = self.worker.queue_length
+        length: int = self.worker.queue_length
         if length > self.queue_length_max:
             self.queue_length_max = length
 
     def _handle(self, event: Event) -> None:
         """Tell the core, and do what it asks for."""
-        world = self._world
         now_us = self._scheduler.now_us
         self.event_count += 1
-        if world.trace is not None:
-            world.trace.add(now_us, self.index, event)
-        actions = self.worker.handle(event, self.clock.local_us(now_us))
+        if self._trace is not None:
+            self._trace.add(now_us, self.index, event)
+        local_us = self.clock.local_us(now_us) if self._drifts else now_us + self._offset_us
+        actions = self.worker.handle(event, local_us)
         perform = self._perform
         for action in actions:
             perform[action.__class__](action)
-        if world.observer is not None:
-            world.observer.on_event(self.name, event, actions, now_us)
+        if self._observer is not None:
+            self._observer.on_event(self.name, event, actions, now_us)
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -248,13 +262,17 @@ class Body:
         part, stage, items, _ = action
         if self._running is not None or part:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
-        tokens = [self._token(item, stage, action) for item in items]
+        tokens = []
+        for item in items:
+            tokens.append(self._token(item, stage, action))
         stage_us = self._stage_us[stage]
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
             stage_us *= 1.0 + self._world.scenario.model.batch_share * (len(items) - 1)
-        took_us = int(stage_us * self.slow_factor + 0.5)
+        for factor in self.slow_factors:
+            stage_us *= factor
+        took_us = int(stage_us + 0.5)
         self.stage_run_count += 1
         self.busy_us += took_us
         self._running = run = (self._generation, action, tokens)
@@ -270,18 +288,22 @@ class Body:
             return
         self._running = None
         part, stage, items, evaluate = action
-        if self.failing_share and self._failures.random() < self.failing_share:
+        if self.failing_shares and self._fails():
             self._handle(StageFailed(part, stage, items, "the simulated stage was made to fail"))
             return
         scores = None
         if evaluate:
-            exit_index = self._world.scenario.model.exit_indices[stage]
-            scores = [self.image(token[0]).scores[exit_index] for token in tokens]
+            of_stage = self._world.scores[stage]
+            scores = [of_stage[self.image_index(token[0])] for token in tokens]
         held = self.held
         for item, token in zip(items, tokens):
             if held.get(item) is token:  # not released meanwhile
                 held[item] = (token[0], stage + 1)
         self._handle(StageDone(part, stage, items, scores))
+
+    def _fails(self) -> bool:
+        draws = [self._failures.random() < share for share in self.failing_shares]
+        return any(draws)
 
     def _token(self, item: int, stage: int, action: Any) -> Token:
         """The features named `item`, which must be the input of `stage`."""
@@ -293,9 +315,10 @@ class Body:
     def _deliver(self, action: Deliver) -> None:
         outcome = action.outcome
         if outcome.answer is not None:
-            label = self.image((self.worker_id, self.epoch, outcome.item)).label
+            index = self.image_index((self.worker_id, self.epoch, outcome.item))
             self.answered_count += 1
-            self.correct_count += outcome.answer.scores.class_index == label
+            if outcome.answer.scores.class_index == self._world.labels[index]:
+                self.correct_count += 1
         self.open_count -= 1
         self._world.close_items(1)
 

@@ -140,9 +140,10 @@ def _faults(
         if rng.random() < 0.5:
             node = rng.choice(nodes)
             kind = rng.choice(NODE_FAULTS)
+            hangs = kind == "slow" and node.name not in sources and rng.random() < 0.3
             stays_dead = kind == "crash" and node.name not in sources and rng.random() < 0.5
             duration = None if stays_dead else duration_us
-            factor = {"slow": 20.0, "fail": rng.choice((0.2, 1.0))}.get(kind, 1.0)
+            factor = {"slow": 1e6 if hangs else 20.0, "fail": rng.choice((0.2, 1.0))}.get(kind, 1.0)
             result.append(Fault(kind, node.name, at_us, duration, factor))
         else:
             link = rng.choice(links)

@@ -21,6 +21,10 @@ from .simulator import Simulator
 from .spec import Scenario
 from .world import Observer
 
+QUICK_DELAY_US = 1_000
+QUICK_ROUND_TRIP_US = 15_000  # the delay twice, its tail, and the wait for an acknowledgement
+LOST_BY_MISTAKE = tuple("sessions_lost." + why for why in ("silent", "not_answering"))
+
 
 class Violation(AssertionError):
     """Something that must never happen has happened."""
@@ -60,7 +64,7 @@ class Checks(Observer):
         self._check_limits(node, body.worker)
 
     def check_end(self) -> None:
-        """At the end of a run with a time of rest: everybody has an outcome, and nothing is left."""
+        """After a run with a time of rest: everybody has an outcome, and nothing is left."""
         for node, admitted in self._admitted.items():
             body = self._bodies[node]
             if not body.is_up:
@@ -71,7 +75,12 @@ class Checks(Observer):
                         item, node, self._holders(node, item)
                     )
                 )
-            self._check_rest(node, body)
+            if not body.hangs:
+                self._check_rest(node, body)
+        if not self._scenario.faults and self._scenario.mode == "tcp":
+            self._check_calm()
+        if _is_quick(self._scenario):
+            self._check_round_trips()
 
     def _check_outcome(self, node: str, body: Body, action: Deliver) -> None:
         outcome = action.outcome
@@ -84,7 +93,8 @@ class Checks(Observer):
         self._admitted[node].remove(item)
         self._ended[node].add(item)
         if outcome.answer is not None:
-            expected = body.image((body.worker_id, body.epoch, item)).scores
+            index = body.image_index((body.worker_id, body.epoch, item))
+            expected = self._scenario.model.images[index].scores
             found = outcome.answer
             if found.scores != expected[found.exit_index]:
                 raise Violation("{}: item {} has the answer of another image".format(node, item))
@@ -154,6 +164,24 @@ class Checks(Observer):
                     )
                 )
 
+    def _check_calm(self) -> None:
+        """Where nothing went wrong, nobody was taken for dead and nothing was done twice."""
+        for node, body in self._bodies.items():
+            for name, count in body.metrics.counters.items():
+                if name == "leases_expired" or name in LOST_BY_MISTAKE:
+                    raise Violation("{}: {} {} in a calm world".format(node, count, name))
+
+    def _check_round_trips(self) -> None:
+        for node, body in self._bodies.items():
+            for peer in body.worker.neighbours.values() if body.is_up else ():
+                round_trip_us = peer.link.round_trip_us
+                if round_trip_us is not None and round_trip_us > QUICK_ROUND_TRIP_US:
+                    raise Violation(
+                        "{}: a round trip of {:.0f} us to {}, where none takes {}".format(
+                            node, round_trip_us, peer.worker, QUICK_ROUND_TRIP_US
+                        )
+                    )
+
     def _holders(self, source: str, item: int) -> str:
         places = []
         for name, body in self._bodies.items():
@@ -174,3 +202,14 @@ class Checks(Observer):
             for key in keys
             if key[0] in names
         ]
+
+
+def _is_quick(scenario: Scenario) -> bool:
+    """Whether every message that arrives does so at once."""
+    return not scenario.faults and all(
+        link.delay_us <= QUICK_DELAY_US
+        and link.jitter_us <= QUICK_DELAY_US
+        and link.bytes_per_s is None
+        and not link.reordering
+        for link in scenario.links
+    )

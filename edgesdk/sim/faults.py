@@ -16,23 +16,6 @@ class Kind(NamedTuple):
     end: Callable[[Any, float, Any], Any]
 
 
-def _slow(body: Body, factor: float) -> None:
-    body.slow_factor *= factor
-
-
-def _end_slow(body: Body, factor: float, _: None) -> None:
-    body.slow_factor /= factor
-
-
-def _fail(body: Body, share: float) -> float:
-    before, body.failing_share = body.failing_share, share
-    return before
-
-
-def _end_fail(body: Body, _: float, before: float) -> None:
-    body.failing_share = before
-
-
 def _end_crash(body: Body, _: float, died: bool) -> None:
     if died:
         body.start()
@@ -41,8 +24,14 @@ def _end_crash(body: Body, _: float, died: bool) -> None:
 NODE_FAULTS: Dict[str, Kind] = {
     "crash": Kind(lambda body, _: body.crash(), _end_crash),
     "pause": Kind(lambda body, _: body.pause(), lambda body, _, given: body.resume(given)),
-    "slow": Kind(_slow, _end_slow),
-    "fail": Kind(_fail, _end_fail),
+    "slow": Kind(
+        lambda body, factor: body.slow_factors.append(factor),
+        lambda body, factor, _: body.slow_factors.remove(factor),
+    ),
+    "fail": Kind(
+        lambda body, share: body.failing_shares.append(share),
+        lambda body, share, _: body.failing_shares.remove(share),
+    ),
 }
 LINK_FAULTS: Dict[str, Kind] = {
     "cut": Kind(lambda way, _: way.cut(), lambda way, _, __: way.heal()),

@@ -153,9 +153,10 @@ class Network:
             direction.block()
 
     def bring_up(self, name: str) -> None:
-        """A process has started at node `name`."""
+        """A process has started at node `name`. At the beginning of time all are connected."""
+        after_us = RECONNECT_US if self._scheduler.now_us else 0
         for direction in self.towards(name):
-            direction.unblock(RECONNECT_US)
+            direction.unblock(after_us)
 
     def _add(self, link: Link, origin: str, target: str) -> None:
         name = "{}->{}".format(origin, target)

@@ -71,7 +71,12 @@ class Arrivals:
             self._remaining_count -= 1
         self._schedule_next()
         self._body.submit(self._workload)
-        if self.is_over and not self._world.open_count:  # nobody was there to take the last item
+        if self.is_over:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        if not self._world.open_count:  # nobody was there to take the last item
             self._world.on_idle()
 
 
@@ -90,16 +95,21 @@ class PacedArrivals(Arrivals):
         return iter(())
 
     def _schedule_next(self) -> None:
-        if self._remaining_count == 0 or self._next_us >= self._end_us:
+        if self._remaining_count == 0:
             self.is_over = True
         else:
             self._entry += 1
-            self._world.scheduler.at(self._next_us, self._arrive, self._entry)
+            at_us = min(self._next_us, self._end_us)  # until then it may become earlier
+            self._world.scheduler.at(at_us, self._arrive, self._entry)
 
     def _arrive(self, entry: Any) -> None:
-        if entry == self._entry and not self.is_over:
+        if entry != self._entry or self.is_over:
+            return
+        if self._next_us < self._end_us:
             self._next_us += self._interarrival_us
             super()._arrive(None)
+        else:
+            self._end()
 
     def _on_admit(self, action: Admit) -> None:
         if action.interarrival_us is None or self.is_over:

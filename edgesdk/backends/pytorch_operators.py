@@ -1,0 +1,145 @@
+"""What each ONNX operator that exported stages use means in torch, and modules made of them."""
+
+import math
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+
+from ..errors import EngineError
+
+Attributes = Dict[str, Any]
+
+
+def _padding(attributes: Attributes) -> List[int]:
+    """ONNX gives [top, left, bottom, right]; torch takes [top, left] for both sides."""
+    pads = list(attributes.get("pads", [0, 0, 0, 0]))
+    half = len(pads) // 2
+    if pads[:half] != pads[half:]:
+        raise EngineError("asymmetric padding {}".format(pads))
+    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise EngineError("auto_pad {}".format(str(attributes["auto_pad"], "ascii")))
+    return pads[:half]
+
+
+def conv_arguments(attributes: Attributes) -> Tuple[List[int], List[int], List[int], int]:
+    """Padding, stride, dilation (two numbers each) and groups of a Conv. Raises EngineError."""
+    stride = list(attributes.get("strides", [1, 1]))
+    dilation = list(attributes.get("dilations", [1, 1]))
+    return _padding(attributes), stride, dilation, attributes.get("group", 1)
+
+
+def _conv(attributes: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
+    padding, stride, dilation, groups = conv_arguments(attributes)
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def _gemm(attributes: Attributes, a: Any, b: Any, c: Any = None) -> Any:
+    b = b if attributes.get("transB", 0) else b.t()
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0:
+        raise EngineError("Gemm with transA or alpha")
+    return F.linear(a, b, c if c is None else c * attributes.get("beta", 1.0))
+
+
+def _batch_norm(attributes: Attributes, x: Any, scale: Any, bias: Any, mean: Any, var: Any) -> Any:
+    return F.batch_norm(x, mean, var, scale, bias, eps=attributes.get("epsilon", 1e-5))
+
+
+def _max_pool(attributes: Attributes, x: Any) -> Any:
+    return F.max_pool2d(
+        x,
+        attributes["kernel_shape"],
+        attributes.get("strides", [1, 1]),
+        _padding(attributes),
+        attributes.get("dilations", [1, 1]),
+        bool(attributes.get("ceil_mode", 0)),
+    )
+
+
+def _average_pool(attributes: Attributes, x: Any) -> Any:
+    if set(attributes.get("dilations", [1])) != {1}:
+        raise EngineError("AveragePool with dilations")
+    return F.avg_pool2d(
+        x,
+        attributes["kernel_shape"],
+        attributes.get("strides", [1, 1]),
+        _padding(attributes),
+        bool(attributes.get("ceil_mode", 0)),
+        bool(attributes.get("count_include_pad", 0)),
+    )
+
+
+def _clip(attributes: Attributes, x: Any, low: Any = None, high: Any = None) -> Any:
+    return torch.clamp(
+        x, -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    )
+
+
+def _flatten(attributes: Attributes, x: Any) -> Any:
+    if attributes.get("axis", 1) != 1:
+        raise EngineError("Flatten with axis {}".format(attributes["axis"]))
+    return torch.flatten(x, 1)
+
+
+# The closed list: what the exporter writes for the networks of edgesdk.train, and its near kin.
+OPERATORS: Dict[str, Callable[..., Any]] = {
+    "Add": lambda attributes, a, b: a + b,
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Concat": lambda attributes, *inputs: torch.cat(inputs, attributes["axis"]),
+    "Conv": _conv,
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "GlobalAveragePool": lambda attributes, x: x.mean((2, 3), keepdim=True),
+    "Identity": lambda attributes, x: x,
+    "MaxPool": _max_pool,
+    "Mul": lambda attributes, a, b: a * b,
+    "Relu": lambda attributes, x: torch.relu(x),
+    "Sigmoid": lambda attributes, x: torch.sigmoid(x),
+}
+
+
+class Step(NamedTuple):
+    """One node: a key of the table of operators, and the names of what it reads and makes."""
+
+    operator: str
+    inputs: List[str]
+    output: str
+    attributes: Attributes
+
+
+class OnnxModule(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    """Executes an ONNX graph node by node; torch traces and freezes it once."""
+
+    def __init__(self, graph: Any, operators: Dict[str, Callable[..., Any]] = OPERATORS) -> None:
+        super().__init__()
+        self._operators = operators
+        self._weights: Dict[str, Any] = {
+            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            for tensor in graph.initializer
+        }
+        self._steps: List[Step] = []
+        for node in graph.node:
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            if node.op_type == "Constant" and "value" in attributes:
+                value = numpy_helper.to_array(attributes["value"])
+                self._weights[node.output[0]] = torch.from_numpy(value.copy())
+                continue
+            if node.op_type not in OPERATORS or len(node.output) != 1:
+                raise EngineError(
+                    "the operator {} with {} outputs".format(node.op_type, len(node.output))
+                )
+            self._steps.append(Step(node.op_type, list(node.input), node.output[0], attributes))
+        self._input = next(i.name for i in graph.input if i.name not in self._weights)
+        self._output = graph.output[0].name
+
+    def forward(self, features: Any) -> Any:
+        """float32 [B, input shape] to float32 [B, output shape]."""
+        values = {**self._weights, self._input: features}
+        for operator, inputs, output, attributes in self._steps:
+            arguments = [values[name] if name else None for name in inputs]
+            values[output] = self._operators[operator](attributes, *arguments)
+        return values[self._output]
