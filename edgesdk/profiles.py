@@ -145,8 +145,8 @@ def _stage(field: Field) -> StageTime:
         plan=field.get("plan").text(),
         stage=field.get("stage").whole(),
         batch=field.get("batch").whole(1),
-        p50_us=_positive(field.get("p50_us")),
-        p95_us=_positive(field.get("p95_us")),
+        p50_us=field.get("p50_us").number(above=0),
+        p95_us=field.get("p95_us").number(above=0),
         head_p50_us=_positive_or_none(field, "head_p50_us"),
         head_p95_us=_positive_or_none(field, "head_p95_us"),
         energy_mj=_positive_or_none(field, "energy_mj"),
@@ -158,12 +158,6 @@ def _stage(field: Field) -> StageTime:
     return time
 
 
-def _positive(field: Field) -> float:
-    if field.number() <= 0:
-        raise field.fail("a number above 0")
-    return field.number()
-
-
 def _positive_or_none(table: Field, key: str) -> Optional[float]:
     field = table.optional(key)
-    return None if field is None or field.value is None else _positive(field)
+    return None if field is None or field.value is None else field.number(above=0)

@@ -1,5 +1,6 @@
 """Reading JSON and TOML so that an error names the place: `parts[0].head.kind: found ...`."""
 
+import difflib
 import sys
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
@@ -50,6 +51,17 @@ class Field:
         for key in self.value:
             yield key, Field(self.value[key], self._join(key), self._error)
 
+    def only(self, keys: Sequence[str]) -> "Field":
+        """This table, which has no other keys than `keys`; the error names the nearest of them."""
+        for key, entry in self.entries():
+            if key not in keys:
+                near = difflib.get_close_matches(key, keys, 1)
+                hint = "did you mean {}? ".format(near[0]) if near else ""
+                raise self._error(
+                    "{}: unknown key; {}expected {}".format(entry.path, hint, ", ".join(keys))
+                )
+        return self
+
     def items(self, minimum_count: int = 0) -> List["Field"]:
         """The elements of this list."""
         if not isinstance(self.value, list) or len(self.value) < minimum_count:
@@ -80,13 +92,32 @@ class Field:
             raise self.fail("a whole number from {}".format(minimum))
         return number
 
-    def number(self) -> float:
-        """This finite number."""
+    def flag(self) -> bool:
+        """This truth value."""
+        if not isinstance(self.value, bool):
+            raise self.fail("true or false")
+        return self.value
+
+    def number(
+        self,
+        minimum: Optional[float] = None,
+        maximum: Optional[float] = None,
+        above: Optional[float] = None,
+    ) -> float:
+        """This finite number, within the limits that are given; it exceeds `above`."""
         number = self.value
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise self.fail("a number")
         if not abs(number) <= sys.float_info.max:  # NaN, infinities, whole numbers beyond float
             raise self.fail("a finite number")
+        limits = (("above", above), ("from", minimum), ("to", maximum))
+        if (
+            (above is not None and number <= above)
+            or (minimum is not None and number < minimum)
+            or (maximum is not None and number > maximum)
+        ):
+            given = ["{} {:g}".format(word, limit) for word, limit in limits if limit is not None]
+            raise self.fail("a number " + " ".join(given))
         return float(number)
 
     def shape(self) -> Tuple[int, ...]:

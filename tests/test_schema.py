@@ -152,3 +152,43 @@ class TestWhatIsAccepted:
     def test_entries_keep_the_order_of_the_document(self):
         document = json.loads('{"z": 1, "a": 2, "m": 3}')
         assert [key for key, _ in field(document).entries()] == ["z", "a", "m"]
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("limits", "fits", "does_not", "expected"),
+        [
+            ({"minimum": 0}, 0, -0.1, "a number from 0"),
+            ({"above": 0}, 0.1, 0, "a number above 0"),
+            ({"minimum": 0, "maximum": 1}, 1, 1.1, "a number from 0 to 1"),
+            ({"above": 0, "maximum": 1}, 1, 0, "a number above 0 to 1"),
+        ],
+    )
+    def test_of_a_number(self, limits, fits, does_not, expected):
+        assert field(fits).number(**limits) == fits
+        message = refusal(lambda: field(does_not).number(**limits))
+        assert message == "robots[1].speed: found {!r}, expected {}".format(does_not, expected)
+
+    @pytest.mark.parametrize("value", [0, 1, None, "true", []])
+    def test_a_truth_value_is_nothing_else(self, value):
+        assert field(True).flag() is True and field(False).flag() is False
+        assert refusal(field(value).flag).endswith("expected true or false")
+
+
+class TestOnly:
+    def test_the_table_itself_if_all_its_keys_are_known(self):
+        table = field({"rate": 1})
+        assert table.only(["rate", "delay"]) is table
+
+    def test_an_unknown_key_is_named_with_the_nearest(self):
+        message = refusal(lambda: field({"rat": 1}).only(["delay", "rate"]))
+        assert message == (
+            "robots[1].speed.rat: unknown key; did you mean rate? expected delay, rate"
+        )
+
+    def test_or_with_what_there_is(self):
+        message = refusal(lambda: field({"zzz": 1}).only(["delay", "rate"]))
+        assert message == "robots[1].speed.zzz: unknown key; expected delay, rate"
+
+    def test_what_is_no_table(self):
+        assert refusal(lambda: field(3).only(["a"])).endswith("expected a table")

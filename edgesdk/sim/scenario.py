@@ -1,0 +1,259 @@
+"""Scenarios: a TOML file that describes a fleet, read into the values of `sim/spec.py`.
+
+docs/simulation.md describes every key. A key that is not known is refused with its path and the
+nearest one that is; file names are relative to the scenario file.
+"""
+
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from ..core.admission import KINDS as ADMISSION_KINDS
+from ..core.admission import Admission, check_admission
+from ..core.offload import Offloading, check_offloading
+from ..errors import ConfigError
+from ..schema import Field
+from .document import change, read_document, us_of, us_or_none
+from .scenario_faults import read_faults
+from .scenario_model import read_model
+from .spec import Node, Scenario, Workload
+from .topology import check_topology, read_links, read_media
+
+MODES = ("tcp", "chaos")
+WORKLOAD_KINDS = ("periodic", "poisson", "trace", "admission")
+ON_DEADLINE = ("expire", "best")
+NODE_COUNT_MAX = 1000
+
+_TOP = ["name", "mode", "duration_s", "heal_s", "grace_s", "topology", "model", "node", "link"]
+_TOP += ["link_defaults", "medium", "workload", "fault", "offloading", "admission"]
+_NODE = ["name", "count", "stages", "speed", "max_batch", "drift_ppm", "clock_offset_us"]
+_NODE += ["join_s", "leave_s"]
+_WORKLOAD = ["source", "kind", "rate_hz", "item_count", "start_s", "trace", "deadline_ms"]
+_WORKLOAD += ["on_deadline", "latest"]
+# Keys of [admission] with a time, and the field of `Admission` that each sets.
+_ADMISSION_MS = {
+    "period_ms": "period_us",
+    "interarrival_ms": "interarrival_us",
+    "interarrival_ms_min": "interarrival_us_min",
+    "interarrival_ms_max": "interarrival_us_max",
+}
+
+Changes = Sequence[Tuple[str, Any]]
+
+
+def read_scenario(path: Union[str, "os.PathLike[str]"], changes: Changes = ()) -> Scenario:
+    """The scenario in the TOML file `path`, after `changes`, pairs of a key's path and its value.
+
+    Raises ConfigError or BundleError that begins with the file and the path of the key.
+    """
+    path = os.fspath(path)
+    document = read_document(path)
+    try:
+        for key_path, value in changes:
+            change(document, key_path, value)
+        return parse_scenario(document, os.path.dirname(path))
+    except ConfigError as error:
+        raise ConfigError("{}: {}".format(path, error)) from None
+
+
+def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
+    """The scenario in the tables `document`. File names are relative to `folder`.
+
+    Raises ConfigError or BundleError that begins with the path of the key.
+    """
+    root = Field(document, "", ConfigError).only(_TOP)
+    mode, duration_us = root.optional("mode"), us_of(root.optional("duration_s"), 60e6, above=0)
+    model = read_model(root.get("model"), folder)
+    nodes = _nodes(root, len(model.stage_us))
+    media = read_media(root)
+    links = read_links(root, nodes, media)
+    offloading = _offloading(root.optional("offloading"))
+    scenario = Scenario(
+        name=root.get("name").text(),
+        model=model,
+        nodes=nodes,
+        links=links,
+        workloads=_workloads(root, nodes, folder),
+        media=media,
+        mode="tcp" if mode is None else mode.choice(MODES),
+        duration_us=duration_us,
+        heal_us=us_or_none(root.optional("heal_s")),
+        grace_us=us_of(root.optional("grace_s"), 60e6, above=0),
+        offloading=offloading,
+        admission=_admission(root.optional("admission")),
+    )
+    check_topology(nodes, links, scenario.workloads, len(model.stage_us), offloading.offload_inputs)
+    _check_admission(root, scenario)
+    return scenario._replace(faults=read_faults(root, scenario))
+
+
+def _tables(root: Field, key: str, minimum_count: int = 0) -> List[Field]:
+    field = root.get(key) if minimum_count else root.optional(key)
+    return [] if field is None else field.items(minimum_count)
+
+
+# --- nodes ----------------------------------------------------------------------------------------
+
+
+def _nodes(root: Field, stage_count: int) -> Tuple[Node, ...]:
+    """One entry with a `count` stands for NAME1, NAME2, ..."""
+    nodes: List[Node] = []
+    for field in _tables(root, "node", 1):
+        node, count = _node(field.only(_NODE), stage_count), field.optional("count")
+        if count is None:
+            new = [node]
+        else:
+            if count.whole() > NODE_COUNT_MAX:
+                raise count.fail("at most {}".format(NODE_COUNT_MAX))
+            new = [node._replace(name=node.name + str(i + 1)) for i in range(count.value)]
+        for each in new:
+            if any(each.name == other.name for other in nodes):
+                raise field.get("name").fail("another name than the nodes before")
+            nodes.append(each)
+    return tuple(nodes)
+
+
+def _node(field: Field, stage_count: int) -> Node:
+    name = field.get("name")
+    if any(character in name.text() for character in "<> "):
+        raise name.fail("a name without blanks, < and >")
+    stages, speed = field.optional("stages"), field.optional("speed")
+    max_batch, drift = field.optional("max_batch"), field.optional("drift_ppm")
+    offset = field.optional("clock_offset_us")
+    node = Node(
+        name=name.text(),
+        stages=None if stages is None else _stages(stages, stage_count),
+        speed=1.0 if speed is None else speed.number(above=0),
+        max_batch=1 if max_batch is None else max_batch.whole(1),
+        drift_ppm=0.0 if drift is None else drift.number(-1e5, 1e5),
+        clock_offset_us=0 if offset is None else round(offset.number()),
+        join_us=us_of(field.optional("join_s"), 0),
+        leave_us=us_or_none(field.optional("leave_s")),
+    )
+    if node.leave_us is not None and node.leave_us <= node.join_us:
+        raise field.get("leave_s").fail("later than join_s")
+    return node
+
+
+def _stages(field: Field, stage_count: int) -> Tuple[int, ...]:
+    for item in field.items():
+        if item.whole() >= stage_count:
+            raise item.fail("a stage of the model, 0 to {}".format(stage_count - 1))
+    if list(field.value) != sorted(set(field.value)):
+        raise field.fail("stages in rising order")
+    return tuple(field.value)
+
+
+# --- workloads ------------------------------------------------------------------------------------
+
+
+def _workloads(root: Field, nodes: Sequence[Node], folder: str) -> Tuple[Workload, ...]:
+    names = [node.name for node in nodes]
+    return tuple(
+        _workload(field.only(_WORKLOAD), names, folder) for field in _tables(root, "workload", 1)
+    )
+
+
+def _workload(field: Field, names: Sequence[str], folder: str) -> Workload:
+    trace, count = field.optional("trace"), field.optional("item_count")
+    deadline, on_deadline = field.optional("deadline_ms"), field.optional("on_deadline")
+    latest, kind_field = field.optional("latest"), field.optional("kind")
+    kind = "trace" if trace is not None and kind_field is None else None
+    kind = kind or field.get("kind").choice(WORKLOAD_KINDS)
+    if (trace is not None) != (kind == "trace"):
+        raise field.fail('trace = "FILE" together with kind = "trace"')
+    rate = field.get("rate_hz") if kind in ("periodic", "poisson") else field.optional("rate_hz")
+    if rate is not None and kind not in ("periodic", "poisson"):
+        raise rate.fail("no rate beside kind {!r}".format(kind))
+    if on_deadline is not None and deadline is None:
+        raise on_deadline.fail("deadline_ms beside it")
+    return Workload(
+        source=field.get("source").choice(names),
+        kind=kind,
+        rate_hz=0.0 if rate is None else rate.number(above=0),
+        item_count=None if count is None else count.whole(1),
+        start_us=us_of(field.optional("start_s"), 0),
+        times_us=() if trace is None else read_arrivals(os.path.join(folder, trace.text())),
+        deadline_us=None if deadline is None else us_of(field.optional("deadline_ms"), 0, above=0),
+        best_at_deadline=on_deadline is not None and on_deadline.choice(ON_DEADLINE) == "best",
+        latest=latest is not None and latest.flag(),
+    )
+
+
+def read_arrivals(path: str) -> Tuple[int, ...]:
+    """Arrival times in us from a file with one time in seconds a line, `#` begins a comment.
+
+    Raises ConfigError that names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "{}: cannot be read ({}); expected one arrival time in seconds a line".format(
+                path, getattr(error, "strerror", None) or error
+            )
+        ) from None
+    times: List[int] = []
+    for number, line in enumerate(lines, start=1):
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        try:
+            time_us = round(float(text) * 1e6)
+        except (ValueError, OverflowError):
+            time_us = -1
+        if time_us < (times[-1] if times else 0):
+            raise ConfigError(
+                "{}:{}: found {!r}, expected a time in seconds, at least the one before".format(
+                    path, number, text
+                )
+            )
+        times.append(time_us)
+    if not times:
+        raise ConfigError("{}: found no arrival times, expected one a line".format(path))
+    return tuple(times)
+
+
+# --- algorithms -----------------------------------------------------------------------------------
+
+
+def _offloading(field: Optional[Field]) -> Offloading:
+    if field is None:
+        return Offloading()
+    values: Dict[str, Any] = {}
+    for key, entry in field.only(Offloading._fields).entries():
+        values[key] = entry.whole() if key == "output_queue_max" else entry.flag()
+    return check_offloading(Offloading(**values))
+
+
+def _admission(field: Optional[Field]) -> Admission:
+    if field is None:
+        return Admission()
+    plain = [name for name in Admission._fields if name not in _ADMISSION_MS.values()]
+    values: Dict[str, Any] = {}
+    for key, entry in field.only(plain + list(_ADMISSION_MS)).entries():
+        if key in _ADMISSION_MS:
+            values[_ADMISSION_MS[key]] = us_of(entry, 0, above=0)
+        elif key == "kind":
+            values[key] = entry.choice(ADMISSION_KINDS)
+        else:
+            values[key] = entry.whole() if key.endswith("_count") else entry.number()
+    return check_admission(Admission(**values))
+
+
+def _check_admission(root: Field, scenario: Scenario) -> None:
+    """Algorithm 3 says when a workload of kind "admission" admits; Algorithm 4 moves one number
+    that only max probability knows."""
+    kind, model = scenario.admission.kind, scenario.model
+    adapts = [workload.kind == "admission" for workload in scenario.workloads]
+    if any(adapts) != (kind == "rate"):
+        raise ConfigError(
+            'admission.kind: found {!r}, expected "rate" together with a workload of kind '
+            '"admission" (Algorithm 3)'.format(kind)
+        )
+    if kind == "threshold" and model.policy.kind != "max_probability":
+        raise (
+            root.get("model")
+            .get("policy")
+            .fail("a max_probability policy, for admission.kind is threshold (Algorithm 4)")
+        )
