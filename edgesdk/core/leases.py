@@ -12,9 +12,9 @@ from .agenda import Agenda
 from .tasks import FleetTask
 
 LEASE_US_MIN = 1_000_000
-LEASE_US_MAX = 30_000_000
+LEASE_US_MAX = 10_000_000
 LEASE_LATENCIES = 3  # of what 99 of 100 items take
-RENEWALS_MAX = 10  # lease times after which nobody is believed any longer
+RENEWALS_MAX = 5  # lease times after which nobody is believed any longer
 LEASE = "lease"  # the duty, for the agenda
 
 Key = Tuple[int, int]  # (item, part)

@@ -67,17 +67,17 @@ def _nodes(rng: Random) -> Tuple[Node, ...]:
     """The first is a source and has everything; others may lack stages, come late or leave."""
     result = [Node("n0", max_batch=rng.choice((1, 4)), drift_ppm=rng.uniform(-1000, 1000))]
     for index in range(1, rng.randint(2, 5)):
-        leaves = rng.random() < 0.2
+        leaves = rng.random() < 0.3
         result.append(
             Node(
                 "n{}".format(index),
                 stages=rng.choice((None, None, (1,))),
-                speed=rng.choice((0.3, 1.0, 2.0)),
+                speed=rng.choice((0.1, 1.0, 2.0)),
                 max_batch=rng.choice((1, 4)),
                 drift_ppm=rng.uniform(-1000, 1000),
                 clock_offset_us=rng.randrange(0, 10**12),
                 join_us=rng.choice((0, 0, rng.randrange(0, 5_000_000))),
-                leave_us=rng.randrange(5_000_000, 11_000_000) if leaves else None,
+                leave_us=rng.randrange(500_000, 9_000_000) if leaves else None,
             )
         )
     return tuple(result)
@@ -118,8 +118,8 @@ def _workloads(rng: Random, nodes: Tuple[Node, ...]) -> Tuple[Workload, ...]:
             Workload(
                 node.name,
                 rng.choice(("periodic", "poisson")),
-                rate_hz=rng.choice((5.0, 30.0, 200.0)),
-                item_count=rng.randint(1, 60),
+                rate_hz=rng.choice((10.0, 30.0, 100.0)),
+                item_count=rng.choice((1, 20, 100, 200)),
                 start_us=node.join_us + rng.choice((0, 1_000_000)),
                 deadline_us=rng.choice((20_000, 1_000_000)) if has_deadline else None,
                 best_at_deadline=rng.random() < 0.5,
@@ -133,14 +133,14 @@ def _faults(
     rng: Random, nodes: Tuple[Node, ...], links: Tuple[Link, ...], sources: "set[str]"
 ) -> Tuple[Fault, ...]:
     result = []
-    for _ in range(rng.randint(0, 6)):
-        at_us = rng.randrange(0, FAULTS_END_US - 1_000_000)
+    for _ in range(rng.choice((0, 0, 1, 2, 3, 4, 6))):
+        at_us = int((FAULTS_END_US - 1_000_000) * rng.random() ** 2)  # mostly while there is work
         latest_us = FAULTS_END_US - at_us
         duration_us = min(rng.choice((50_000, 800_000, 4_000_000)), latest_us)
         if rng.random() < 0.5:
             node = rng.choice(nodes)
             kind = rng.choice(NODE_FAULTS)
-            hangs = kind == "slow" and node.name not in sources and rng.random() < 0.3
+            hangs = kind == "slow" and node.name not in sources and rng.random() < 0.5
             stays_dead = kind == "crash" and node.name not in sources and rng.random() < 0.5
             duration = None if stays_dead else duration_us
             factor = {"slow": 1e6 if hangs else 20.0, "fail": rng.choice((0.2, 1.0))}.get(kind, 1.0)

@@ -7,7 +7,7 @@ from .checkers import Checks
 from .simulator import Simulator
 from .spec import Scenario
 
-REST_US = 5_000_000  # after the last outcome, for acknowledgements and goodbyes
+REST_US = 15_000_000  # after the last outcome, for acknowledgements and goodbyes
 EVENTS_SHOWN = 40
 
 
