@@ -9,18 +9,23 @@ from time import process_time
 from typing import Any, Dict, List
 
 from .. import cli
+from ..core import wire
 from ..core.events import RunStage, Scores, StageDone, Submit
 from ..core.exits import MaxProbability
+from ..core.messages import Envelope, ItemId, Task
 from ..core.metrics import Metrics
 from ..core.source import Source
 from ..core.spec import Plan, Stage
+from ..core.tensor import Tensor
 from ..core.worker import Worker
 
 EXIT_COUNT = 7
 ROUNDS = 40
 ITEMS_PER_ROUND = 200
+MESSAGES_PER_ROUND = 2000
 STARTS = 10
 HANDLE_US_MAX = 6.0
+WIRE_US_MAX = 3.0
 IMPORT_MS_MAX = 40.0
 RESIDENT_MB_MAX = 60.0
 
@@ -34,11 +39,13 @@ print((time.process_time() - begin) * 1e3, resource.getrusage(resource.RUSAGE_SE
 
 
 def measure() -> List[Dict[str, Any]]:
-    """Figures: the core's time per event, the import beyond numpy, resident memory."""
+    """Figures: the core's time per event and message, the import beyond numpy, resident memory."""
     handle_us = _handle_us()
+    wire_us = _wire_us()
     import_ms, resident_mb = _import_cost()
     return [
         _at_most("Worker.handle, per event, 7 exits", handle_us, "us", HANDLE_US_MAX),
+        _at_most("wire: encode and decode a task", wire_us, "us", WIRE_US_MAX),
         _at_most("import edgesdk beyond numpy", import_ms, "ms", IMPORT_MS_MAX),
         _at_most("resident after import edgesdk", resident_mb, "MB", RESIDENT_MB_MAX),
     ]
@@ -66,6 +73,20 @@ def carry(worker: Worker, item: int, scores: List[Scores]) -> None:
         run = actions[-1]
         found = scores if run.evaluate else None
         actions = worker.handle(StageDone(run.part, run.stage, run.items, found), 0)
+
+
+def _wire_us() -> float:
+    """The fastest round: a task with 64 KB of features, whose bytes are not looked at."""
+    item = ItemId(1 << 60, 77, 12345)
+    envelope = Envelope(12, 13, Task(5, 3, item, 0, 3, 0, 2, 250000, 0.5, (3, -1)))
+    tensor = Tensor("float32", (16, 32, 32), "raw", bytes(16 * 32 * 32 * 4))
+    fastest = float("inf")
+    for _ in range(ROUNDS):
+        begin = process_time()
+        for _ in range(MESSAGES_PER_ROUND):
+            wire.decode(wire.encode(envelope, tensor))
+        fastest = min(fastest, process_time() - begin)
+    return fastest / MESSAGES_PER_ROUND * 1e6
 
 
 def _import_cost() -> List[float]:

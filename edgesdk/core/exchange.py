@@ -13,7 +13,7 @@ from .events import Action, Answer, Keep, MessageReceived
 from .exits import ExitPolicy
 from .guests import GUESTS_MAX, Guests, opened
 from .leases import Leases
-from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage
+from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage, clipped
 from .messages import Task as TaskMessage
 from .metrics import Metrics
 from .peer import Peer
@@ -166,6 +166,9 @@ class Exchange(nb.Host):
                 self._source.start(task.item)
         else:
             item_id, deadline_us, threshold = foreign.item, foreign.deadline_us, task.threshold
+            if self.neighbours.connected(foreign.item.source) is None:
+                # Now, for the result may be here before the Ack.
+                self._paths.remember(foreign.item, task.part, foreign.origin)
         message = TaskMessage(
             seq=0,
             oldest=0,
@@ -189,12 +192,17 @@ class Exchange(nb.Host):
         self, task: FleetTask, foreign: Foreign, now_us: int, actions: List[Action]
     ) -> None:
         """A task of others that nobody can compute from here goes back to where it came from; if
-        that is gone, its source starts it again."""
+        that is gone, or would refuse it for ever, its source starts it again."""
         origin = self.neighbours.connected(foreign.origin)
-        if origin is not None and origin.link.has_room:
+        takes_it = origin is not None and (
+            origin.worker == foreign.item.source or task.needs in origin.stages
+        )
+        if origin is None or not takes_it or task.hop >= HOPS_MAX:
+            self.guests.forget(task.item)
+        elif origin.link.has_room:
             self.send_task(task, origin, now_us, actions)
         else:
-            self.guests.forget(task.item)
+            self._queues.place(task)
 
     def on_settled(
         self,
@@ -211,7 +219,7 @@ class Exchange(nb.Host):
                 if task.foreign is None:
                     self.leases.accepted((task.item, task.part), now_us)
                 else:
-                    self._pass_on(task, task.foreign)
+                    self.guests.forget(task.item)  # it is the next worker's now
         for task in refused:
             if isinstance(task, FleetTask):
                 self._metrics.add("tasks_refused")
@@ -236,21 +244,18 @@ class Exchange(nb.Host):
         lease = self.leases.pop(key)
         if lease is not None:
             self._metrics.add("leases_expired")
+            self._unsend(lease.task)  # its failure may be here before its Ack
             lease.task.attempt += 1
             self._take_back(lease.task, now_us, actions)
 
-    def cancel(self, item: int, part: int) -> None:
-        """A part of an item of ours is wanted no more: tell whoever has it."""
+    def cancel(self, item: int, part: int, answered: Optional[int] = None) -> None:
+        """A part of an item of ours is wanted no more: tell whoever has it, unless that was attempt
+        `answered`. A CancelTask ends every part, so the item must have its outcome."""
         lease = self.leases.pop((item, part))
         if lease is not None:
             self._unsend(lease.task)
-            self.cancelled.append((lease.peer, CancelTask(self._id(item))))
-
-    def _pass_on(self, task: FleetTask, foreign: Foreign) -> None:
-        """A task of others is the next worker's now; its result may have to come back this way."""
-        self.guests.forget(task.item)
-        if self.neighbours.connected(foreign.item.source) is None:
-            self._paths.remember(foreign.item, task.part, foreign.origin)
+            if lease.task.attempt != answered and not self._source.is_open(item):
+                self.cancelled.append((lease.peer, CancelTask(self._id(item))))
 
     def _take_back(self, task: FleetTask, now_us: int, actions: List[Action]) -> None:
         """A task that was sent is ours to place again."""
@@ -264,7 +269,7 @@ class Exchange(nb.Host):
             return
         if task.attempt > ATTEMPTS_MAX:
             detail = "{} attempts came to nothing".format(task.attempt)
-            self._source.fail(task.item, "attempts", detail, now_us, actions)
+            self._fail(task.item, "attempts", detail, now_us, actions)
         else:
             self._queues.place(task)
 
@@ -305,7 +310,7 @@ class Exchange(nb.Host):
             hop=0,
             reason=reason,
             answer=answer,
-            detail=detail,
+            detail=clipped(detail),
         )
         self._route_result(result, now_us, actions)
 
@@ -339,29 +344,53 @@ class Exchange(nb.Host):
             self._metrics.add("results_late")
         elif message.answer is not None:
             self._source.leave(item, part, message.answer, message.reason, now_us, actions)
-            self._end(item, part)
+            self._queues.withdraw(item, part)
+            self.cancel(item, part, answered=message.attempt)
         elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:
             self.start_again((item, part), now_us, actions)
         else:
-            self._source.fail(item, message.reason, message.detail, now_us, actions)
-            for every_part in range(self._source.part_count):
-                self._end(item, every_part)
+            self._fail(item, message.reason, message.detail, now_us, actions)
 
-    def _end(self, item: int, part: int) -> None:
-        self._queues.withdraw(item, part)
-        self.cancel(item, part)
+    def _fail(
+        self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]
+    ) -> None:
+        """An item of ours fails: no part of it is wanted any more."""
+        self._source.fail(item, reason, detail, now_us, actions)
+        for part in range(self._source.part_count):
+            self._queues.withdraw(item, part)
+            self.cancel(item, part)
 
     def _on_progress(
         self, peer: Peer, message: Progress, now_us: int, actions: List[Action]
     ) -> None:
         if (message.source, message.epoch) == self._identity[:2]:
             self.leases.renew(message.items, now_us)
+        elif message.hop < HOPS_MAX:
+            onward = self.neighbours.connected(message.source) or self._way_back(message)
+            if onward is not None:
+                news = message._replace(hop=message.hop + 1)
+                self.neighbours.send(onward, news, actions)
+
+    def _way_back(self, message: Progress) -> Optional[Peer]:
+        """The neighbour that the first of the items known here came from."""
+        for number, part in message.items:
+            origin = self._paths.get(ItemId(message.source, message.epoch, number), part)
+            if origin is not None:
+                return self.neighbours.connected(origin)
+        return None
 
     def _on_cancel_task(
         self, peer: Peer, message: CancelTask, now_us: int, actions: List[Action]
     ) -> None:
         """Drop what has not begun; what runs ends by itself and finds nobody who wants it."""
-        for task in self.guests.of_item(message.item):
+        self._drop(self.guests.of_item(message.item))
+
+    def _drop(self, guests: List[FleetTask]) -> None:
+        for task in guests:
             self._queues.withdraw(task.item, task.part)
             self._unsend(task)
             self.guests.forget(task.item)
+
+    def drop_guests(self) -> None:
+        """No task of others will be computed here any more."""
+        self._drop(self.guests.tasks())

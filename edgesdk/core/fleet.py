@@ -25,6 +25,7 @@ from .events import (
     PeerGone,
     Release,
     SetTimer,
+    Shutdown,
     StageDone,
     Timer,
 )
@@ -227,6 +228,13 @@ class Fleet(Worker, Queues):
         weight = DELAY_WEIGHT if self._delay_us else 1.0
         self._delay_us += (taken_us - self._delay_us) * weight
         super()._on_stage_done(event, now_us, actions)
+
+    def _on_shutdown(self, event: Shutdown, now_us: int, actions: List[Action]) -> None:
+        items = self._source.open_items()
+        super()._on_shutdown(event, now_us, actions)
+        for item in items:
+            self._remove_tasks(item)
+        self._exchange.drop_guests()
 
     # --- where tasks go ---
 

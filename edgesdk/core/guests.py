@@ -45,6 +45,10 @@ class Guests:
         if self._tasks.pop(name, None) is not None:
             self.released.append(name)
 
+    def tasks(self) -> List[FleetTask]:
+        """All of them."""
+        return list(self._tasks.values())
+
     def of_item(self, item: ItemId) -> List[FleetTask]:
         """The tasks of one item."""
         return [t for t in self._tasks.values() if t.foreign is not None and t.foreign.item == item]

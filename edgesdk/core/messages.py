@@ -26,6 +26,11 @@ TEXT_MAX = 200  # UTF-8 bytes of a reason for people
 CONTROL, DATA = "control", "data"
 
 
+def clipped(text: str) -> str:
+    """As much of `text` as a message may carry: TEXT_MAX bytes of UTF-8."""
+    return text.encode("utf-8", "replace")[:TEXT_MAX].decode("utf-8", "ignore")
+
+
 class ItemId(NamedTuple):
     """An item on every machine: its source (u64), that process's epoch (u32), its number (u64)."""
 
@@ -94,7 +99,8 @@ class Load(NamedTuple):
 class Task(NamedTuple):
     """tau_k(d): compute `stage` of `part` for an item; its features travel with it.
 
-    `attempt` counts how often the item was started again, `hop` how often the task was sent on.
+    `attempt` (u32) counts how often the item was started again, `hop` how often the task was sent
+    on, at most HOPS_MAX.
     `deadline_us`: time left when it was sent, 0 for none. `threshold`: T_e of Algorithm 4, NaN
     where the policy has its own. `policy_state`: two int32 (`ExitPolicy.pack`).
     """
@@ -133,8 +139,8 @@ class Ack(NamedTuple):
 class ResultMessage(NamedTuple):
     """How a part of an item ended: `answer` and the policy's `reason`, or None and what failed.
 
-    `reason` is one of the words of `core.events.Outcome`. Goes to the source, by the way the task
-    came if need be.
+    `reason` is one of the words of `core.events.Outcome`, or "attempts": it was started too often.
+    `detail`: at most TEXT_MAX bytes. Goes to the source, by the way the task came if need be.
     """
 
     seq: int

@@ -14,7 +14,6 @@ from .messages import (
     CONTROL,
     DATA,
     PROTOCOL_VERSION,
-    TEXT_MAX,
     Ack,
     Bye,
     Envelope,
@@ -24,6 +23,7 @@ from .messages import (
     Reject,
     Task,
     Welcome,
+    clipped,
 )
 from .metrics import Metrics
 from .peer import (
@@ -259,8 +259,8 @@ class Neighbours:
         greeting = envelope.message.greeting
         if not self._is_compatible(greeting):
             self._metrics.add("greetings_rejected")
-            reason = self._incompatibility(greeting)[:TEXT_MAX]
-            answer = Envelope(peer.my_session, envelope.from_session, Reject(reason))
+            reason = self._incompatibility(greeting)
+            answer = Envelope(peer.my_session, envelope.from_session, Reject(clipped(reason)))
             actions.append(Send(peer.worker, CONTROL, answer))
             return
         was_absent = peer.state is not GREETING and not peer.is_connected
@@ -294,6 +294,7 @@ class Neighbours:
     ) -> None:
         if peer.is_connected:
             self._lose(peer, "started again", now_us, actions)
+            peer.move(HELLO)  # or a neighbour that was leaving would stay absent
         peer.move(AGREED)
         if not peer.is_connected:
             return

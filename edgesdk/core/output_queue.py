@@ -77,7 +77,8 @@ class OutputQueue:
         (`Offloading.return_stranded`)."""
         if self.options.return_stranded:
             for key, task in list(self._tasks.items()):
-                if task.foreign and task.needs not in self.held and task.needs not in shared:
+                may_go = task.needs in shared and task.hop < HOPS_MAX
+                if task.foreign and task.needs not in self.held and not may_go:
                     del self._tasks[key]
                     yield task
 
@@ -85,8 +86,6 @@ class OutputQueue:
         """One draw for each task, neighbour and report of that neighbour."""
         if task.needs not in self.held:
             return True  # there is nothing to compare with
-        if task.drawn.get(peer.worker) == peer.report:
-            return False
         probability = offload_probability(
             len(self._tasks),
             input_length,
@@ -97,7 +96,7 @@ class OutputQueue:
         )
         if probability >= 1.0:
             return True
-        if probability <= 0.0:
+        if probability <= 0.0 or task.drawn.get(peer.worker) == peer.report:
             return False
         if self._rng.random() < probability:
             return True

@@ -60,6 +60,10 @@ class Paths:
         if len(self._origins) > PATHS_MAX:
             self._origins.popitem(last=False)
 
+    def get(self, item: ItemId, part: int) -> Optional[int]:
+        """Where its result will go, or None."""
+        return self._origins.get((item, part))
+
     def pop(self, item: ItemId, part: int) -> Optional[int]:
         """Where its result goes, or None if that is not known; it is asked once."""
         return self._origins.pop((item, part), None)

@@ -273,6 +273,45 @@ class TestManifestForm:
             make_policy({"kind": "final", "threshold": 3})
 
 
+class TestStatesThatTravel:
+    @pytest.mark.parametrize(
+        "policy",
+        [
+            FinalExit(),
+            FixedExit(3),
+            RandomExit(),
+            MaxProbability(0.9),
+            Margin(0.9),
+            Entropy(0.1),
+            Patience(9),
+            CosineDifference(),
+            NeighbourSimilarity(),
+        ],
+        ids=repr,
+    )
+    def test_every_state_is_two_int32(self, policy):
+        state = policy.start(SEVEN, Random(5))
+        for exit_index, class_index in enumerate((3, 3, 9, 9, 9, 9)):
+            packed = policy.pack(state)
+            assert len(packed) == 2
+            assert all(isinstance(n, int) and -(2**31) <= n < 2**31 for n in packed)
+            assert policy.unpack(packed) == state
+            _, state = policy.step(exit_index, scores(class_index=class_index), state)
+
+    def test_every_policy_is_in_that_list(self):
+        assert len(POLICIES) == 9
+
+    def test_a_run_goes_on_elsewhere(self):
+        policy = Patience(3)
+        _, state = policy.step(0, scores(class_index=4), policy.start(SEVEN, Random(0)))
+        _, state = policy.step(1, scores(class_index=4), state)
+        leaves, _ = policy.step(2, scores(class_index=4), policy.unpack(policy.pack(state)))
+        assert leaves
+
+    def test_an_own_policy_travels_without_a_state(self):
+        assert ExitPolicy().unpack(ExitPolicy().pack("anything")) is None
+
+
 def test_an_own_policy_is_one_method():
     class SureAndDeep(ExitPolicy):
         """Leave from exit 1 on, when the top class is three times as likely as the rest."""

@@ -31,6 +31,14 @@ class TestEnsemble:
         assert gather.leave(0, answer(4), "threshold") is None
         assert gather.leave(1, answer(6), "final") == Gathered((0, 1, 2), "final")
 
+    def test_a_second_answer_of_a_part_is_ignored(self):
+        gather = Gather(2)
+        gather.leave(0, answer(1), "threshold")
+        assert gather.leave(0, answer(6), "final") is None
+        assert gather.answers[0].exit_index == 1
+        assert gather.leave(1, answer(2), "forced") == Gathered((0, 1), "forced")
+        assert gather.leave(1, answer(3), "final") is None
+
     def test_at_the_deadline_a_missing_part_degrades_the_answer(self):
         gather = Gather(3)
         gather.leave(2, answer(1), "threshold")

@@ -85,3 +85,17 @@ class TestMetrics:
         metrics = Metrics(3)
         metrics.on_outcome(self.outcome(status, "x"))
         assert metrics.snapshot()["latency"]["count"] == 0
+
+    def test_what_happens_between_workers_is_counted_by_name(self):
+        metrics = Metrics(3)
+        metrics.add("tasks_sent")
+        metrics.add("tasks_sent", 2)
+        metrics.add("results_late")
+        assert metrics.snapshot()["counters"] == {"tasks_sent": 3, "results_late": 1}
+
+    def test_a_snapshot_does_not_change(self):
+        metrics = Metrics(3)
+        metrics.add("tasks_sent")
+        before = metrics.snapshot()
+        metrics.add("tasks_sent")
+        assert before["counters"] == {"tasks_sent": 1}

@@ -104,3 +104,10 @@ def test_dropping_an_item_that_has_ended_changes_nothing():
     cause(source, FAIL)
     assert cause(source, CANCEL) == []
     assert source.metrics.snapshot()["ended"] == {"failed.stage_failed": 1}
+
+
+def test_an_open_item_knows_its_deadline():
+    assert source_with_item(RUNNING, deadline_us=1000).deadline_us(5) == 1000
+    assert source_with_item(RUNNING).deadline_us(5) is None
+    with pytest.raises(KeyError):
+        source_with_item(RUNNING).deadline_us(6)
