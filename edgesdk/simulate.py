@@ -114,7 +114,7 @@ def _simulate(
         simulator = Simulator(
             scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
         )
-        recorder.watch(simulator.bodies)
+        recorder.watch(scenario.model.images, simulator.bodies)
         totals = simulator.run()
     except Exception:
         print("to see this again: " + _replay(arguments), file=sys.stderr)

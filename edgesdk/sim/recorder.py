@@ -4,6 +4,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Deliver, Event
 from .body import Body
+from .spec import Image
 from .world import Observer
 
 
@@ -29,13 +30,16 @@ class Recorder(Observer):
     ) -> None:
         self.ended: List[Ended] = []
         self.queue_samples: List[Tuple[int, Sequence[int]]] = []
+        self._images: Sequence[Image] = ()
         self._bodies: Dict[str, Body] = {}
         self._sample_us = sample_us
         self._next_us = 0
         self._on_sample = on_sample
 
-    def watch(self, bodies: Sequence[Body]) -> None:
-        """To be called with those of the simulator before it runs."""
+    def watch(self, images: Sequence[Image], bodies: Sequence[Body]) -> None:
+        """To be called with the images of the model and the bodies of the simulator before it
+        runs."""
+        self._images = images
         self._bodies = {body.name: body for body in bodies}
 
     def on_event(self, node: str, event: Event, actions: List[Action], now_us: int) -> None:
@@ -51,8 +55,8 @@ class Recorder(Observer):
         exit_index, right = None, False
         if outcome.answer is not None:
             exit_index = outcome.answer.exit_index
-            label = body.image((body.worker_id, body.epoch, outcome.item)).label
-            right = outcome.answer.scores.class_index == label
+            index = body.image_index((body.worker_id, body.epoch, outcome.item))
+            right = outcome.answer.scores.class_index == self._images[index].label
         self.ended.append(
             Ended(
                 body.name,

@@ -1,8 +1,8 @@
 """What a simulation came to, as numbers for tables, plots and JSON.
 
 Counts are of the whole run. Rates, latencies, accuracy and exits leave out a warm-up, in which
-queues fill and admission looks for its rate. Beside each throughput stands a bound that no run of
-the scenario can exceed: min(1 / t_0, N / m).
+queues fill and admission looks for its rate. Beside each throughput stands a bound that nothing
+exceeds in the long run, however the work is shared: min(1 / t_0, N / m).
 """
 
 import math
