@@ -138,7 +138,6 @@ class Fleet(Worker, Queues):
 
     def _begin(self, now_us: int) -> None:
         self._has_begun = True
-        self._agenda.put((nb.HEARTBEAT, 0), now_us + nb.HEARTBEAT_US)
         if self._admission.period_us is not None:
             self._agenda.put((ADMISSION, 0), now_us)
 

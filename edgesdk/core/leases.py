@@ -14,7 +14,7 @@ from .tasks import FleetTask
 LEASE_US_MIN = 1_000_000
 LEASE_US_MAX = 10_000_000
 LEASE_LATENCIES = 3  # of what 99 of 100 items take
-RENEWALS_MAX = 5  # lease times after which nobody is believed any longer
+RENEWED_US_MAX = 40_000_000  # after which nobody is believed any longer
 LEASE = "lease"  # the duty, for the agenda
 
 Key = Tuple[int, int]  # (item, part)
@@ -58,7 +58,7 @@ class Leases:
         """The peer has it: the lease begins."""
         lease = self._leases.get(key)
         if lease is not None:
-            lease.last_us = now_us + RENEWALS_MAX * self.time_us
+            lease.last_us = now_us + RENEWED_US_MAX
             self._agenda.put((LEASE, key), now_us + self.time_us)
 
     def renew(self, keys: Iterable[Key], now_us: int) -> None:

@@ -136,9 +136,11 @@ class Link:
                 del self._verdicts[old]
         if not self._base <= seq < self._base + WINDOW:
             return False
-        self._newest, self._newest_us = seq, now_us
         self.unacknowledged_count += 1
-        return seq not in self._verdicts
+        if seq in self._verdicts:
+            return False
+        self._newest, self._newest_us = seq, now_us  # a copy that comes late says nothing of time
+        return True
 
     def judge(self, seq: int, accepted: bool) -> None:
         """Give a new message its verdict."""

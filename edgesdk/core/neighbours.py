@@ -111,7 +111,7 @@ class Neighbours:
 
     def found(self, worker: int, may_offload: bool, now_us: int, actions: List[Action]) -> None:
         """Greet a neighbour."""
-        peer = self._peer(worker, actions)
+        peer = self._peer(worker, now_us, actions)
         peer.may_offload = may_offload
         peer.move(FOUND)
         self._refresh()
@@ -136,7 +136,7 @@ class Neighbours:
             if message.__class__ is not Hello or self._has_parted:
                 self._metrics.add("stale_messages")
                 return None
-            peer = self._peer(event.peer, actions)
+            peer = self._peer(event.peer, now_us, actions)
         if message.__class__ is Hello or message.__class__ is Reject:
             self._receivers[message.__class__](peer, envelope, now_us, actions)
             return None
@@ -231,11 +231,12 @@ class Neighbours:
                     peer, now_us, actions
                 )
 
-    def _peer(self, worker: int, actions: List[Action]) -> Peer:
+    def _peer(self, worker: int, now_us: int, actions: List[Action]) -> Peer:
         peer = self.peers.get(worker)
         if peer is None:
             peer = self.peers[worker] = Peer(worker, False, self._rng)
             actions.append(OpenLink(worker))
+            self._agenda.put_earlier((HEARTBEAT, 0), now_us + HEARTBEAT_US)
         return peer
 
     def _refresh(self) -> None:
@@ -317,7 +318,8 @@ class Neighbours:
             if peer.is_connected and now_us - peer.heard_us >= SILENT_US:
                 self._lose(peer, "silent", now_us, actions)
         self._report_to_all(now_us, actions)
-        self._agenda.put((HEARTBEAT, 0), now_us + HEARTBEAT_US)
+        if self.peers:
+            self._agenda.put((HEARTBEAT, 0), now_us + HEARTBEAT_US)
 
     def _report_to_all(self, now_us: int, actions: List[Action]) -> None:
         for peer in self.peers.values():

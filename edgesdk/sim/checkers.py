@@ -214,5 +214,6 @@ def _is_quick(scenario: Scenario) -> bool:
         and link.jitter_us <= QUICK_DELAY_US
         and link.bytes_per_s is None
         and not link.reordering
+        and (scenario.mode == "chaos" or not link.loss)  # over TCP a loss costs time
         for link in scenario.links
     )

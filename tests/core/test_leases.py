@@ -3,7 +3,7 @@
 import math
 
 from edgesdk.core.agenda import Agenda
-from edgesdk.core.leases import LEASE, LEASE_US_MAX, LEASE_US_MIN, RENEWALS_MAX, Leases
+from edgesdk.core.leases import LEASE, LEASE_US_MAX, LEASE_US_MIN, RENEWED_US_MAX, Leases
 from edgesdk.core.tasks import FleetTask
 
 KEY = (5, 0)
@@ -59,7 +59,7 @@ class TestRenewal:
 
     def test_is_not_for_ever(self):
         found, agenda = leases(0)
-        last_us = RENEWALS_MAX * LEASE_US_MIN
+        last_us = RENEWED_US_MAX
         now_us = 0
         while now_us < last_us:
             assert agenda.next_us() <= last_us
