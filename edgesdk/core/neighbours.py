@@ -193,7 +193,7 @@ class Neighbours:
 
     def queue_changed(self, length: int, now_us: int) -> None:
         """I_n has changed: tell everybody soon, if it is far from what they know."""
-        at_us = self._reporter.next_report_us(length, now_us)
+        at_us = self._reporter.next_report_us(length, now_us) if self.peers else None
         if at_us is not None:
             self._agenda.put_earlier((REPORT, 0), at_us)
 

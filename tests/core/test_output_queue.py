@@ -78,16 +78,24 @@ class TestWhatEnters:
 class TestForOurselves:
     def test_the_first_task_that_we_can_compute_comes_back(self):
         found = queue(task(1, stage=2), task(2), task(3), held=frozenset([(0, 1)]))
-        assert found.for_ourselves().item == 2
+        assert found.for_ourselves(None).item == 2
         assert [one.item for one in found] == [1, 3]
 
     def test_none_if_there_is_none(self):
-        assert queue(task(stage=2), held=frozenset([(0, 1)])).for_ourselves() is None
+        assert queue(task(stage=2), held=frozenset([(0, 1)])).for_ourselves(None) is None
+
+    def test_not_while_something_in_the_input_queue_has_waited_longer(self):
+        found = queue(task(1))
+        (waiting,), head = list(found), task(9)
+        waiting.entered, head.entered = 5, 4
+        assert found.for_ourselves(head) is None
+        head.entered = 6
+        assert found.for_ourselves(head).item == 1
 
     def test_never_when_taken_literally(self):
         found = OutputQueue(LITERAL, STAGES, Drawn(0))
         found.put(task())
-        assert found.for_ourselves() is None
+        assert found.for_ourselves(None) is None
 
 
 class TestForANeighbour:
