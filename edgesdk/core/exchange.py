@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from . import neighbours as nb
 from .admission import AdmissionControl
 from .agenda import Agenda
+from .disturbance import REFUSE_TASK, Disturb, undisturbed
 from .events import Action, Answer, Keep, MessageReceived
 from .exits import ExitPolicy
 from .guests import GUESTS_MAX, Guests, opened
@@ -56,9 +57,11 @@ class Exchange(nb.Host):
         policy: ExitPolicy,
         admission: AdmissionControl,
         agenda: Agenda,
+        disturb: Disturb = undisturbed,
     ) -> None:
         self.guests = Guests()
-        self.leases = Leases(agenda)
+        self.leases = Leases(agenda, disturb)
+        self._disturb = disturb
         self.is_leaving = False
         self._identity = identity
         self._queues = queues
@@ -68,7 +71,7 @@ class Exchange(nb.Host):
         self._metrics: Metrics = source.metrics
         self._paths = Paths()
         self.cancelled: List[Tuple[int, CancelTask]] = []
-        self.neighbours = nb.Neighbours(identity, self, agenda, self._metrics, source.rng)
+        self.neighbours = nb.Neighbours(identity, self, agenda, self._metrics, source.rng, disturb)
         self._receivers: Dict[type, Callable[..., None]] = {
             TaskMessage: self._on_task,
             ResultMessage: self._on_result,
@@ -138,6 +141,7 @@ class Exchange(nb.Host):
             self._queues.holds(message.part, message.stage)
             and len(self.guests) < GUESTS_MAX
             and not self.is_leaving
+            and not self._disturb(REFUSE_TASK)
         )
 
     def _on_returned(self, message: TaskMessage, actions: List[Action]) -> None:

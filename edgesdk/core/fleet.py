@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from . import neighbours as nb
 from .admission import NO_ADMISSION, Admission, AdmissionControl
 from .agenda import Agenda
+from .disturbance import Disturb, undisturbed
 from .events import (
     WAKE,
     Action,
@@ -61,6 +62,7 @@ class Fleet(Worker, Queues):
         max_batch: int = DEFAULT_MAX_BATCH,
         offloading: Offloading = DEFAULT_OFFLOADING,
         admission: Admission = NO_ADMISSION,
+        disturb: Disturb = undisturbed,
     ) -> None:
         super().__init__(plans, policy, source, max_batch)
         self.identity = identity
@@ -69,7 +71,9 @@ class Fleet(Worker, Queues):
         self._output = OutputQueue(
             check_offloading(offloading), frozenset(identity.stages), source.rng
         )
-        self._exchange = Exchange(identity, self, source, policy, self._admission, self._agenda)
+        self._exchange = Exchange(
+            identity, self, source, policy, self._admission, self._agenda, disturb
+        )
         self._neighbours = self._exchange.neighbours
         self._guests = self._exchange.guests
         self._delay_us = 0.0  # Gamma_n

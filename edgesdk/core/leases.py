@@ -9,6 +9,7 @@ renews the lease, but not for ever: a stage may hang.
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .agenda import Agenda
+from .disturbance import END_LEASE_EARLY, Disturb, undisturbed
 from .tasks import FleetTask
 
 LEASE_US_MIN = 1_000_000
@@ -34,8 +35,9 @@ class Lease:
 class Leases:
     """Every task of ours that is away, by (item, part)."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, disturb: Disturb = undisturbed) -> None:
         self._agenda = agenda
+        self._disturb = disturb
         self._leases: Dict[Key, Lease] = {}
         self.time_us = LEASE_US_MIN
 
@@ -59,7 +61,8 @@ class Leases:
         lease = self._leases.get(key)
         if lease is not None:
             lease.last_us = now_us + RENEWED_US_MAX
-            self._agenda.put((LEASE, key), now_us + self.time_us)
+            is_short = self._disturb(END_LEASE_EARLY)
+            self._agenda.put((LEASE, key), now_us + (1 if is_short else self.time_us))
 
     def renew(self, keys: Iterable[Key], now_us: int) -> None:
         """Whoever holds these tasks says so."""

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .agenda import Agenda
+from .disturbance import ACKNOWLEDGE_LATE, Disturb, undisturbed
 from .events import Action, CloseLink, MessageReceived, OpenLink, Send
 from .link import ACK_EVERY_COUNT, ACK_WITHIN_US
 from .messages import (
@@ -84,7 +85,13 @@ class Neighbours:
     (part, stage) pairs that one of them holds."""
 
     def __init__(
-        self, identity: Identity, host: Host, agenda: Agenda, metrics: Metrics, rng: Random
+        self,
+        identity: Identity,
+        host: Host,
+        agenda: Agenda,
+        metrics: Metrics,
+        rng: Random,
+        disturb: Disturb = undisturbed,
     ) -> None:
         self.identity = identity
         self.peers: Dict[int, Peer] = {}
@@ -95,7 +102,8 @@ class Neighbours:
         self._agenda = agenda
         self._metrics = metrics
         self._rng = rng
-        self._reporter = Reporter(host, self.peers)
+        self._disturb = disturb
+        self._reporter = Reporter(host, self.peers, disturb)
         self._receivers: Dict[type, Callable[..., None]] = {
             Hello: self._on_hello,
             Reject: self._on_reject,
@@ -189,7 +197,8 @@ class Neighbours:
         if peer.link.unacknowledged_count >= ACK_EVERY_COUNT:
             self._send_ack(peer, now_us, actions)
         else:
-            self._agenda.put_earlier((ACK, peer.worker), now_us + ACK_WITHIN_US)
+            within_us = SILENT_US if self._disturb(ACKNOWLEDGE_LATE) else ACK_WITHIN_US
+            self._agenda.put_earlier((ACK, peer.worker), now_us + within_us)
 
     def queue_changed(self, length: int, now_us: int) -> None:
         """I_n has changed: tell everybody soon, if it is far from what they know."""

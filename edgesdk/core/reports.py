@@ -2,6 +2,7 @@
 
 from typing import Dict, Optional, Tuple
 
+from .disturbance import GIVE_NO_CREDIT, Disturb, undisturbed
 from .messages import Ack, Load
 from .peer import Peer
 
@@ -20,7 +21,10 @@ class Reported:
 class Reporter:
     """Writes Loads and Acks, and keeps the credit of `peers` within the room there is."""
 
-    def __init__(self, subject: Reported, peers: Dict[int, Peer]) -> None:
+    def __init__(
+        self, subject: Reported, peers: Dict[int, Peer], disturb: Disturb = undisturbed
+    ) -> None:
+        self._disturb = disturb
         self._subject = subject
         self._peers = peers
         self._number = 0
@@ -65,5 +69,6 @@ class Reporter:
         """Credit for `peer`: what is promised to all never exceeds the room."""
         peer.promised_count = 0
         promised = sum([other.promised_count for other in self._peers.values()])
-        peer.promised_count = max(0, min(CREDIT_MAX, room - promised))
+        if not self._disturb(GIVE_NO_CREDIT):
+            peer.promised_count = max(0, min(CREDIT_MAX, room - promised))
         return peer.promised_count

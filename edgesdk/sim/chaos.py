@@ -39,6 +39,7 @@ def draw(seed: int) -> Scenario:
         duration_us=DURATION_US,
         heal_us=FAULTS_END_US,
         grace_us=GRACE_US,
+        is_disturbed=rng.random() < 0.5,
     )
 
 

@@ -77,6 +77,8 @@ class Checks(Observer):
                 )
             if not body.hangs:
                 self._check_rest(node, body)
+        if self._scenario.is_disturbed:
+            return
         if not self._scenario.faults and self._scenario.mode == "tcp":
             self._check_calm()
         if _is_quick(self._scenario):

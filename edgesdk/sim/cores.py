@@ -4,6 +4,7 @@ from random import Random
 from typing import Any, List
 
 from ..core.admission import NO_ADMISSION
+from ..core.disturbance import Disturbance, undisturbed
 from ..core.fleet import Fleet
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
@@ -52,4 +53,5 @@ def new_worker(scenario: Scenario, node: Node, epoch: int, rng: Random, metrics:
         node.max_batch,
         scenario.offloading,
         scenario.admission if is_source else NO_ADMISSION,
+        Disturbance(Random(rng.getrandbits(64))) if scenario.is_disturbed else undisturbed,
     )

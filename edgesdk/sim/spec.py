@@ -117,7 +117,8 @@ class Fault(NamedTuple):
 class Scenario(NamedTuple):
     """A world. `mode` "tcp": links do what ZeroMQ over TCP does; "chaos": messages may be lost,
     doubled, reordered. Faults end before `heal_us` (None: never), after which every item must
-    come to its end within `grace_us`."""
+    come to its end within `grace_us`. `is_disturbed`: cores do unlikely things on purpose
+    (`core.disturbance`)."""
 
     name: str
     model: Model
@@ -132,3 +133,4 @@ class Scenario(NamedTuple):
     grace_us: int = 60_000_000
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
+    is_disturbed: bool = False
