@@ -4,11 +4,13 @@
 #   make demo PYTHON=python3.12               another interpreter
 #   make test PYTEST_ARGS="-x tests/core"     some of the tests
 #   make bench BENCH_ARGS="kernels --json"    one of the measurements
+#   make soak SEEDS=100000                    many simulated worlds
 #   EDGESDK_BUILD_NATIVE=no make demo         without a C++ compiler
 
 PYTHON ?= python3
 export EDGESDK_BUILD_NATIVE ?= yes
 
+SEEDS ?= 10000
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip --require-virtualenv install --disable-pip-version-check -c constraints.txt
@@ -31,7 +33,8 @@ DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
-.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench clean distclean
+.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench soak clean \
+  distclean
 
 help:       ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /make \1\t/p' Makefile | expand -t 20
@@ -72,6 +75,9 @@ format: $(VENV)/.develop  ## rewrite the sources in the house style
 
 bench: $(VENV)/.develop  ## measure, beside what one would use instead
 	$(BIN)/python -m edgesdk.bench $(BENCH_ARGS)
+
+soak: $(VENV)/.develop  ## simulate SEEDS worlds in which much goes wrong, under all checks
+	$(BIN)/python -m edgesdk.soak --seeds $(SEEDS) $(SOAK_ARGS)
 
 clean: ## remove what the build and the tools left, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,6 +22,7 @@ TARGETS = [
     "lint",
     "format",
     "bench",
+    "soak",
     "clean",
     "distclean",
 ]

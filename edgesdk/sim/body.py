@@ -29,7 +29,7 @@ from ..core.events import (
 )
 from ..core.messages import ItemId, Task
 from .clock import Clock
-from .cores import new_metrics
+from .cores import new_metrics, stage_times
 from .lanes import Lane, Parcel, Token
 from .network import Direction, Network
 from .spec import Node, Workload
@@ -81,7 +81,7 @@ class Body:
         self._arrived: Optional[Token] = None  # features of the message that is told right now
         self._outlets: Dict[int, Direction] = network.outlets(self.name)
         self._opened: Dict[int, Direction] = {}
-        self._stage_us = self._stage_times()
+        self._stage_us = stage_times(world.scenario.model, self.node)
         self._perform = self._verbs()
         network.connect(self.name, self._receive)
         network.take_down(self.name)
@@ -242,21 +242,20 @@ class Body:
 
     # --- actions ------------------------------------------------------------------------------
 
-    def _verbs(self) -> "_Verbs":
-        return _Verbs(
-            {
-                RunStage: self._run_stage,
-                Deliver: self._deliver,
-                Release: self._release,
-                Send: self._send,
-                Keep: self._keep,
-                SetTimer: self._set_timer,
-                CancelTimer: self._cancel_timer,
-                OpenLink: self._open_link,
-                CloseLink: self._close_link,
-                Admit: self._admit,
-            }
-        )
+    def _verbs(self) -> Dict[Type[Any], Callable[[Any], None]]:
+        """What to do for each action; there are no others."""
+        return {
+            RunStage: self._run_stage,
+            Deliver: self._deliver,
+            Release: self._release,
+            Send: self._send,
+            Keep: self._keep,
+            SetTimer: self._set_timer,
+            CancelTimer: self._cancel_timer,
+            OpenLink: self._open_link,
+            CloseLink: self._close_link,
+            Admit: self._admit,
+        }
 
     def _run_stage(self, action: RunStage) -> None:
         part, stage, items, _ = action
@@ -395,18 +394,3 @@ class Body:
         else:
             del self._wanted[item]
             self._handle(Timer(item))
-
-    def _stage_times(self) -> List[Optional[float]]:
-        """What a stage takes here for one item, None where it is not held."""
-        held = self.node.stages
-        return [
-            stage_us / self.node.speed if held is None or stage in held else None
-            for stage, stage_us in enumerate(self._world.scenario.model.stage_us)
-        ]
-
-
-class _Verbs(Dict[Type[Any], Callable[[Any], None]]):
-    """What to do for each action; there are no others."""
-
-    def __missing__(self, kind: Type[Any]) -> Callable[[Any], None]:
-        raise AssertionError("{} is no action of a simulated node".format(kind.__name__))

@@ -1,7 +1,7 @@
 """The core workers of a simulated world: the only place that makes them."""
 
 from random import Random
-from typing import Any, List
+from typing import Any, List, Optional
 
 from ..core.admission import NO_ADMISSION
 from ..core.disturbance import Disturbance, undisturbed
@@ -26,6 +26,14 @@ def plan_of(model: Model) -> Plan:
 def new_metrics(model: Model) -> Metrics:
     """Counters for every trained exit of `model`."""
     return Metrics(model.exit_indices[-1] + 1)
+
+
+def stage_times(model: Model, node: Node) -> List[Optional[float]]:
+    """What a stage takes at `node` for one item, in us; None where it is not held."""
+    return [
+        stage_us / node.speed if node.stages is None or stage in node.stages else None
+        for stage, stage_us in enumerate(model.stage_us)
+    ]
 
 
 def identity(scenario: Scenario, node: Node, epoch: int) -> Identity:

@@ -1,4 +1,4 @@
-"""Many seeds, each a world of `sim.chaos` under all checks; and a failing one made small."""
+"""One world of `sim.chaos` under all checks; and a failing one made small."""
 
 from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 

@@ -3,7 +3,7 @@
 import pytest
 from planted_bugs import PLANTED
 
-from edgesdk.sim import soak
+from edgesdk.sim import trial
 from edgesdk.sim.chaos import draw
 
 SEEDS = 300
@@ -12,7 +12,7 @@ SEEDS_TO_FIND_A_BUG = 1000
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 50))
 def test_every_check_holds_in_every_world(first):
-    found = [soak.run(seed) for seed in range(first, first + 50)]
+    found = [trial.run(seed) for seed in range(first, first + 50)]
     failures = ["seed {}: {}".format(one.seed, one.failure) for one in found if one.failure]
     assert not failures, "\n".join(failures)
     assert sum(one.outcome_count for one in found) > 1000
@@ -21,7 +21,7 @@ def test_every_check_holds_in_every_world(first):
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant, monkeypatch):
     plant(monkeypatch)
-    assert any(soak.run(seed).failure for seed in range(SEEDS_TO_FIND_A_BUG))
+    assert any(trial.run(seed).failure for seed in range(SEEDS_TO_FIND_A_BUG))
 
 
 def test_equal_seeds_draw_equal_worlds():
@@ -41,7 +41,7 @@ def test_worlds_differ_in_what_goes_wrong():
 
 
 def test_a_finding_can_be_replayed():
-    first, second = (soak.run(3, trace=True) for _ in range(2))
+    first, second = (trial.run(3, trace=True) for _ in range(2))
     assert first.trace_hash == second.trace_hash != ""
     assert first == second
 
@@ -50,9 +50,9 @@ def test_a_failing_world_is_made_small(monkeypatch):
     from planted_bugs import accepted_before_it_is_queued
 
     accepted_before_it_is_queued(monkeypatch)
-    seed = next(seed for seed in range(1000) if soak.run(seed).failure and draw(seed).faults)
-    cuts = soak.shrink(seed, lambda cuts: bool(soak.run(seed, cuts).failure))
-    world = soak.cut(draw(seed), cuts)
-    assert soak.run(seed, cuts).failure
+    seed = next(seed for seed in range(1000) if trial.run(seed).failure and draw(seed).faults)
+    cuts = trial.shrink(seed, lambda cuts: bool(trial.run(seed, cuts).failure))
+    world = trial.cut(draw(seed), cuts)
+    assert trial.run(seed, cuts).failure
     assert world.faults == ()
     assert max(workload.item_count for workload in world.workloads) < 100
