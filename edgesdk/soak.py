@@ -78,7 +78,8 @@ def _progress(findings: Iterable[Finding], count: int) -> Iterable[Finding]:
         from tqdm import tqdm
     except ImportError:
         return findings
-    return tqdm(findings, "worlds", count, smoothing=0.05)  # type: ignore[no-any-return, unused-ignore]
+    bar: Iterable[Finding] = tqdm(findings, "worlds", count, smoothing=0.05)
+    return bar
 
 
 def _explain(finding: Finding, as_json: bool) -> None:
