@@ -238,3 +238,44 @@ class Rig:
 
     def _Admit(self, worker, action, event, features):
         self.admits.append((self.now_us, action))
+
+
+def ready(count=2, **options):
+    """Workers that know each other and have had credit."""
+    rig = Rig(count, **options)
+    rig.run(1.5)
+    return rig
+
+
+def answered(rig, *expected, **options):
+    """Every item of `expected` (worker, count) has one outcome, by default a result."""
+    status = options.get("status", "result")
+    found = sorted((worker, outcome.item) for worker, outcome in rig.outcomes)
+    assert found == sorted((w, item) for w, count in expected for item in range(count))
+    assert {outcome.status for _, outcome in rig.outcomes} == {status}
+    for core in rig.cores.values():
+        assert len(core._guests) == 0 and core.output_length == 0 == core.queue_length
+        assert len(core._exchange.leases) == 0
+    return True
+
+
+def counter(rig, name):
+    """How often something happened, at all workers."""
+    return sum(core._source.metrics.counters.get(name, 0) for core in rig.cores.values())
+
+
+def sent(rig, kind):
+    return [message for _, _, message in rig.sent if isinstance(message, kind)]
+
+
+def until(rig, condition):
+    """Run until `condition()`, which must come about within ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        rig.run(0.01)
+    raise AssertionError("it did not come about")
+
+
+def workers_of(rig):
+    return {worker for worker, _, _ in rig.ran}

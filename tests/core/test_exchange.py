@@ -293,13 +293,14 @@ class TestLeases:
         hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
         hand.meet(2, stages=STAGES, delay_us=1)
         run = run_of(hand.submit(0, 1))
-        hand.done(run)
-        key = next(iter(hand.core._exchange.leases._leases))
-        hand.settle(2, 1)
-        hand.core._exchange.leases._leases[key].task.attempt = ATTEMPTS_MAX
+        run = run_of(hand.done(run))  # part 0 of item 0 goes to worker 2
+        hand.settle(2, 1, task_limit=0)
+        hand.done(run)  # part 1 waits here again
+        assert (0, 1) in hand.core._queue
+        hand.core._exchange.leases._leases[(0, 0)].task.attempt = ATTEMPTS_MAX
         hand.wake(after_us=LEASE_US_MIN)
-        item = hand.outcomes[0].item
-        assert item not in [task.item for task in hand.core._queue.values()]
+        assert [o.item for o in hand.outcomes] == [0]
+        assert (0, 1) not in hand.core._queue
 
 
 class TestFailuresElsewhere:
