@@ -87,7 +87,8 @@ class Rig:
         self.queue, self.counter = [], 0
         self.cores, self.outcomes, self.ran, self.held, self.admits = {}, [], [], {}, []
         self.generation, self.timers = {}, {}
-        self.sent, self.classified = [], []
+        self.sent, self.classified, self.ended = [], [], []
+        self.deliver = lambda call: self.at(self.delay_us, call)
         for worker in range(1, count + 1):
             self.start(worker)
 
@@ -200,7 +201,7 @@ class Rig:
             return
         received = MessageReceived(worker, action.envelope)
         for _ in range(self.copies(worker, action.peer, message)):
-            self.at(self.delay_us, lambda: self.handle(action.peer, received, carried))
+            self.deliver(lambda: self.handle(action.peer, received, carried))
 
     def _Keep(self, worker, action, event, features):
         part, features_of_part = features
@@ -211,6 +212,7 @@ class Rig:
 
     def _Deliver(self, worker, action, event, features):
         self.outcomes.append((worker, action.outcome))
+        self.ended.append((worker, self.cores[worker].identity.epoch, action.outcome.item))
 
     def _Classify(self, worker, action, event, features):
         self.classified.append((worker, action))
