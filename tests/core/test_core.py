@@ -7,7 +7,7 @@ import pytest
 from by_hand import STAGES
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rig import Rig, answered, chain, counter, ready, sent, until, workers_of
 
 from edgesdk.core.events import Leave, MessageReceived
@@ -305,19 +305,23 @@ class TestFailures:
 
 class EveryItemHasOneOutcome(RuleBasedStateMachine):
     """Three workers and an adversary who holds every message: he delivers, doubles and loses them
-    in any order, kills workers, starts them again and lets time pass."""
+    in any order, breaks and kills workers, starts them again and lets time pass."""
 
     def __init__(self):
         super().__init__()
-        self.rig = Rig(3, stage_us=3_000)
-        self.rig.scores = lambda worker, item, stage: 0.9 if item[2] % 3 == stage else 0.1
         self.wire = []
+        self.submitted = {}  # (worker, epoch) -> how many items
+        self.left, self.broken = set(), set()
+
+    @initialize(pairs=st.sampled_from([None, chain(3)]))
+    def begin(self, pairs):
+        self.rig = Rig(3, stage_us=3_000, pairs=pairs)
+        self.rig.scores = lambda worker, item, stage: 0.9 if item[2] % 3 == stage else 0.1
+        self.rig.fails = lambda worker, item, stage: worker in self.broken
         self.rig.deliver = self.hold
         self.is_held = False
         self.rig.run(1.5)
         self.is_held = True
-        self.submitted = {}  # (worker, epoch) -> how many items
-        self.left = set()
 
     def hold(self, call):
         if self.is_held:
@@ -367,6 +371,10 @@ class EveryItemHasOneOutcome(RuleBasedStateMachine):
     def deliver_all(self):
         while self.wire:
             self.wire.pop(0)()
+
+    @rule(worker=st.integers(1, 3), breaks=st.booleans())
+    def change(self, worker, breaks):
+        (self.broken.add if breaks else self.broken.discard)(worker)
 
     @precondition(lambda self: len(self.rig.cores) > 1)
     @rule(data=st.data())
