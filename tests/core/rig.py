@@ -87,7 +87,8 @@ class Rig:
         self.queue, self.counter = [], 0
         self.cores, self.outcomes, self.ran, self.held, self.admits = {}, [], [], {}, []
         self.generation, self.timers = {}, {}
-        self.sent, self.classified = [], []
+        self.sent, self.classified, self.ended = [], [], []
+        self.deliver = lambda call: self.at(self.delay_us, call)
         for worker in range(1, count + 1):
             self.start(worker)
 
@@ -200,7 +201,7 @@ class Rig:
             return
         received = MessageReceived(worker, action.envelope)
         for _ in range(self.copies(worker, action.peer, message)):
-            self.at(self.delay_us, lambda: self.handle(action.peer, received, carried))
+            self.deliver(lambda: self.handle(action.peer, received, carried))
 
     def _Keep(self, worker, action, event, features):
         part, features_of_part = features
@@ -211,6 +212,7 @@ class Rig:
 
     def _Deliver(self, worker, action, event, features):
         self.outcomes.append((worker, action.outcome))
+        self.ended.append((worker, self.cores[worker].identity.epoch, action.outcome.item))
 
     def _Classify(self, worker, action, event, features):
         self.classified.append((worker, action))
@@ -238,3 +240,44 @@ class Rig:
 
     def _Admit(self, worker, action, event, features):
         self.admits.append((self.now_us, action))
+
+
+def ready(count=2, **options):
+    """Workers that know each other and have had credit."""
+    rig = Rig(count, **options)
+    rig.run(1.5)
+    return rig
+
+
+def answered(rig, *expected, **options):
+    """Every item of `expected` (worker, count) has one outcome, by default a result."""
+    status = options.get("status", "result")
+    found = sorted((worker, outcome.item) for worker, outcome in rig.outcomes)
+    assert found == sorted((w, item) for w, count in expected for item in range(count))
+    assert {outcome.status for _, outcome in rig.outcomes} == {status}
+    for core in rig.cores.values():
+        assert len(core._guests) == 0 and core.output_length == 0 == core.queue_length
+        assert len(core._exchange.leases) == 0
+    return True
+
+
+def counter(rig, name):
+    """How often something happened, at all workers."""
+    return sum(core._source.metrics.counters.get(name, 0) for core in rig.cores.values())
+
+
+def sent(rig, kind):
+    return [message for _, _, message in rig.sent if isinstance(message, kind)]
+
+
+def until(rig, condition):
+    """Run until `condition()`, which must come about within ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        rig.run(0.01)
+    raise AssertionError("it did not come about")
+
+
+def workers_of(rig):
+    return {worker for worker, _, _ in rig.ran}

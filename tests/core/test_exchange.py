@@ -6,7 +6,17 @@ import pytest
 from by_hand import NAN, STAGES, ByHand, said
 
 from edgesdk.core.admission import Admission
-from edgesdk.core.events import Answer, Cancel, Keep, Leave, Release, RunStage, Scores, Timer
+from edgesdk.core.events import (
+    Answer,
+    Cancel,
+    Keep,
+    Leave,
+    Release,
+    RunStage,
+    Scores,
+    StageFailed,
+    Timer,
+)
 from edgesdk.core.exchange import ATTEMPTS_MAX, FAILURES_MAX
 from edgesdk.core.exits import MaxProbability, Patience
 from edgesdk.core.guests import GUESTS_MAX
@@ -166,8 +176,6 @@ class TestResultsThatGo:
         assert hand.outcomes == [] and hand.counter("results_unrouted") == 1
 
     def test_a_stage_that_failed_says_why(self):
-        from edgesdk.core.events import StageFailed
-
         hand, run = guest()
         (result,) = said(ResultMessage, hand.handle(StageFailed(0, 2, run.items, "no memory")))
         assert (result.reason, result.answer, result.detail) == ("stage_failed", None, "no memory")
@@ -269,10 +277,10 @@ class TestLeases:
 
     def test_end_with_a_neighbour_that_dies(self):
         hand = self.accepted()
-        for _ in range(1, 8):
-            hand.tell(2, Progress(1, 7, 1, 2, ((0, 0),))) if _ < 2 else None
+        for _ in range(7):
             hand.wake(after_us=HEARTBEAT_US)
-        assert hand.counter("leases_expired") >= 1
+            hand.core._exchange.leases.renew([(0, 0)], hand.now_us)  # as if another had it
+        assert hand.counter("sessions_lost.silent") == 1
         assert len(hand.core._exchange.leases) == 0
 
     def test_go_on_after_a_neighbour_that_left_for_it_ended_what_it_had(self):
@@ -293,13 +301,14 @@ class TestLeases:
         hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
         hand.meet(2, stages=STAGES, delay_us=1)
         run = run_of(hand.submit(0, 1))
-        hand.done(run)
-        key = next(iter(hand.core._exchange.leases._leases))
-        hand.settle(2, 1)
-        hand.core._exchange.leases._leases[key].task.attempt = ATTEMPTS_MAX
+        run = run_of(hand.done(run))  # part 0 of item 0 goes to worker 2
+        hand.settle(2, 1, task_limit=0)
+        hand.done(run)  # part 1 waits here again
+        assert (0, 1) in hand.core._queue
+        hand.core._exchange.leases._leases[(0, 0)].task.attempt = ATTEMPTS_MAX
         hand.wake(after_us=LEASE_US_MIN)
-        item = hand.outcomes[0].item
-        assert item not in [task.item for task in hand.core._queue.values()]
+        assert [o.item for o in hand.outcomes] == [0]
+        assert (0, 1) not in hand.core._queue
 
 
 class TestFailuresElsewhere:
@@ -463,6 +472,13 @@ class TestStrandedTasks:
         (task,) = [task for task in hand.core._queue.values() if task.item == 0]
         assert (task.stage, task.hop, task.attempt) == (2, 2, 0)
         assert len(hand.core._exchange.leases) == 0
+
+    def test_and_counts_its_attempts_as_its_source_did(self):
+        hand = away()
+        hand.settle(2, 1, task_limit=0)
+        hand.core._exchange.leases._leases[(0, 0)].task.attempt = 3
+        hand.send_task(2, 0, item=ItemId(1, 7, 0), stage=2, hop=2, attempt=1)
+        assert [task.attempt for task in hand.core._queue.values() if task.item == 0] == [3]
 
     @pytest.mark.parametrize("number", [0, 99])
     def test_unless_it_was_started_again_meanwhile_or_never_was(self, number):
