@@ -82,6 +82,8 @@ class Fleet(Worker, Queues):
         self._entered_count = 0  # tasks that entered a queue
         self._turn = 0  # which neighbour is asked first
         self._wake_us: Optional[int] = None  # when the timer outside rings
+        self._length = 0  # of I_n after the last event
+        self._entered_duties = 0  # in the agenda, when the timer was set
         self._part_us = 0  # when a worker that leaves waits no longer
         self._has_begun = False
         self._handlers.update(
@@ -161,7 +163,8 @@ class Fleet(Worker, Queues):
 
     def _run_next(self, now_us: int, actions: List[Action]) -> None:
         """Compute the head of I_n, or of O_n if that has waited longer."""
-        self._drop_expired(now_us)
+        if self._guests:
+            self._drop_expired(now_us)
         if self._output:
             head = next(iter(self._queue.values()), None)
             assert head is None or isinstance(head, FleetTask)
@@ -185,7 +188,15 @@ class Fleet(Worker, Queues):
             exchange.flush(actions)
         if exchange.is_leaving and self._neighbours.peers and self._may_part(now_us):
             self._neighbours.part(actions)
-        self._neighbours.queue_changed(len(self._queue), now_us)
+        length = len(self._queue)
+        if length != self._length:
+            self._length = length
+            self._neighbours.queue_changed(length, now_us)
+        if self._wake_us is None or self._agenda.entered_count != self._entered_duties:
+            self._entered_duties = self._agenda.entered_count
+            self._set_wake(actions)
+
+    def _set_wake(self, actions: List[Action]) -> None:
         next_us = self._agenda.next_us()
         if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
             self._wake_us = next_us
