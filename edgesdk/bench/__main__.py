@@ -52,7 +52,17 @@ def measure_core(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
 def measure_sim(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """How fast the simulator is."""
     cli.banner(seed=sim.SEED, as_json=arguments.json)
-    return _with_targets(sim.measure(), arguments.json)
+    figures = sim.measure()
+    if arguments.items:
+        figures += sim.measure_large(arguments.workers, arguments.items)
+    return _with_targets(figures, arguments.json)
+
+
+def _sim_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--items", type=_positive(int), help="also one large world of so many")
+    command.add_argument(
+        "--workers", type=_positive(int), default=1000, help="of that world, default %(default)s"
+    )
 
 
 def _with_targets(figures: List[Dict[str, Any]], as_json: bool) -> List[Dict[str, Any]]:
@@ -95,7 +105,9 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
-    "sim": Bench("events per second of the simulator, and what they cost", measure_sim),
+    "sim": Bench(
+        "events per second of the simulator, and what they cost", measure_sim, options=_sim_options
+    ),
     "pipeline": Bench(
         "edgesdk beside onnxruntime and PyTorch on real images, answers checked",
         pipeline.measure,

@@ -30,6 +30,7 @@ from ..sim.world import Observer
 
 SEED = 0
 STAGE_COUNT = 7
+CLUSTER = 4
 ITEM_COUNT = 3000
 ROUNDS = 7
 EVENTS_PER_S_MIN = 100_000.0
@@ -78,12 +79,51 @@ def measure() -> List[Dict[str, Any]]:
     core_us = core_run_us(local())
     relay_us = engine_run_us(pair(), False, _Relay) - core_run_us(pair(), _Relay)
     engine, traced = "engine's share of an event", ENGINE_TRACED_US_MAX
+    mesh_us = engine_run_us(clusters(CLUSTER, ITEM_COUNT), False)
     return [
+        _figure(
+            "events/s, {} workers that share the work".format(CLUSTER),
+            1e6 / mesh_us,
+            "1/s",
+            EVENTS_PER_S_MIN,
+            at_least=True,
+        ),
         _figure("events/s, local", 1e6 / total_us, "1/s", EVENTS_PER_S_MIN, at_least=True),
         _figure(engine, total_us - core_us, "us", ENGINE_US_MAX),
         _figure(engine + ", with trace", traced_us - core_us, "us", traced),
         _figure(engine + ", between two nodes", relay_us, "us", ENGINE_US_MAX),
     ]
+
+
+def measure_large(worker_count: int, item_count: int) -> List[Dict[str, Any]]:
+    """Figures of one large world, run once to its end."""
+    begin = process_time()
+    totals = Simulator(clusters(worker_count, item_count), SEED, trace=False).run()
+    seconds = process_time() - begin
+    answered = sum(source.answered_count for source in totals.sources)
+    about = "{} workers, {} items: ".format(worker_count, item_count)
+    return [
+        cli.figure(about + "answered", answered, "items", item_count, answered == item_count),
+        cli.figure(about + "events/s", round(totals.event_count / seconds), "1/s"),
+        cli.figure(about + "virtual time", round(totals.end_us / 1e6, 1), "s"),
+        cli.figure(about + "processor time", round(seconds, 1), "s"),
+    ]
+
+
+def clusters(worker_count: int, item_count: int) -> Scenario:
+    """Fours of neighbours, one of each the source of an equal share of the items."""
+    names = ["n{}".format(index) for index in range(worker_count)]
+    links, workloads = [], []
+    for first in range(0, worker_count, CLUSTER):
+        group = names[first : first + CLUSTER]
+        links += [Link(a, b, (a, b)) for i, a in enumerate(group) for b in group[i + 1 :]]
+        share = item_count * (first + len(group)) // worker_count
+        share -= item_count * first // worker_count
+        workloads.append(Workload(group[0], "periodic", rate_hz=100.0, item_count=share))
+    end_us = 100 * item_count // worker_count * 1_000_000 + 60_000_000
+    model = local().model._replace(stage_us=(4_000,) * STAGE_COUNT)
+    nodes = tuple(Node(name) for name in names)
+    return Scenario("clusters", model, nodes, tuple(links), tuple(workloads), duration_us=end_us)
 
 
 def engine_overhead_us(trace: bool = False) -> float:

@@ -86,8 +86,8 @@ class Exchange(nb.Host):
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing of others is left here, and nothing waits to be acknowledged."""
-        return not self.guests and not self.neighbours.unsettled_count
+        """Whether nothing of others is left here, and nothing of ours is with others."""
+        return not (self.guests or self.leases or self.neighbours.unsettled_count)
 
     def report(self) -> Tuple[int, int, int]:
         """See `Reported.report`."""

@@ -113,7 +113,7 @@ class Fleet(Worker, Queues):
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing of others is left here, and nothing waits to be acknowledged."""
+        """Whether nothing of others is left here, and nothing of ours is with others."""
         return self._exchange.is_drained
 
     def whereabouts(self) -> Dict[str, List[Tuple[int, int]]]:
@@ -123,7 +123,7 @@ class Fleet(Worker, Queues):
             "input": list(self._queue),
             "running": [(task.item, task.part) for task in self._running.values()],
             "output": [(task.item, task.part) for task in self._output],
-            "sent": [(task.item, task.part) for task in self._guests if task.sent],
+            "sent": [(task.item, task.part) for task in self._guests.tasks() if task.sent],
             "away": list(self._exchange.leases),
         }
 

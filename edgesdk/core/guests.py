@@ -26,8 +26,8 @@ class Guests:
     def __contains__(self, name: int) -> bool:
         return name in self._tasks
 
-    def __iter__(self) -> Iterator[FleetTask]:
-        return iter(self._tasks.values())
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._tasks)
 
     def admit(
         self, message: TaskMessage, origin: int, policy: ExitPolicy, now_us: int

@@ -3,6 +3,7 @@
 from typing import Dict, Optional, Tuple
 
 from .disturbance import GIVE_NO_CREDIT, Disturb, undisturbed
+from .guests import GUESTS_MAX
 from .messages import Ack, Load
 from .peer import Peer
 
@@ -66,9 +67,14 @@ class Reporter:
         return None
 
     def _promise(self, peer: Peer, room: int) -> int:
-        """Credit for `peer`: what is promised to all never exceeds the room."""
+        """Credit for `peer`: an equal share, so that nobody starves, and within the room."""
         peer.promised_count = 0
-        promised = sum([other.promised_count for other in self._peers.values()])
+        promised = connected = 0
+        for other in self._peers.values():
+            promised += other.promised_count
+            connected += other.is_connected
+        share = max(1, min(CREDIT_MAX, GUESTS_MAX // max(1, connected)))
+        least = min(room, 1) if connected > GUESTS_MAX else 0  # refusals make up for it
         if not self._disturb(GIVE_NO_CREDIT):
-            peer.promised_count = max(0, min(CREDIT_MAX, room - promised))
+            peer.promised_count = max(least, min(share, room - promised))
         return peer.promised_count

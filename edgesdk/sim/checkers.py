@@ -115,7 +115,7 @@ class Checks(Observer):
                     )
                 if found.get(key) is None or place != "running":
                     found[key] = place
-        guests = {task.item for task in worker.guests}
+        guests = set(worker.guests)
         wanted = self._admitted[node] | guests
         for item in wanted:
             if (item, 0) not in found:
@@ -197,7 +197,7 @@ class Checks(Observer):
     def _places_at(self, name: str, body: Body, source: str, item: int) -> List[str]:
         whereabouts = body.worker.whereabouts()
         names: List[int] = [item] if name == source else []
-        for task in body.worker.guests:
+        for task in body.worker.guests.tasks():
             origin = (self._bodies[source].worker_id, item)
             if (task.foreign.item.source, task.foreign.item.number) == origin:
                 names.append(task.item)

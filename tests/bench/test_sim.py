@@ -27,6 +27,17 @@ def test_between_two_nodes_every_item_travels():
 
 def test_figures_have_targets():
     figures = sim.measure()
-    assert [figure["unit"] for figure in figures] == ["1/s", "us", "us", "us"]
+    assert [figure["unit"] for figure in figures] == ["1/s", "1/s", "us", "us", "us"]
     assert all(figure["ok"] in (True, False) for figure in figures)
     assert sim.engine_overhead_us() < figures[0]["value"]
+
+
+def test_a_large_world_answers_every_item():
+    figures = sim.measure_large(worker_count=10, item_count=55)
+    assert (figures[0]["value"], figures[0]["target"], figures[0]["ok"]) == (55, 55, True)
+    assert figures[0]["name"] == "10 workers, 55 items: answered"
+
+
+def test_its_workers_share_the_work():
+    totals = Simulator(sim.clusters(4, 40), 0, trace=False).run()
+    assert all(node.stage_run_count > 0 for node in totals.nodes)

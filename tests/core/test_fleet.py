@@ -40,12 +40,19 @@ class TestAlgorithm1:
         assert (hand.core.queue_length, hand.core.output_length) == (1, 0)
 
     def test_line_8_looks_at_the_queue_without_its_head(self):
-        hand = ByHand()
+        hand = ByHand(offloading=LITERAL)
         hand.meet(2, task_limit=0)
         run = run_of(hand.done(run_of(hand.submit(0, 1))))  # 1 waited, so 0 enters O_n
         assert (run.items, hand.core.queue_length, hand.core.output_length) == ((1,), 0, 1)
         run = run_of(hand.done(run))  # nobody waits, so 1 enters I_n
         assert (run.items, run.stage, hand.core.output_length) == ((1,), 1, 1)
+
+    def test_what_has_waited_longest_is_computed_whichever_queue_it_is_in(self):
+        hand = ByHand()
+        hand.meet(2, task_limit=0)
+        run = run_of(hand.done(run_of(hand.submit(0, 1))))
+        run = run_of(hand.done(run))  # 0 entered O_n before 1 entered I_n
+        assert (run.items, run.stage, hand.core.output_length) == ((0,), 1, 0)
 
     def test_t_o_keeps_new_tasks_here(self):
         hand = ByHand(offloading=Offloading(output_queue_max=0))
