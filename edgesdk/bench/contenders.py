@@ -11,10 +11,11 @@ from ..core.exits import FixedExit, Patience
 from ..core.spec import FULL_PLAN
 from ..errors import BackendUnavailable, EdgeError
 from ..pipeline import Pipeline
-from .plain import PlainOnnxruntime, PlainTorch
+from .plain import PlainOnnxruntime, PlainTorch, UncutTorch
 
 PLAIN = "onnxruntime uncut"
 EAGER = "torch eager uncut"
+TORCH_UNCUT = "torch backend uncut"
 CUT = "cut, final exit only"
 ANSWER_BATCH = 32
 # How far, in logits, an answer may be behind the best one of the uncut network: float32 rounds
@@ -54,6 +55,7 @@ def open_contenders(bundle: Bundle, threads: int) -> Tuple[List[Contender], List
     missing: List[str] = []
     try:
         found.append(Contender(EAGER, "plain", PlainTorch(bundle, threads).infer))
+        found.append(Contender(TORCH_UNCUT, "plain", UncutTorch(bundle, threads).infer))
     except BackendUnavailable as error:
         missing.append(str(error))
     for number, (backend, _, _) in enumerate(BACKENDS):

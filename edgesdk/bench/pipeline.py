@@ -25,6 +25,7 @@ from ..pipeline import Pipeline
 from .contenders import (
     EAGER,
     PLAIN,
+    TORCH_UNCUT,
     Answers,
     Contender,
     answers,
@@ -189,6 +190,8 @@ def _ratios(entries: Sequence[Entry]) -> List[Dict[str, Any]]:
     result = []
     for entry in entries:
         pipe, name = entry.contender.pipe, entry.contender.name
+        if name == TORCH_UNCUT:
+            result.append(_over_eager(entry, eager))
         if pipe is None:
             continue
         if pipe.backend.name == "torch":

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import open_backend
 from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleError
 from ..manifest import UNCUT_FILE
@@ -57,6 +58,24 @@ class PlainTorch:
             inputs = self._torch.from_numpy(self.preprocess(images))
             found: np.ndarray = self._module(inputs).argmax(1).numpy()
             return found
+
+
+class UncutTorch:
+    """The torch backend on the uncut network: what it does to a graph, without any cut."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1, color: str = "rgb") -> None:
+        manifest = bundle.manifest
+        self._classes = len(manifest.labels)
+        shape = manifest.parts[0].segments[0].input_shape
+        self._program = open_backend("torch", threads).load(_uncut(bundle), shape, (self._classes,))
+        self.preprocess = Preprocessor(manifest.preprocessing, color)
+
+    def infer(self, images: Any) -> np.ndarray:
+        """int64 [B]: the class of each image."""
+        inputs = self.preprocess(images)
+        logits = np.empty((len(inputs), self._classes), np.float32)
+        self._program.run(inputs, logits)
+        return logits.argmax(axis=1)
 
 
 def _uncut(bundle: Bundle) -> str:

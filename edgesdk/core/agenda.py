@@ -12,7 +12,7 @@ class Agenda:
     def __init__(self) -> None:
         self._heap: List[Tuple[int, int, Duty]] = []
         self._at_us: Dict[Duty, int] = {}  # what else the heap holds is void
-        self._entered_count = 0
+        self.entered_count = 0  # grows with every duty: nothing new, nothing earlier
 
     def __len__(self) -> int:
         return len(self._at_us)
@@ -21,8 +21,8 @@ class Agenda:
         """Do `duty` at `at_us`, instead of whenever it was to be done before."""
         if self._at_us.get(duty) != at_us:
             self._at_us[duty] = at_us
-            self._entered_count += 1
-            heapq.heappush(self._heap, (at_us, self._entered_count, duty))
+            self.entered_count += 1
+            heapq.heappush(self._heap, (at_us, self.entered_count, duty))
 
     def put_earlier(self, duty: Duty, at_us: int) -> None:
         """Do `duty` at `at_us` at the latest."""

@@ -43,7 +43,8 @@ from .spec import Plan
 from .tasks import FleetTask
 from .worker import DEFAULT_MAX_BATCH, Task, Worker
 
-ADMISSION = "admission"
+ADMISSION, PART = "admission", "part"
+PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no other way back
 
 
 class Fleet(Worker, Queues):
@@ -81,6 +82,9 @@ class Fleet(Worker, Queues):
         self._entered_count = 0  # tasks that entered a queue
         self._turn = 0  # which neighbour is asked first
         self._wake_us: Optional[int] = None  # when the timer outside rings
+        self._length = 0  # of I_n after the last event
+        self._entered_duties = 0  # in the agenda, when the timer was set
+        self._part_us = 0  # when a worker that leaves waits no longer
         self._has_begun = False
         self._handlers.update(
             {
@@ -159,7 +163,8 @@ class Fleet(Worker, Queues):
 
     def _run_next(self, now_us: int, actions: List[Action]) -> None:
         """Compute the head of I_n, or of O_n if that has waited longer."""
-        self._drop_expired(now_us)
+        if self._guests:
+            self._drop_expired(now_us)
         if self._output:
             head = next(iter(self._queue.values()), None)
             assert head is None or isinstance(head, FleetTask)
@@ -181,9 +186,17 @@ class Fleet(Worker, Queues):
         exchange = self._exchange
         if exchange.cancelled:
             exchange.flush(actions)
-        if exchange.is_leaving and self.is_drained and self._neighbours.peers:
+        if exchange.is_leaving and self._neighbours.peers and self._may_part(now_us):
             self._neighbours.part(actions)
-        self._neighbours.queue_changed(len(self._queue), now_us)
+        length = len(self._queue)
+        if length != self._length:
+            self._length = length
+            self._neighbours.queue_changed(length, now_us)
+        if self._wake_us is None or self._agenda.entered_count != self._entered_duties:
+            self._entered_duties = self._agenda.entered_count
+            self._set_wake(actions)
+
+    def _set_wake(self, actions: List[Action]) -> None:
         next_us = self._agenda.next_us()
         if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
             self._wake_us = next_us
@@ -199,10 +212,15 @@ class Fleet(Worker, Queues):
                 self._exchange.start_again(whom, now_us, actions)
             elif what is ADMISSION:
                 self._adapt(now_us, actions)
+            elif what is PART:
+                pass  # what was waited for will not come; `_clear_up` sees that
             else:
                 if what is nb.HEARTBEAT:
                     self._look_around(now_us, actions)
                 self._neighbours.on_duty(what, whom, now_us, actions)
+
+    def _may_part(self, now_us: int) -> bool:
+        return self.is_drained and (not self.path_count or now_us >= self._part_us)
 
     def _adapt(self, now_us: int, actions: List[Action]) -> None:
         """Algorithm 3 or 4."""
@@ -224,6 +242,8 @@ class Fleet(Worker, Queues):
 
     def _on_leave(self, event: Leave, now_us: int, actions: List[Action]) -> None:
         self._exchange.is_leaving = True
+        self._part_us = now_us + PASSING_US_MAX
+        self._agenda.put((PART, 0), self._part_us)
         self._neighbours.leave(actions)
 
     def _on_stage_done(self, event: StageDone, now_us: int, actions: List[Action]) -> None:

@@ -26,11 +26,12 @@ def draw(seed: int) -> Scenario:
     mode = rng.choice(("tcp", "chaos"))
     nodes = _nodes(rng)
     links = _links(rng, nodes, mode)
-    workloads = _workloads(rng, nodes)
+    model = _model(rng)
+    workloads = _workloads(rng, nodes, model)
     sources = {workload.source for workload in workloads}
     return Scenario(
         name="chaos {}".format(seed),
-        model=_model(rng),
+        model=model,
         nodes=nodes,
         links=links,
         workloads=workloads,
@@ -109,18 +110,20 @@ def _links(rng: Random, nodes: Tuple[Node, ...], mode: str) -> Tuple[Link, ...]:
     return tuple(result)
 
 
-def _workloads(rng: Random, nodes: Tuple[Node, ...]) -> Tuple[Workload, ...]:
+def _workloads(rng: Random, nodes: Tuple[Node, ...], model: Model) -> Tuple[Workload, ...]:
+    """No more than a source could do alone, in half of the time of grace."""
     result = []
     for node in nodes[: rng.choice((1, 1, 2))]:
         if node.stages is not None or node.leave_us is not None:
             continue
         has_deadline = rng.random() < 0.3
+        alone_count = int(GRACE_US / 2 / sum(model.stage_us) * node.speed)
         result.append(
             Workload(
                 node.name,
                 rng.choice(("periodic", "poisson")),
                 rate_hz=rng.choice((10.0, 30.0, 100.0)),
-                item_count=rng.choice((1, 20, 100, 200)),
+                item_count=max(1, min(rng.choice((1, 20, 100, 200)), alone_count)),
                 start_us=node.join_us + rng.choice((0, 1_000_000)),
                 deadline_us=rng.choice((20_000, 1_000_000)) if has_deadline else None,
                 best_at_deadline=rng.random() < 0.5,

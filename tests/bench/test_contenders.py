@@ -5,7 +5,16 @@ import pytest
 import tiny
 
 from edgesdk.bench import contenders
-from edgesdk.bench.contenders import CUT, EAGER, PLAIN, Answers, Contender, answers, check
+from edgesdk.bench.contenders import (
+    CUT,
+    EAGER,
+    PLAIN,
+    TORCH_UNCUT,
+    Answers,
+    Contender,
+    answers,
+    check,
+)
 from edgesdk.errors import BackendUnavailable, BundleError, EdgeError
 
 
@@ -34,6 +43,7 @@ def test_every_way_to_run_a_bundle_takes_part(everyone):
     assert list(everyone) == [
         PLAIN,
         EAGER,
+        TORCH_UNCUT,
         "onnxruntime " + CUT,
         "onnxruntime plan full, none taken",
         "onnxruntime plan merged, none taken",

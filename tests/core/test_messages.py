@@ -28,7 +28,7 @@ def classes():
     return {
         name: found
         for name, found in vars(module).items()
-        if inspect.isclass(found) and issubclass(found, tuple)
+        if inspect.isclass(found) and issubclass(found, tuple) and hasattr(found, "_fields")
     }
 
 
