@@ -27,6 +27,7 @@ measured = options.profile is not None
 seconds = options.seconds if measured else 15.0
 speed = 1 / options.slowdown if measured else 1.0
 
+WARMUP_US = 8000000 if measured else 3000000  # Algorithm 3 needs it to find its rate
 SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scenarios")
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9) if measured else (0.8,)
 THRESHOLD_MIN = 0.3
@@ -79,7 +80,7 @@ def simulate(name, changes, threshold, wifi_mbit_s=None, seed=0):
     simulator = Simulator(scenario, seed, observer=recorder, trace=False)
     recorder.watch(model.images, simulator.bodies)
     totals = simulator.run()
-    return summarise(Run(scenario, totals, recorder.ended, recorder.queue_samples))
+    return summarise(Run(scenario, totals, recorder.ended, recorder.queue_samples), WARMUP_US)
 
 
 def links(name, wifi_mbit_s):
