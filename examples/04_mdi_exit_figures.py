@@ -310,7 +310,7 @@ def draw_wifi(paced_at, arrivals):
     left.set(ylabel="answers per second", title="Algorithm 3, threshold 0.8")
     left.set_xticks(WIFI_MBIT_S)
     left.minorticks_off()
-    ticks = [value for value in (100, 200, 500, 1000, 2000, 5000) if value > one / 2]
+    ticks = [value for value in (100, 200, 500, 1000, 2000) if value > one / 2]
     left.set_yticks(ticks)
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_formatter("{x:g}")
