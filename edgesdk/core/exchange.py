@@ -101,8 +101,9 @@ class Exchange(nb.Host):
             self._receivers[message.__class__](peer, message, now_us, actions)
 
     def look_around(self, now_us: int, actions: List[Action]) -> None:
-        """Once a heartbeat: lease times, and news for the sources whose tasks are here."""
+        """Once a heartbeat: lease times, guests, and news for the sources whose tasks are here."""
         self.leases.set_latency(self._metrics.latency.percentile(0.99))
+        self._drop(self.guests.overdue(now_us))
         for origin, message in self.guests.progress(self._identity.worker):
             peer = self.neighbours.connected(message.source) or self.neighbours.connected(origin)
             if peer is not None:
@@ -220,10 +221,8 @@ class Exchange(nb.Host):
         for task in accepted:
             if isinstance(task, FleetTask):
                 task.sent = None
-                if task.foreign is None:
-                    self.leases.accepted((task.item, task.part), now_us)
-                else:
-                    self.guests.forget(task.item)  # it is the next worker's now
+                self.leases.accepted((task.item, task.part), now_us)
+                self.guests.forget(task.item)  # one of others is the next worker's now
         for task in refused:
             if isinstance(task, FleetTask):
                 self._metrics.add("tasks_refused")

@@ -4,11 +4,13 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from .events import WAKE
 from .exits import ExitPolicy
+from .leases import RENEWED_US_MAX
 from .messages import ITEMS_MAX, ItemId, Progress
 from .messages import Task as TaskMessage
 from .tasks import FleetTask, Foreign
 
 GUESTS_MAX = ITEMS_MAX  # held at once: bounds their features, and a Progress names them all
+STAY_US_MAX = RENEWED_US_MAX + 5_000_000  # by then the source has started them again
 
 
 class Guests:
@@ -35,7 +37,7 @@ class Guests:
         """A task has come from the neighbour `origin`."""
         task = opened(message, self._next_name, policy)
         deadline_us = now_us + message.deadline_us if message.deadline_us else None
-        task.foreign = Foreign(message.item, origin, deadline_us)
+        task.foreign = Foreign(message.item, origin, deadline_us, now_us + STAY_US_MAX)
         self._tasks[task.item] = task
         self._next_name -= 1
         return task
@@ -48,6 +50,10 @@ class Guests:
     def tasks(self) -> List[FleetTask]:
         """All of them."""
         return list(self._tasks.values())
+
+    def overdue(self, now_us: int) -> List[FleetTask]:
+        """Those that nobody waits for any more, whatever keeps them here."""
+        return [t for t in self._tasks.values() if t.foreign and now_us >= t.foreign.forgotten_us]
 
     def of_item(self, item: ItemId) -> List[FleetTask]:
         """The tasks of one item."""

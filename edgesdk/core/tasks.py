@@ -11,11 +11,13 @@ NOT_SET = float("nan")
 
 
 class Foreign(NamedTuple):
-    """Whose a task of others is, which neighbour it came from, until when it matters."""
+    """Whose a task of others is, which neighbour it came from, until when the item matters and
+    until when this attempt of it does."""
 
     item: ItemId
     origin: int
     deadline_us: Optional[int]
+    forgotten_us: int
 
 
 class FleetTask(Task):

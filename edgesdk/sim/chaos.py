@@ -40,7 +40,7 @@ def draw(seed: int) -> Scenario:
         duration_us=DURATION_US,
         heal_us=FAULTS_END_US,
         grace_us=GRACE_US,
-        is_disturbed=rng.random() < 0.5,
+        is_disturbed=rng.random() < 0.4,
     )
 
 
@@ -68,8 +68,8 @@ def _model(rng: Random) -> Model:
 def _nodes(rng: Random) -> Tuple[Node, ...]:
     """The first is a source and has everything; others may lack stages, come late or leave."""
     result = [Node("n0", max_batch=rng.choice((1, 4)), drift_ppm=rng.uniform(-1000, 1000))]
-    for index in range(1, rng.randint(2, 5)):
-        leaves = rng.random() < 0.3
+    for index in range(1, rng.choice((2, 2, 3, 3, 4, 5))):
+        leaves = rng.random() < 0.4
         result.append(
             Node(
                 "n{}".format(index),

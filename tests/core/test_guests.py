@@ -35,7 +35,7 @@ def test_the_task_is_what_the_message_says():
 
 def test_a_guest_knows_its_item_its_origin_and_its_deadline_here():
     task = admit(Guests(), deadline_us=500)
-    assert task.foreign == (ItemId(9, 1, 5), 3, 1_500)
+    assert task.foreign[:3] == (ItemId(9, 1, 5), 3, 1_500)
     assert admit(Guests()).foreign.deadline_us is None
 
 
@@ -79,3 +79,10 @@ def test_every_source_hears_of_its_items_by_way_of_the_first_ones_origin():
 
 def test_one_message_names_all_guests_there_can_be():
     assert GUESTS_MAX <= ITEMS_MAX
+
+
+def test_a_guest_that_nobody_can_wait_for_any_more_is_overdue():
+    guests = Guests()
+    task = admit(guests)
+    assert guests.overdue(task.foreign.forgotten_us - 1) == []
+    assert guests.overdue(task.foreign.forgotten_us) == [task]

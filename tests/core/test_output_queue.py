@@ -29,7 +29,7 @@ def task(item=1, stage=1, hop=0, foreign=False):
     found = FleetTask(item, 0, stage, None)
     found.hop = hop
     if foreign:
-        found.foreign = Foreign(ItemId(9, 1, item), 3, None)
+        found.foreign = Foreign(ItemId(9, 1, item), 3, None, 10**9)
     return found
 
 
