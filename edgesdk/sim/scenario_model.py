@@ -88,7 +88,7 @@ def _from_files(field: Field, folder: str) -> Model:
         plan.exit_indices,
         tuple(max(1, round(us)) for us in stage_us),
         tuple(_size(shape) * FLOAT_BYTES for shape in shapes),
-        images_of(outcomes.select(SPLIT)),
+        _shuffled(images_of(outcomes.select(SPLIT))),
         policy,
         _measured_batch_share(profile, plan_name) if share is None else share,
     )
@@ -156,6 +156,11 @@ def _size(shape: Sequence[int]) -> int:
     for dimension in shape:
         size *= dimension
     return size
+
+
+def _shuffled(images: Sequence[Image]) -> Tuple[Image, ...]:
+    """Data sets are often sorted by class: a short run would meet only the first classes."""
+    return tuple(Random(SEED).sample(images, len(images)))
 
 
 def images_of(outcomes: Outcomes) -> Tuple[Image, ...]:

@@ -170,11 +170,26 @@ class TestFiles:
 
     def test_images_are_those_of_the_test_split(self, model, folder):
         images = read(model, folder).images
-        assert [image.label for image in images] == [1, 0, 1, 0]
-        found = images[2].scores[1]
-        assert found.class_index == self.outcomes.prediction[3, 1]
-        assert found.max_probability == self.outcomes.max_probability[3, 1]
-        assert found.difference == self.outcomes.difference[3, 1]
+        assert sorted(image.label for image in images) == [0, 0, 1, 1]
+        place = list(self.outcomes.max_probability[:, 1])
+        for image in images:
+            index = place.index(image.scores[1].max_probability)
+            assert index > 0, "the first image is of the calibration split"
+            assert image.label == self.outcomes.label[index]
+            assert image.scores[1].class_index == self.outcomes.prediction[index, 1]
+            assert image.scores[1].difference == self.outcomes.difference[index, 1]
+
+    def test_images_come_in_no_order_of_their_classes(self, model, bundle, folder):
+        logits = np.zeros((3, 200, 2), np.float32)
+        labels = np.repeat([0, 1], 100)  # sorted, as data sets often are
+        found = outcomes_from_logits(
+            bundle.manifest.model_id, "noise", ["test"] * 200, labels, logits
+        )
+        write_outcomes(str(folder / "o.npz"), found)
+        drawn = [image.label for image in read(model, folder).images]
+        assert sum(drawn) == 100
+        assert 30 < sum(drawn[:100]) < 70
+        assert [image.label for image in read(model, folder).images] == drawn
 
     def test_policies_of_the_bundle_by_name_or_as_a_table(self, model, folder):
         assert read(model, folder).policy.describe()["thresholds"] == [0.7, 0.8, 0.0]
