@@ -7,20 +7,10 @@ from typing import Any, List, Tuple
 
 import numpy as np
 
-from ..errors import BackendUnavailable, BundleError, EngineError
+from ..errors import BundleError, EngineError
 from .base import Backend, Program, Shape, check_signature
-
-try:
-    import onnx
-    import torch
-except (ImportError, OSError) as error:  # OSError: a library of its own is missing
-    raise BackendUnavailable(
-        "the torch backend needs torch and onnx ({}); install them with: "
-        'pip install "edgesdk[torch]"'.format(error)
-    ) from None
-
 from .pytorch_compiled import compile_graph
-from .pytorch_operators import OPERATORS, OnnxModule
+from .pytorch_operators import OPERATORS, OnnxModule, onnx, torch
 
 OPSET_MIN = 13  # what bundles are written in; older operators carry other attributes
 

@@ -12,10 +12,19 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
-import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from .pytorch_operators import OPERATORS, Attributes, OnnxModule, Step, conv_arguments
+from .pytorch_operators import (  # says what to install
+    OPERATORS,
+    Attributes,
+    OnnxModule,
+    Step,
+    conv_arguments,
+    numpy_helper,
+    onnx,
+    torch,
+)
+
+TensorProto, helper = onnx.TensorProto, onnx.helper
 
 FEW_CHANNELS = 8  # below, as in images, neither layout nor packing pays
 MAKES_A_NEW_TENSOR = ("BatchNormalization", "Conv")

@@ -3,12 +3,18 @@
 import math
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-import onnx
-import torch
-import torch.nn.functional as F
-from onnx import numpy_helper
+from ..errors import BackendUnavailable, EngineError
 
-from ..errors import EngineError
+try:
+    import onnx
+    import torch
+    import torch.nn.functional as F
+    from onnx import numpy_helper
+except (ImportError, OSError) as error:  # OSError: a library of its own is missing
+    raise BackendUnavailable(
+        "the torch backend needs torch and onnx ({}); install them with: "
+        'pip install "edgesdk[torch]"'.format(error)
+    ) from None
 
 Attributes = Dict[str, Any]
 

@@ -59,6 +59,7 @@ class Link:
         self.unacknowledged_count = 0  # messages that came since the last Ack went
         self._smoothed_us: Optional[float] = None
         self._variation_us = 0.0
+        self._backed_off = 0  # doublings of the timeout that new messages begin with
 
     @property
     def oldest(self) -> int:
@@ -82,7 +83,7 @@ class Link:
         seq = self._next_seq
         self._next_seq += 1
         numbered = message._replace(seq=seq, oldest=self.oldest if self.unsettled else seq)
-        self.unsettled[seq] = Sent(numbered, payload, item, now_us, now_us + self._timeout_us(1))
+        self.unsettled[seq] = Sent(numbered, payload, item, now_us, now_us + self._timeout_us(0))
         self.task_count += message.__class__ is Task
         return numbered
 
@@ -123,7 +124,9 @@ class Link:
             if sent.tries >= TRIES_MAX:
                 return None
             sent.tries += 1
-            sent.due_us = now_us + self._timeout_us(sent.tries)
+            sent.due_us = now_us + self._timeout_us(sent.tries - 1)
+            # RFC 6298, 5.5: until a clean sample says how long it takes, nobody is more hasty.
+            self._backed_off = max(self._backed_off, sent.tries - 1)
             sent.message = sent.message._replace(oldest=self.oldest)
             result.append(sent)
         return result
@@ -166,6 +169,7 @@ class Link:
     def _sample(self, round_trip_us: int) -> None:
         if round_trip_us < 0:  # the other side held it for longer than it was away
             return
+        self._backed_off = 0
         if self._smoothed_us is None:
             self._smoothed_us, self._variation_us = float(round_trip_us), round_trip_us / 2.0
             return
@@ -173,9 +177,10 @@ class Link:
         self._variation_us += (apart - self._variation_us) / 4
         self._smoothed_us += (round_trip_us - self._smoothed_us) * DELAY_WEIGHT
 
-    def _timeout_us(self, tries: int) -> int:
+    def _timeout_us(self, repetitions: int) -> int:
         base_us = RETRANSMIT_US_MIN
         if self._smoothed_us is not None:
             base_us = max(base_us, int(self._smoothed_us + 4 * self._variation_us))
-        grown_us = min(base_us << (tries - 1), max(base_us, RETRANSMIT_US_MAX))
+        doublings = max(repetitions, self._backed_off)
+        grown_us = min(base_us << doublings, max(base_us, RETRANSMIT_US_MAX))
         return int(grown_us * (1 + JITTER_SHARE * self._rng.random()))

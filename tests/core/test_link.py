@@ -200,6 +200,17 @@ class TestRepetition:
         doubled = [RETRANSMIT_US_MIN << tries for tries in range(TRIES_MAX)]
         assert waits == [min(wait, RETRANSMIT_US_MAX) for wait in doubled]
 
+    def test_new_messages_wait_as_long_until_a_clean_sample_says_how_long_it_takes(self):
+        sender, receiver = link(), link()
+        accept(receiver, send(sender), now_us=0)
+        sender.due(RETRANSMIT_US_MIN)
+        late = send(sender, now_us=300_000)
+        assert sender.unsettled[late.seq].due_us == 300_000 + 2 * RETRANSMIT_US_MIN
+        accept(receiver, late, now_us=300_000)
+        sender.on_ack(ack(receiver, 300_000), 301_000)
+        send(sender, now_us=301_000)
+        assert sender.next_due_us() == 301_000 + RETRANSMIT_US_MIN
+
     @pytest.mark.parametrize("seed", range(20))
     def test_is_spread_by_jitter(self, seed):
         sender = Link(Random(seed))
