@@ -24,7 +24,8 @@ DEVICE_VENV := .venv36
 DEVICE_BIN := $(DEVICE_VENV)/bin
 DEVICE_PIP_INSTALL := PATH="$(CURDIR)/$(DEVICE_BIN):$$PATH" \
   $(DEVICE_BIN)/python -m pip install --disable-pip-version-check -c constraints-device.txt
-WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py tests/bench/test_images.py
+WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py tests/bench/test_images.py \
+  tests/sim/test_trial.py
 WORKSTATION := edgesdk/train $(WORKSTATION_TESTS)
 DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
   $(shell find edgesdk tests examples -name '*.py'))
