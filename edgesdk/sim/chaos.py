@@ -15,38 +15,58 @@ from .world import stream
 IMAGE_COUNT = 97  # prime: items of different sources and epochs seldom meet the same image
 FAULTS_END_US = 12_000_000
 DURATION_US = 8_000_000
+HANGING = 1e6  # times as slow: its stage does not end in our time
 GRACE_US = 90_000_000
 NODE_FAULTS = ("crash", "pause", "slow", "fail")
+ANYTHING, CALM, RESTART, HANG = "anything", "calm", "restart", "hang"
+THEMES = (ANYTHING, ANYTHING, CALM, RESTART, HANG)  # chance alone seldom leads to the last three
 LINK_FAULTS = ("cut", "reset", "loss", "rate")
 
 
 def draw(seed: int) -> Scenario:
     """The world of `seed`: 2 to 5 nodes, some links, one or two sources, up to six faults."""
     rng = stream(seed, "chaos")
-    mode = rng.choice(("tcp", "chaos"))
+    theme = rng.choice(THEMES)
+    mode = "tcp" if theme == CALM else rng.choice(("tcp", "chaos"))
     nodes = _nodes(rng)
-    links = _links(rng, nodes, mode)
+    if theme == CALM:
+        nodes = nodes[:2]
+    links = _links(rng, nodes, mode, is_near=rng.random() < 0.3)
     model = _model(rng)
     workloads = _workloads(rng, nodes, model)
     sources = {workload.source for workload in workloads}
+    faults = _faults(rng, nodes, links, sources) + _theme(rng, theme, nodes, workloads)
     return Scenario(
         name="chaos {}".format(seed),
         model=model,
         nodes=nodes,
         links=links,
         workloads=workloads,
-        faults=_faults(rng, nodes, links, sources),
+        faults=() if theme == CALM else faults,
         mode=mode,
         duration_us=DURATION_US,
         heal_us=FAULTS_END_US,
         grace_us=GRACE_US,
-        is_disturbed=rng.random() < 0.4,
+        is_disturbed=theme != CALM and rng.random() < 0.4,
     )
+
+
+def _theme(
+    rng: Random, theme: str, nodes: Tuple[Node, ...], workloads: Tuple[Workload, ...]
+) -> Tuple[Fault, ...]:
+    """The source starts again while its first items are everywhere; or a stage hangs."""
+    at_us = workloads[0].start_us + rng.randrange(100_000, 1_000_000)
+    if theme == RESTART:
+        return (Fault("crash", nodes[0].name, at_us, 50_000),)
+    other = nodes[-1]
+    if theme == HANG and other.name not in {workload.source for workload in workloads}:
+        return (Fault("slow", other.name, max(at_us, other.join_us), 1_000_000, HANGING),)
+    return ()
 
 
 def _model(rng: Random) -> Model:
     stage_count = rng.randint(2, 5)
-    stage_us = rng.choice((500, 5_000, 40_000))
+    stage_us = rng.choice((500, 5_000, 60_000))
     images = []
     for _ in range(IMAGE_COUNT):
         scores = [
@@ -85,8 +105,9 @@ def _nodes(rng: Random) -> Tuple[Node, ...]:
     return tuple(result)
 
 
-def _links(rng: Random, nodes: Tuple[Node, ...], mode: str) -> Tuple[Link, ...]:
-    """A tree, so that everybody can be reached, and some more."""
+def _links(rng: Random, nodes: Tuple[Node, ...], mode: str, is_near: bool) -> Tuple[Link, ...]:
+    """A tree, so that everybody can be reached, and some more. `is_near`: what arrives does so at
+    once."""
     result: List[Link] = []
     is_rough = mode == "chaos"
     for index, node in enumerate(nodes[1:], start=1):
@@ -99,12 +120,12 @@ def _links(rng: Random, nodes: Tuple[Node, ...], mode: str) -> Tuple[Link, ...]:
                         first,
                         second,
                         rng.choice(((first, second), (first, second), (first,))),
-                        delay_us=rng.choice((100, 1_000, 30_000)),
-                        jitter_us=rng.choice((0, 500, 20_000)),
-                        bytes_per_s=rng.choice((None, 1e7, 2e6)),
+                        delay_us=rng.choice((100, 1_000) if is_near else (1_000, 30_000)),
+                        jitter_us=rng.choice((0, 500) if is_near else (500, 20_000)),
+                        bytes_per_s=None if is_near else rng.choice((None, 1e7, 2e6)),
                         loss=rng.choice((0.0, 0.02, 0.2)) if is_rough else rng.choice((0.0, 0.02)),
                         duplication=rng.choice((0.0, 0.1)) if is_rough else 0.0,
-                        reordering=rng.choice((0.0, 0.1)) if is_rough else 0.0,
+                        reordering=0.1 if is_rough and not is_near else 0.0,
                     )
                 )
     return tuple(result)
@@ -137,17 +158,19 @@ def _faults(
     rng: Random, nodes: Tuple[Node, ...], links: Tuple[Link, ...], sources: "set[str]"
 ) -> Tuple[Fault, ...]:
     result = []
-    for _ in range(rng.choice((0, 0, 1, 2, 3, 4, 6))):
-        at_us = int((FAULTS_END_US - 1_000_000) * rng.random() ** 2)  # mostly while there is work
+    for _ in range(rng.choice((0, 0, 0, 1, 2, 4, 6))):
+        at_us = int((FAULTS_END_US - 1_000_000) * rng.random() ** 3)  # mostly while there is work
         latest_us = FAULTS_END_US - at_us
         duration_us = min(rng.choice((50_000, 800_000, 4_000_000)), latest_us)
         if rng.random() < 0.5:
-            node = rng.choice(nodes)
+            node = rng.choice(nodes + nodes[:1])  # sources more often
             kind = rng.choice(NODE_FAULTS)
             hangs = kind == "slow" and node.name not in sources and rng.random() < 0.5
             stays_dead = kind == "crash" and node.name not in sources and rng.random() < 0.5
             duration = None if stays_dead else duration_us
-            factor = {"slow": 1e6 if hangs else 20.0, "fail": rng.choice((0.2, 1.0))}.get(kind, 1.0)
+            factor = {"slow": HANGING if hangs else 20.0, "fail": rng.choice((0.2, 1.0))}.get(
+                kind, 1.0
+            )
             result.append(Fault(kind, node.name, at_us, duration, factor))
         else:
             link = rng.choice(links)

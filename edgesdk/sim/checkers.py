@@ -36,6 +36,7 @@ class Checks(Observer):
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
+        self._is_quick = _is_quick(scenario) and not scenario.is_disturbed
         self._bodies: Dict[str, Body] = {}
         self._admitted: Dict[str, Set[int]] = {}  # without an outcome yet, by source
         self._ended: Dict[str, Set[int]] = {}
@@ -63,6 +64,8 @@ class Checks(Observer):
                 self._check_outcome(node, body, action)
         self._check_places(node, body, body.worker)
         self._check_limits(node, body.worker)
+        if self._is_quick:
+            self._check_round_trips(node, body.worker)
 
     def check_end(self) -> None:
         """After a run with a time of rest: everybody has an outcome, and nothing is left."""
@@ -82,8 +85,6 @@ class Checks(Observer):
             return
         if _is_calm(self._scenario):
             self._check_calm()
-        if _is_quick(self._scenario):
-            self._check_round_trips()
 
     def _check_outcome(self, node: str, body: Body, action: Deliver) -> None:
         outcome = action.outcome
@@ -179,16 +180,15 @@ class Checks(Observer):
                 if name in MISTAKES:
                     raise Violation("{}: {} {} in a calm world".format(node, count, name))
 
-    def _check_round_trips(self) -> None:
-        for node, body in self._bodies.items():
-            for peer in body.worker.neighbours.values() if body.is_up else ():
-                round_trip_us = peer.link.round_trip_us
-                if round_trip_us is not None and round_trip_us > QUICK_ROUND_TRIP_US:
-                    raise Violation(
-                        "{}: a round trip of {:.0f} us to {}, where none takes {}".format(
-                            node, round_trip_us, peer.worker, QUICK_ROUND_TRIP_US
-                        )
+    def _check_round_trips(self, node: str, worker: Fleet) -> None:
+        for peer in worker.neighbours.values():
+            round_trip_us = peer.link.round_trip_us
+            if round_trip_us is not None and round_trip_us > QUICK_ROUND_TRIP_US:
+                raise Violation(
+                    "{}: a round trip of {:.0f} us to {}, where none takes {}".format(
+                        node, round_trip_us, peer.worker, QUICK_ROUND_TRIP_US
                     )
+                )
 
     def _holders(self, source: str, item: int) -> str:
         places = []
