@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import cli
 from .files import write_atomically
-from .sim import plots, report
+from .sim import pictures, report
 from .sim.document import parse_change, parse_value, parse_values, read_document
 from .sim.recorder import Recorder
 from .sim.report import Report, Run
@@ -53,7 +53,9 @@ def main(arguments: argparse.Namespace) -> int:
         cli.say(line, arguments.json)
     if arguments.plot:
         reports = [each.report for each in done]
-        content = plots.sweep_picture(key, values, reports) if key else plots.run_picture(*reports)
+        content = (
+            pictures.sweep_picture(key, values, reports) if key else pictures.run_picture(*reports)
+        )
         write_atomically(arguments.plot, content)
         cli.say("\npicture: " + arguments.plot, arguments.json)
     if arguments.json:

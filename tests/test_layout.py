@@ -39,7 +39,7 @@ DOORS = {
     "onnx": ["backends/pytorch*.py", "train/*"],
     "sklearn": ["digits.py"],
     "PIL": ["demo.py", "digits.py", "train/*", "bench/*"],
-    "matplotlib": ["demo.py", "digits.py", "sim/plots.py", "train/*", "bench/*"],
+    "matplotlib": ["demo.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],
     "rich": [name + "*" for name in FLOORS[-1]] + ["train/*"],
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],
 }

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from test_report import ended, run
 
-from edgesdk.sim import plots
+from edgesdk.sim import pictures
 from edgesdk.sim.report import summarise
 
 pytest.importorskip("matplotlib")
@@ -25,7 +25,7 @@ def is_png(content):
 
 
 def test_a_run():
-    assert is_png(plots.run_picture(summarise(a_run())))
+    assert is_png(pictures.run_picture(summarise(a_run())))
 
 
 @pytest.mark.parametrize("workers", [2, 30])
@@ -34,17 +34,17 @@ def test_a_run_whose_queues_were_sampled(workers):
     found = a_run()._replace(queue_samples=samples)
     nodes = found.totals.nodes[:1] * workers
     found = found._replace(totals=found.totals._replace(nodes=nodes))
-    assert is_png(plots.run_picture(summarise(found)))
+    assert is_png(pictures.run_picture(summarise(found)))
 
 
 def test_a_run_without_an_answer():
-    assert is_png(plots.run_picture(summarise(run([ended(3, status="failed")]))))
+    assert is_png(pictures.run_picture(summarise(run([ended(3, status="failed")]))))
 
 
 def test_two_sources():
     workloads = [{"source": s, "kind": "periodic", "rate_hz": 1} for s in "ab"]
     found = run([ended(3), ended(4, source="b")], workload=workloads)
-    assert is_png(plots.run_picture(summarise(found)))
+    assert is_png(pictures.run_picture(summarise(found)))
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_two_sources():
 )
 def test_a_sweep(values):
     reports = [summarise(a_run(seed)) for seed in range(2)]
-    assert is_png(plots.sweep_picture("some.key", values, reports))
+    assert is_png(pictures.sweep_picture("some.key", values, reports))
 
 
 def test_a_sweep_with_a_run_that_answered_nothing():
     reports = [summarise(a_run()), summarise(run())]
-    assert is_png(plots.sweep_picture("some.key", [1, 2], reports))
+    assert is_png(pictures.sweep_picture("some.key", [1, 2], reports))
 
 
 def test_numbers_stand_at_themselves_and_other_values_side_by_side():
-    assert plots._places([3, 0.5]) == ([3.0, 0.5], [])
-    assert plots._places(["mesh", "ring"]) == ([0.0, 1.0], ["mesh", "ring"])
+    assert pictures._places([3, 0.5]) == ([3.0, 0.5], [])
+    assert pictures._places(["mesh", "ring"]) == ([0.0, 1.0], ["mesh", "ring"])
     long = [{"kind": "max_probability", "thresholds": 0.8}]
-    assert plots._places(long)[1] == ["max_probability\n0.8"]
+    assert pictures._places(long)[1] == ["max_probability\n0.8"]
