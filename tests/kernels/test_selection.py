@@ -139,7 +139,7 @@ def test_native_kernels_release_the_interpreter():
     thread = threading.Thread(target=count)
     try:
         thread.start()
-        assert any(counted_meanwhile() for _ in range(5))
+        assert any(counted_meanwhile() for _ in range(100))  # a busy machine may not let it run
     finally:
         stop.set()
         thread.join()
