@@ -151,7 +151,7 @@ class Neighbours:
         if not peer.is_current(envelope):
             given = message.greeting if message.__class__ is Welcome else None
             greeting = peer.agrees(envelope, given)
-            if greeting is None or not self._is_compatible(greeting):
+            if greeting is None or self._incompatibility(greeting):
                 self._metrics.add("stale_messages")
                 return None
             self._agree(peer, envelope, greeting, now_us, actions)
@@ -187,10 +187,6 @@ class Neighbours:
         if message.__class__ is Task:
             peer.queue_length += 1  # until it reports anew
         return int(numbered.seq)
-
-    def forget(self, peer: Peer, seq: int) -> None:
-        """Nobody needs the Task `seq` any more."""
-        peer.link.forget(seq)
 
     def acknowledge(self, peer: Peer, now_us: int, actions: List[Action]) -> None:
         """A settled message came: acknowledge it, together with its neighbours in time."""
@@ -267,9 +263,9 @@ class Neighbours:
     def _on_hello(self, peer: Peer, envelope: Envelope, now_us: int, actions: List[Action]) -> None:
         assert isinstance(envelope.message, Hello)
         greeting = envelope.message.greeting
-        if not self._is_compatible(greeting):
+        reason = self._incompatibility(greeting)
+        if reason:
             self._metrics.add("greetings_rejected")
-            reason = self._incompatibility(greeting)
             answer = Envelope(peer.my_session, envelope.from_session, Reject(clipped(reason)))
             actions.append(Send(peer.worker, CONTROL, answer))
             return
@@ -281,10 +277,8 @@ class Neighbours:
         if was_absent:
             self._agenda.put((GREET, peer.worker), now_us)
 
-    def _is_compatible(self, greeting: Greeting) -> bool:
-        return not self._incompatibility(greeting)
-
     def _incompatibility(self, greeting: Greeting) -> str:
+        """Why we cannot work together; empty if we can."""
         for name, found, expected in (
             ("protocol version", greeting.version, PROTOCOL_VERSION),
             ("model", greeting.model_id.hex(), self.identity.model_id.hex()),

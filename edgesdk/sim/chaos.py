@@ -35,14 +35,16 @@ def draw(seed: int) -> Scenario:
     model = _model(rng)
     workloads = _workloads(rng, nodes, model)
     sources = {workload.source for workload in workloads}
-    faults = _faults(rng, nodes, links, sources) + _theme(rng, theme, nodes, workloads)
+    faults: Tuple[Fault, ...] = ()
+    if theme != CALM:
+        faults = _faults(rng, nodes, links, sources) + _theme(rng, theme, nodes, workloads)
     return Scenario(
         name="chaos {}".format(seed),
         model=model,
         nodes=nodes,
         links=links,
         workloads=workloads,
-        faults=() if theme == CALM else faults,
+        faults=faults,
         mode=mode,
         duration_us=DURATION_US,
         heal_us=FAULTS_END_US,

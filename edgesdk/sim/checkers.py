@@ -36,7 +36,7 @@ class Checks(Observer):
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
-        self._is_quick = _is_quick(scenario) and not scenario.is_disturbed
+        self._is_quick = _is_quick(scenario)
         self._bodies: Dict[str, Body] = {}
         self._admitted: Dict[str, Set[int]] = {}  # without an outcome yet, by source
         self._ended: Dict[str, Set[int]] = {}
@@ -73,7 +73,8 @@ class Checks(Observer):
             body = self._bodies[node]
             if not body.is_up:
                 continue
-            for item in sorted(admitted):
+            if admitted:
+                item = min(admitted)
                 raise Violation(
                     "no liveness: item {} of {} has no outcome; it is {}".format(
                         item, node, self._holders(node, item)
@@ -81,8 +82,6 @@ class Checks(Observer):
                 )
             if not body.hangs:
                 self._check_rest(node, body)
-        if self._scenario.is_disturbed:
-            return
         if _is_calm(self._scenario):
             self._check_calm()
 
@@ -217,12 +216,14 @@ def _is_calm(scenario: Scenario) -> bool:
     count = len(scenario.nodes)
     is_mesh = len(scenario.links) == count * (count - 1) // 2
     leaves = any(node.leave_us is not None for node in scenario.nodes)
-    return not scenario.faults and scenario.mode == "tcp" and (is_mesh or not leaves)
+    goes_wrong = scenario.faults or scenario.is_disturbed or scenario.mode != "tcp"
+    return not goes_wrong and (is_mesh or not leaves)
 
 
 def _is_quick(scenario: Scenario) -> bool:
     """Whether every message that arrives does so at once."""
-    return not scenario.faults and all(
+    goes_wrong = scenario.faults or scenario.is_disturbed
+    return not goes_wrong and all(
         link.delay_us <= QUICK_DELAY_US
         and link.jitter_us <= QUICK_DELAY_US
         and link.bytes_per_s is None

@@ -4,8 +4,7 @@ Whoever checks the core must find every one of them: a check that cannot fail ch
 """
 
 from edgesdk.core import exchange, fleet, leases, link, neighbours, offload, output_queue, peer
-from edgesdk.core.events import CancelTimer
-from edgesdk.core.messages import WINDOW
+from edgesdk.core.events import CancelTimer, Submit
 from edgesdk.core.source import Source
 
 
@@ -16,19 +15,13 @@ def no_dedup_at_source(patch):
     def take(self, message, now_us, actions):
         item = message.item.number
         if not self._source.is_open(item) and message.answer is not None:
-            self._source.admit(_submit(item, now_us), actions)
+            self._source.admit(Submit((item,), (None,), now_us), actions)
             self._source.start(item)
             self._source.leave(item, message.part, message.answer, "again", now_us, actions)
         else:
             original(self, message, now_us, actions)
 
     patch.setattr(exchange.Exchange, "_take_result", take)
-
-
-def _submit(item, now_us):
-    from edgesdk.core.events import Submit
-
-    return Submit((item,), (None,), now_us)
 
 
 def dedup_forgets(patch):
@@ -122,9 +115,13 @@ def samples_of_repeated_messages(patch):
     original = link.Link.on_ack
 
     def on_ack(self, ack, now_us):
-        for sent in self.unsettled.values():
-            sent.tries = 1
-        return original(self, ack, now_us)
+        newest = self.unsettled.get(ack.newest)
+        if newest is None:
+            return original(self, ack, now_us)
+        tries, newest.tries = newest.tries, 1
+        settled = original(self, ack, now_us)
+        newest.tries = tries
+        return settled
 
     patch.setattr(link.Link, "on_ack", on_ack)
 
@@ -156,7 +153,6 @@ def handed_back_and_started_again(patch):
 
 def goodbye_taken_for_death(patch):
     """What a neighbour that leaves has accepted is started again, though it ends it."""
-    original = exchange.Exchange.on_lost
     bye = neighbours.Neighbours._on_bye
 
     def on_bye(self, from_peer, message, now_us, actions):
@@ -166,7 +162,6 @@ def goodbye_taken_for_death(patch):
                 self._host.start_again(key, now_us, actions)
 
     patch.setattr(neighbours.Neighbours, "_on_bye", on_bye)
-    patch.setattr(exchange.Exchange, "on_lost", original)
 
 
 def sixteen_bit_numbers(patch):
@@ -212,4 +207,3 @@ PLANTED = [
     sixteen_bit_numbers,
     literal_algorithms,
 ]
-assert WINDOW < 65_536
