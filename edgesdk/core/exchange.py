@@ -14,6 +14,7 @@ from .events import Action, Answer, Keep, MessageReceived
 from .exits import ExitPolicy
 from .guests import GUESTS_MAX, Guests, opened
 from .leases import Leases
+from .link import Settled
 from .messages import HOPS_MAX, CancelTask, ItemId, Progress, ResultMessage, clipped
 from .messages import Task as TaskMessage
 from .metrics import Metrics
@@ -29,7 +30,7 @@ FAILED = "stage_failed"
 class Queues:
     """The worker whose tasks are exchanged, as far as this module needs it."""
 
-    def report(self) -> Tuple[int, int]:
+    def load(self) -> Tuple[int, int]:
         """(I_n, Gamma_n in us)."""
         raise NotImplementedError
 
@@ -62,7 +63,6 @@ class Exchange(nb.Host):
         self.guests = Guests()
         self.leases = Leases(agenda, disturb)
         self._disturb = disturb
-        self.is_leaving = False
         self._identity = identity
         self._queues = queues
         self._source = source
@@ -91,7 +91,7 @@ class Exchange(nb.Host):
 
     def report(self) -> Tuple[int, int, int]:
         """See `Reported.report`."""
-        return self._queues.report() + (GUESTS_MAX - len(self.guests),)
+        return self._queues.load() + (GUESTS_MAX - len(self.guests),)
 
     def receive(self, event: MessageReceived, now_us: int, actions: List[Action]) -> None:
         """Take a message of a neighbour."""
@@ -124,7 +124,7 @@ class Exchange(nb.Host):
     ) -> None:
         if peer.link.receive(message.seq, message.oldest, now_us):
             peer.promised_count = max(0, peer.promised_count - 1)
-            if message.item[:2] == self._identity[:2]:
+            if self._is_ours(message.item):
                 peer.link.judge(message.seq, True)
                 self._on_returned(message, actions)
             elif self._has_room_for(message):
@@ -141,7 +141,7 @@ class Exchange(nb.Host):
         return (
             self._queues.holds(message.part, message.stage)
             and len(self.guests) < GUESTS_MAX
-            and not self.is_leaving
+            and not self.neighbours.is_leaving
             and not self._disturb(REFUSE_TASK)
         )
 
@@ -166,11 +166,10 @@ class Exchange(nb.Host):
         if foreign is None:
             item_id = self._id(task.item)
             deadline_us = self._source.deadline_us(task.item)
-            threshold = self._admission.threshold
             if task.stage == 0:
                 self._source.start(task.item)
         else:
-            item_id, deadline_us, threshold = foreign.item, foreign.deadline_us, task.threshold
+            item_id, deadline_us = foreign.item, foreign.deadline_us
             if self.neighbours.connected(foreign.item.source) is None:
                 # Now, for the result may be here before the Ack.
                 self._paths.remember(foreign.item, task.part, foreign.origin)
@@ -183,7 +182,7 @@ class Exchange(nb.Host):
             attempt=task.attempt,
             hop=task.hop + 1,
             deadline_us=0 if deadline_us is None else max(1, deadline_us - now_us),
-            threshold=threshold,
+            threshold=task.threshold_or(self._admission.threshold),
             policy_state=self._policy.pack(task.policy_state),
         )
         task.drawn.clear()
@@ -209,21 +208,14 @@ class Exchange(nb.Host):
         else:
             self._queues.place(task)
 
-    def on_settled(
-        self,
-        peer: Peer,
-        accepted: List[Any],
-        refused: List[Any],
-        now_us: int,
-        actions: List[Action],
-    ) -> None:
+    def on_settled(self, settled: Settled, now_us: int, actions: List[Action]) -> None:
         """See `Host.on_settled`."""
-        for task in accepted:
+        for task in settled.accepted:
             if isinstance(task, FleetTask):
                 task.sent = None
                 self.leases.accepted((task.item, task.part), now_us)
                 self.guests.forget(task.item)  # one of others is the next worker's now
-        for task in refused:
+        for task in settled.refused:
             if isinstance(task, FleetTask):
                 self._metrics.add("tasks_refused")
                 self._take_back(task, now_us, actions)
@@ -285,6 +277,9 @@ class Exchange(nb.Host):
                 peer.link.forget(seq)
             task.sent = None
 
+    def _is_ours(self, item: ItemId) -> bool:
+        return item[:2] == self._identity[:2]
+
     def _id(self, item: int) -> ItemId:
         return ItemId(self._identity.worker, self._identity.epoch, item)
 
@@ -334,7 +329,7 @@ class Exchange(nb.Host):
     ) -> None:
         if peer.link.receive(message.seq, message.oldest, now_us):
             peer.link.judge(message.seq, True)
-            if message.item[:2] == self._identity[:2]:
+            if self._is_ours(message.item):
                 self._take_result(message, now_us, actions)
             else:
                 self._route_result(message, now_us, actions)

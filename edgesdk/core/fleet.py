@@ -85,7 +85,8 @@ class Fleet(Worker, Queues):
         self._length = 0  # of I_n after the last event
         self._entered_duties = 0  # in the agenda, when the timer was set
         self._part_us = 0  # when a worker that leaves waits no longer
-        self._has_begun = False
+        if self._admission.period_us is not None:
+            self._agenda.put((ADMISSION, 0), 0)  # with the first event
         self._handlers.update(
             {
                 PeerFound: self._on_peer_found,
@@ -134,8 +135,6 @@ class Fleet(Worker, Queues):
     def handle(self, event: Event, now_us: int) -> List[Action]:
         """What is to be done about `event`, in order."""
         actions: List[Action] = []
-        if not self._has_begun:
-            self._begin(now_us)
         self._handlers[event.__class__](event, now_us, actions)
         if self._output:
             self._offload(now_us, actions)
@@ -143,11 +142,6 @@ class Fleet(Worker, Queues):
             self._run_next(now_us, actions)
         self._clear_up(now_us, actions)
         return actions
-
-    def _begin(self, now_us: int) -> None:
-        self._has_begun = True
-        if self._admission.period_us is not None:
-            self._agenda.put((ADMISSION, 0), now_us)
 
     def _offload(self, now_us: int, actions: List[Action]) -> None:
         """Algorithm 2 for every neighbour, beginning with another one each time."""
@@ -186,7 +180,7 @@ class Fleet(Worker, Queues):
         exchange = self._exchange
         if exchange.cancelled:
             exchange.flush(actions)
-        if exchange.is_leaving and self._neighbours.peers and self._may_part(now_us):
+        if self._neighbours.is_leaving and self._neighbours.peers and self._may_part(now_us):
             self._neighbours.part(actions)
         length = len(self._queue)
         if length != self._length:
@@ -241,7 +235,6 @@ class Fleet(Worker, Queues):
         self._neighbours.gone(event.peer, now_us, actions)
 
     def _on_leave(self, event: Leave, now_us: int, actions: List[Action]) -> None:
-        self._exchange.is_leaving = True
         self._part_us = now_us + PASSING_US_MAX
         self._agenda.put((PART, 0), self._part_us)
         self._neighbours.leave(actions)
@@ -294,24 +287,29 @@ class Fleet(Worker, Queues):
         self._queue.pop((item, part), None)
         self._output.remove((item, part))
 
-    def report(self) -> Tuple[int, int]:
-        """See `Queues.report`."""
+    def load(self) -> Tuple[int, int]:
+        """See `Queues.load`."""
         return len(self._queue), int(self._delay_us)
 
     # --- tasks that end here ---
 
+    def _begin(self, task: Task) -> None:
+        assert isinstance(task, FleetTask)
+        if task.foreign is None:
+            super()._begin(task)
+
     def _is_wanted(self, task: Task) -> bool:
-        if task.item > WAKE:
-            return self._source.is_open(task.item)
-        return task.item in self._guests
+        assert isinstance(task, FleetTask)
+        return super()._is_wanted(task) if task.foreign is None else task.item in self._guests
 
     def _note(self, task: Task, answer: Answer) -> None:
-        if task.item > WAKE:
-            self._source.note(task.item, task.part, answer)
+        assert isinstance(task, FleetTask)
+        if task.foreign is None:
+            super()._note(task, answer)
 
     def _leaves(self, task: Task, answer: Answer) -> bool:
         assert isinstance(task, FleetTask)
-        threshold = self._admission.threshold if task.foreign is None else task.threshold
+        threshold = task.threshold_or(self._admission.threshold)
         if threshold == threshold:  # Algorithm 4: T_e^k = T_e for all k
             return answer.scores.max_probability > threshold
         return super()._leaves(task, answer)
@@ -319,8 +317,8 @@ class Fleet(Worker, Queues):
     def _evaluate(self, batch: List[Task], part: int, stage: int) -> bool:
         for task in batch:
             assert isinstance(task, FleetTask)
-            own = self._admission.threshold if task.foreign is None else task.threshold
-            if own == own:
+            threshold = task.threshold_or(self._admission.threshold)
+            if threshold == threshold:  # Algorithm 4 asks at every exit
                 return self._exits[part][stage] is not None
         return super()._evaluate(batch, part, stage)
 

@@ -62,16 +62,15 @@ class Guests:
     def progress(self, worker: int) -> Iterator[Tuple[int, Progress]]:
         """For every source the news that `worker` holds tasks of it, with the neighbour that the
         first of them came from."""
-        by_source: Dict[Tuple[int, int], List[Foreign]] = {}
-        parts: Dict[Tuple[int, int], List[Tuple[int, int]]] = {}
+        by_source: Dict[Tuple[int, int], List[FleetTask]] = {}
         for task in self._tasks.values():
             if task.foreign is not None:
-                source = task.foreign.item[:2]
-                by_source.setdefault(source, []).append(task.foreign)
-                parts.setdefault(source, []).append((task.foreign.item.number, task.part))
-        for source, guests in by_source.items():
-            items = tuple(parts[source][:ITEMS_MAX])
-            yield guests[0].origin, Progress(source[0], source[1], 1, worker, items)
+                by_source.setdefault(task.foreign.item[:2], []).append(task)
+        for (source, epoch), tasks in by_source.items():
+            items = [(t.foreign.item.number, t.part) for t in tasks if t.foreign is not None]
+            first = tasks[0].foreign
+            if first is not None:
+                yield first.origin, Progress(source, epoch, 1, worker, tuple(items))
 
 
 def opened(message: TaskMessage, name: int, policy: ExitPolicy) -> FleetTask:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 from .agenda import Agenda
 from .disturbance import ACKNOWLEDGE_LATE, Disturb, undisturbed
 from .events import Action, CloseLink, MessageReceived, OpenLink, Send
-from .link import ACK_EVERY_COUNT, ACK_WITHIN_US
+from .link import ACK_EVERY_COUNT, ACK_WITHIN_US, Settled
 from .messages import (
     CONTROL,
     DATA,
@@ -61,15 +61,8 @@ class Identity(NamedTuple):
 class Host(Reported):
     """What the neighbours need from the worker that they are neighbours of."""
 
-    def on_settled(
-        self,
-        peer: Peer,
-        accepted: List[Any],
-        refused: List[Any],
-        now_us: int,
-        actions: List[Action],
-    ) -> None:
-        """Verdicts on payloads that were sent to `peer`."""
+    def on_settled(self, settled: Settled, now_us: int, actions: List[Action]) -> None:
+        """Verdicts on payloads that were sent."""
         raise NotImplementedError
 
     def on_lost(
@@ -358,7 +351,7 @@ class Neighbours:
         peer.on_report(ack.report, ack.queue_length, ack.delay_us, ack.task_limit, now_us)
         settled = peer.link.on_ack(ack, now_us)
         if settled.accepted or settled.refused:
-            self._host.on_settled(peer, settled.accepted, settled.refused, now_us, actions)
+            self._host.on_settled(settled, now_us, actions)
 
     def _repeat(self, peer: Peer, now_us: int, actions: List[Action]) -> None:
         due = peer.link.due(now_us)

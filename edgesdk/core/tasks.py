@@ -37,6 +37,10 @@ class FleetTask(Task):
         self.entered = 0  # a queue, as this worker counts
         self.drawn: Dict[int, int] = {}  # neighbour -> its report for which a draw was lost
 
+    def threshold_or(self, own: float) -> float:
+        """T_e that decides on this task: as it came along, or our `own` for our items."""
+        return own if self.foreign is None else self.threshold
+
     @property
     def needs(self) -> Tuple[int, int]:
         """The (part, stage) that a worker must hold to compute it."""

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
 
 from .events import (
-    WAKE,
     Action,
     Answer,
     Cancel,
@@ -165,6 +164,10 @@ class Worker:
     def _new_task(self, item: int, part: int, policy_state: Any) -> Task:
         return Task(item, part, 0, policy_state)
 
+    def _begin(self, task: Task) -> None:
+        """The first stage of an item runs: it can no longer be dropped."""
+        self._source.start(task.item)
+
     def _is_wanted(self, task: Task) -> bool:
         return self._source.is_open(task.item)
 
@@ -191,8 +194,8 @@ class Worker:
         batch = self._take_batch()
         part, stage = batch[0].part, batch[0].stage
         for task in batch:
-            if stage == 0 and task.item > WAKE:
-                self._source.start(task.item)
+            if stage == 0:
+                self._begin(task)
             self._running[task.item] = task
         items = tuple([task.item for task in batch])
         return RunStage(part, stage, items, self._evaluate(batch, part, stage))

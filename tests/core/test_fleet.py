@@ -65,9 +65,9 @@ class TestAlgorithm1:
     def test_gamma_is_smoothed_per_task(self):
         hand = ByHand(max_batch=4)
         hand.done(run_of(hand.submit(0, 1)), after_us=8_000)
-        assert hand.core.report()[1] == 4_000
+        assert hand.core.load()[1] == 4_000
         hand.done(run_of(hand.actions[-1:]), after_us=24_000)
-        assert hand.core.report()[1] == 4_000 + (12_000 - 4_000) // 8
+        assert hand.core.load()[1] == 4_000 + (12_000 - 4_000) // 8
 
     def test_an_idle_worker_takes_its_own_output_back(self):
         hand = ByHand()
