@@ -35,8 +35,13 @@ class Done(NamedTuple):
     trace_hash: str
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Run the scenario, or a sweep over it; print tables, or one JSON object."""
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Parse `argv`, run the scenario or a sweep over it, return the exit status."""
+    return cli.run(_run, _arguments(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run; print tables, or one JSON object."""
     changes = _changes(arguments)
     key, values = _sweep(arguments.sweep)
     cli.banner(seed=arguments.seed, as_json=arguments.json)
@@ -116,7 +121,7 @@ def _simulate(
         simulator = Simulator(
             scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
         )
-        recorder.watch(scenario.model.images, simulator.bodies)
+        recorder.watch(simulator)
         totals = simulator.run()
     except Exception:
         print("to see this again: " + _replay(arguments), file=sys.stderr)
@@ -298,5 +303,4 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    found_arguments = _arguments(None)
-    sys.exit(cli.run(main, found_arguments))
+    sys.exit(main())

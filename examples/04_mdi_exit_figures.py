@@ -78,7 +78,7 @@ def simulate(name, changes, threshold, wifi_mbit_s=None, seed=0):
     scenario = load(name, changes)._replace(model=model)
     recorder = Recorder(scenario.duration_us // 400)
     simulator = Simulator(scenario, seed, observer=recorder, trace=False)
-    recorder.watch(model.images, simulator.bodies)
+    recorder.watch(simulator)
     totals = simulator.run()
     return summarise(Run(scenario, totals, recorder.ended, recorder.queue_samples), WARMUP_US)
 

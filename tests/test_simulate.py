@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk import cli, simulate
+from edgesdk import simulate
 from edgesdk.sim.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +139,7 @@ class TestErrors:
 
 
 def call(*arguments):
-    return cli.run(simulate.main, simulate._arguments([str(each) for each in arguments]))
+    return simulate.main([str(each) for each in arguments])
 
 
 class TestFailures:

@@ -126,11 +126,6 @@ def clusters(worker_count: int, item_count: int) -> Scenario:
     return Scenario("clusters", model, nodes, tuple(links), tuple(workloads), duration_us=end_us)
 
 
-def engine_overhead_us(trace: bool = False) -> float:
-    """What an event costs in a local world beyond the time of the core."""
-    return engine_run_us(local(), trace) - core_run_us(local())
-
-
 def local() -> Scenario:
     """One node, every item through seven exits."""
     exits = tuple(range(STAGE_COUNT))

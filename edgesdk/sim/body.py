@@ -17,6 +17,7 @@ from ..core.events import (
     Leave,
     MessageReceived,
     OpenLink,
+    Outcome,
     PeerFound,
     Release,
     RunStage,
@@ -158,6 +159,12 @@ class Body:
         but not the same ones again after a restart."""
         return (item[1] + item[2]) % len(self._world.labels)
 
+    def is_right(self, outcome: Outcome) -> bool:
+        """Whether an item of this process was given its true class."""
+        index = self.image_index((self.worker_id, self.epoch, outcome.item))
+        answer = outcome.answer
+        return answer is not None and answer.scores.class_index == self._world.labels[index]
+
     @property
     def hangs(self) -> bool:
         """Whether a stage runs that does not end in our time."""
@@ -261,9 +268,7 @@ class Body:
         part, stage, items, _ = action
         if self._running is not None or part:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
-        tokens = []
-        for item in items:
-            tokens.append(self._token(item, stage, action))
+        tokens = [self._token(item, stage, action) for item in items]
         stage_us = self._stage_us[stage]
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
@@ -314,10 +319,8 @@ class Body:
     def _deliver(self, action: Deliver) -> None:
         outcome = action.outcome
         if outcome.answer is not None:
-            index = self.image_index((self.worker_id, self.epoch, outcome.item))
             self.answered_count += 1
-            if outcome.answer.scores.class_index == self._world.labels[index]:
-                self.correct_count += 1
+            self.correct_count += self.is_right(outcome)
         self.open_count -= 1
         self._world.close_items(1)
 

@@ -32,7 +32,7 @@ class Violation(AssertionError):
 
 
 class Checks(Observer):
-    """Watches every process of a simulation. Call `watch` before it runs."""
+    """Watches every process of a simulation."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -43,7 +43,7 @@ class Checks(Observer):
         self.outcome_count = 0
 
     def watch(self, simulator: Simulator) -> None:
-        """Look into the nodes of `simulator`, which has this as its observer."""
+        """Look into the nodes of `simulator`, which has this as its observer, before it runs."""
         self._bodies = {body.name: body for body in simulator.bodies}
 
     def on_start(self, node: str, epoch: int, now_us: int) -> None:

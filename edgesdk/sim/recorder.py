@@ -4,7 +4,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Deliver, Event
 from .body import Body
-from .spec import Image
+from .simulator import Simulator
 from .world import Observer
 
 
@@ -30,17 +30,14 @@ class Recorder(Observer):
     ) -> None:
         self.ended: List[Ended] = []
         self.queue_samples: List[Tuple[int, Sequence[int]]] = []
-        self._images: Sequence[Image] = ()
         self._bodies: Dict[str, Body] = {}
         self._sample_us = sample_us
         self._next_us = 0
         self._on_sample = on_sample
 
-    def watch(self, images: Sequence[Image], bodies: Sequence[Body]) -> None:
-        """To be called with the images of the model and the bodies of the simulator before it
-        runs."""
-        self._images = images
-        self._bodies = {body.name: body for body in bodies}
+    def watch(self, simulator: Simulator) -> None:
+        """Look into the nodes of `simulator`, which has this as its observer, before it runs."""
+        self._bodies = {body.name: body for body in simulator.bodies}
 
     def on_event(self, node: str, event: Event, actions: List[Action], now_us: int) -> None:
         """Keep the outcomes among `actions`; take a sample if it is time."""
@@ -52,19 +49,14 @@ class Recorder(Observer):
 
     def _end(self, body: Body, action: Deliver, now_us: int) -> None:
         outcome = action.outcome
-        exit_index, right = None, False
-        if outcome.answer is not None:
-            exit_index = outcome.answer.exit_index
-            index = body.image_index((body.worker_id, body.epoch, outcome.item))
-            right = outcome.answer.scores.class_index == self._images[index].label
         self.ended.append(
             Ended(
                 body.name,
                 now_us,
                 outcome.status,
                 outcome.reason,
-                exit_index,
-                right,
+                None if outcome.answer is None else outcome.answer.exit_index,
+                body.is_right(outcome),
                 outcome.latency_us,
             )
         )

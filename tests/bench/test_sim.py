@@ -29,7 +29,6 @@ def test_figures_have_targets():
     figures = sim.measure()
     assert [figure["unit"] for figure in figures] == ["1/s", "1/s", "us", "us", "us"]
     assert all(figure["ok"] in (True, False) for figure in figures)
-    assert sim.engine_overhead_us() < figures[0]["value"]
 
 
 def test_a_large_world_answers_every_item():

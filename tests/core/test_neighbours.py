@@ -237,7 +237,6 @@ class TestLeaving:
         hand = ByHand()
         hand.meet(2)
         hand.send_task(2, 5)  # so that there is something to end
-        hand.core._neighbours.is_leaving = True
         hand.core._neighbours.leave([])
         hand.meet(3)
         assert said(Bye, hand.actions, 3) == [Bye(False)]

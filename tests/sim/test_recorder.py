@@ -12,7 +12,7 @@ def watched(sample_us=100_000, on_sample=lambda now_us: None, **changes):
     scenario = parse_scenario(world(**changes), "")
     recorder = Recorder(sample_us, on_sample)
     simulator = Simulator(scenario, 1, observer=recorder)
-    recorder.watch(scenario.model.images, simulator.bodies)
+    recorder.watch(simulator)
     return recorder, simulator.run()
 
 
