@@ -34,10 +34,10 @@ def test_one_world(capsys):
 
 
 def test_a_failure_is_shrunk_and_told_how_to_replay(monkeypatch, capsys):
-    from edgesdk.core.fleet import Fleet
+    from edgesdk.core.fleet import FleetWorker
 
-    place = Fleet.place
-    monkeypatch.setattr(Fleet, "place", lambda self, task: task.foreign or place(self, task))
+    place = FleetWorker.place
+    monkeypatch.setattr(FleetWorker, "place", lambda self, task: task.guest or place(self, task))
     assert main(["--seeds", "40", "--processes", "1"]) == 1
     printed = capsys.readouterr().out
     assert "Violation: " in printed and "replay: python -m edgesdk.soak --seed " in printed

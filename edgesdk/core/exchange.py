@@ -20,7 +20,7 @@ from .messages import Task as TaskMessage
 from .metrics import Metrics
 from .peer import Peer
 from .source import Source
-from .tasks import FleetTask, Foreign, Paths
+from .tasks import FleetTask, Guest, Paths
 
 ATTEMPTS_MAX = 10  # then the item fails: something about it stops every worker
 FAILURES_MAX = 3  # of a stage elsewhere, before the item fails
@@ -162,17 +162,17 @@ class Exchange(nb.Host):
 
     def send_task(self, task: FleetTask, peer: Peer, now_us: int, actions: List[Action]) -> None:
         """Send a task that is in no queue to `peer`."""
-        foreign = task.foreign
-        if foreign is None:
+        guest = task.guest
+        if guest is None:
             item_id = self._id(task.item)
             deadline_us = self._source.deadline_us(task.item)
             if task.stage == 0:
                 self._source.start(task.item)
         else:
-            item_id, deadline_us = foreign.item, foreign.deadline_us
-            if self.neighbours.connected(foreign.item.source) is None:
+            item_id, deadline_us = guest.item, guest.deadline_us
+            if self.neighbours.connected(guest.item.source) is None:
                 # Now, for the result may be here before the Ack.
-                self._paths.remember(foreign.item, task.part, foreign.origin)
+                self._paths.remember(guest.item, task.part, guest.origin)
         message = TaskMessage(
             seq=0,
             oldest=0,
@@ -189,17 +189,17 @@ class Exchange(nb.Host):
         self._metrics.add("tasks_sent")
         seq = self.neighbours.send_settled(peer, message, task, now_us, actions, task.item)
         task.sent = (peer.worker, seq)
-        if foreign is None:
+        if guest is None:
             self.leases.sent(task, peer.worker)
 
     def return_stranded(
-        self, task: FleetTask, foreign: Foreign, now_us: int, actions: List[Action]
+        self, task: FleetTask, guest: Guest, now_us: int, actions: List[Action]
     ) -> None:
         """A task of others that nobody can compute from here goes back to where it came from; if
         that is gone, or would refuse it for ever, its source starts it again."""
-        origin = self.neighbours.connected(foreign.origin)
+        origin = self.neighbours.connected(guest.origin)
         takes_it = origin is not None and (
-            origin.worker == foreign.item.source or task.needs in origin.stages
+            origin.worker == guest.item.source or task.needs in origin.stages
         )
         if origin is None or not takes_it or task.hop >= HOPS_MAX:
             self.guests.forget(task.item)
@@ -255,7 +255,7 @@ class Exchange(nb.Host):
     def _take_back(self, task: FleetTask, now_us: int, actions: List[Action]) -> None:
         """A task that was sent is ours to place again."""
         task.sent = None
-        if task.foreign is not None:
+        if task.guest is not None:
             if task.item in self.guests:  # it may have been cancelled
                 self._queues.place(task)
             return
@@ -295,14 +295,14 @@ class Exchange(nb.Host):
         actions: List[Action],
     ) -> None:
         """A task of others has ended here."""
-        foreign = task.foreign
-        assert foreign is not None
-        self._paths.remember(foreign.item, task.part, foreign.origin)
+        guest = task.guest
+        assert guest is not None
+        self._paths.remember(guest.item, task.part, guest.origin)
         self.guests.forget(task.item)
         result = ResultMessage(
             seq=0,
             oldest=0,
-            item=foreign.item,
+            item=guest.item,
             part=task.part,
             attempt=task.attempt,
             hop=0,

@@ -47,7 +47,7 @@ ADMISSION, PART = "admission", "part"
 PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no other way back
 
 
-class Fleet(Worker, Queues):
+class FleetWorker(Worker, Queues):
     """Turns events into actions, as `Worker` does, and knows neighbours.
 
     `identity.stages` are the stages that it holds. `offloading` and `admission` hold the constants
@@ -224,8 +224,8 @@ class Fleet(Worker, Queues):
 
     def _look_around(self, now_us: int, actions: List[Action]) -> None:
         for task in self._output.stranded(self._neighbours.shared_stages):
-            assert task.foreign is not None
-            self._exchange.return_stranded(task, task.foreign, now_us, actions)
+            assert task.guest is not None
+            self._exchange.return_stranded(task, task.guest, now_us, actions)
         self._exchange.look_around(now_us, actions)
 
     def _on_peer_found(self, event: PeerFound, now_us: int, actions: List[Action]) -> None:
@@ -295,16 +295,16 @@ class Fleet(Worker, Queues):
 
     def _begin(self, task: Task) -> None:
         assert isinstance(task, FleetTask)
-        if task.foreign is None:
+        if task.guest is None:
             super()._begin(task)
 
     def _is_wanted(self, task: Task) -> bool:
         assert isinstance(task, FleetTask)
-        return super()._is_wanted(task) if task.foreign is None else task.item in self._guests
+        return super()._is_wanted(task) if task.guest is None else task.item in self._guests
 
     def _note(self, task: Task, answer: Answer) -> None:
         assert isinstance(task, FleetTask)
-        if task.foreign is None:
+        if task.guest is None:
             super()._note(task, answer)
 
     def _leaves(self, task: Task, answer: Answer) -> bool:
@@ -326,7 +326,7 @@ class Fleet(Worker, Queues):
         self, task: Task, answer: Answer, reason: str, now_us: int, actions: List[Action]
     ) -> None:
         assert isinstance(task, FleetTask)
-        if task.foreign is None:
+        if task.guest is None:
             super()._leave(task, answer, reason, now_us, actions)
             self._exchange.cancel(task.item, task.part)
         else:
@@ -336,7 +336,7 @@ class Fleet(Worker, Queues):
         self, task: Task, reason: str, detail: str, now_us: int, actions: List[Action]
     ) -> None:
         assert isinstance(task, FleetTask)
-        if task.foreign is None:
+        if task.guest is None:
             super()._fail(task, reason, detail, now_us, actions)
         else:
             self._exchange.send_result(task, reason, None, detail, now_us, actions)

@@ -7,7 +7,7 @@ from .exits import ExitPolicy
 from .leases import RENEWED_US_MAX
 from .messages import ITEMS_MAX, ItemId, Progress
 from .messages import Task as TaskMessage
-from .tasks import FleetTask, Foreign
+from .tasks import FleetTask, Guest
 
 GUESTS_MAX = ITEMS_MAX  # held at once: bounds their features, and a Progress names them all
 STAY_US_MAX = RENEWED_US_MAX + 5_000_000  # by then the source has started them again
@@ -37,7 +37,7 @@ class Guests:
         """A task has come from the neighbour `origin`."""
         task = opened(message, self._next_name, policy)
         deadline_us = now_us + message.deadline_us if message.deadline_us else None
-        task.foreign = Foreign(message.item, origin, deadline_us, now_us + STAY_US_MAX)
+        task.guest = Guest(message.item, origin, deadline_us, now_us + STAY_US_MAX)
         self._tasks[task.item] = task
         self._next_name -= 1
         return task
@@ -53,22 +53,22 @@ class Guests:
 
     def overdue(self, now_us: int) -> List[FleetTask]:
         """Those that nobody waits for any more, whatever keeps them here."""
-        return [t for t in self._tasks.values() if t.foreign and now_us >= t.foreign.forgotten_us]
+        return [t for t in self._tasks.values() if t.guest and now_us >= t.guest.forgotten_us]
 
     def of_item(self, item: ItemId) -> List[FleetTask]:
         """The tasks of one item."""
-        return [t for t in self._tasks.values() if t.foreign is not None and t.foreign.item == item]
+        return [t for t in self._tasks.values() if t.guest is not None and t.guest.item == item]
 
     def progress(self, worker: int) -> Iterator[Tuple[int, Progress]]:
         """For every source the news that `worker` holds tasks of it, with the neighbour that the
         first of them came from."""
         by_source: Dict[Tuple[int, int], List[FleetTask]] = {}
         for task in self._tasks.values():
-            if task.foreign is not None:
-                by_source.setdefault(task.foreign.item[:2], []).append(task)
+            if task.guest is not None:
+                by_source.setdefault(task.guest.item[:2], []).append(task)
         for (source, epoch), tasks in by_source.items():
-            items = [(t.foreign.item.number, t.part) for t in tasks if t.foreign is not None]
-            first = tasks[0].foreign
+            items = [(t.guest.item.number, t.part) for t in tasks if t.guest is not None]
+            first = tasks[0].guest
             if first is not None:
                 yield first.origin, Progress(source, epoch, 1, worker, tuple(items))
 
@@ -83,5 +83,5 @@ def opened(message: TaskMessage, name: int, policy: ExitPolicy) -> FleetTask:
 
 def deadline_passed(task: Optional[FleetTask], now_us: int) -> bool:
     """Whether nobody waits for a task of others any more."""
-    foreign = None if task is None else task.foreign
-    return foreign is not None and foreign.deadline_us is not None and now_us >= foreign.deadline_us
+    guest = None if task is None else task.guest
+    return guest is not None and guest.deadline_us is not None and now_us >= guest.deadline_us

@@ -78,7 +78,7 @@ class OutputQueue:
         if self.options.return_stranded:
             for key, task in list(self._tasks.items()):
                 may_go = task.needs in shared and task.hop < HOPS_MAX
-                if task.foreign and task.needs not in self.held and not may_go:
+                if task.guest and task.needs not in self.held and not may_go:
                     del self._tasks[key]
                     yield task
 

@@ -10,7 +10,7 @@ PATHS_MAX = 4096  # ways back that are remembered: one for each task that was pa
 NOT_SET = float("nan")
 
 
-class Foreign(NamedTuple):
+class Guest(NamedTuple):
     """Whose a task of others is, which neighbour it came from, until when the item matters and
     until when this attempt of it does."""
 
@@ -21,25 +21,25 @@ class Foreign(NamedTuple):
 
 
 class FleetTask(Task):
-    """A task that may travel. `foreign` is None for our own items. `threshold` is T_e of
+    """A task that may travel. `guest` is None for our own items. `threshold` is T_e of
     Algorithm 4 as it came with a task of others, NaN where the policy decides. `sent`: the
     neighbour and the number under which it is on its way, until that has given a verdict."""
 
-    __slots__ = ("attempt", "drawn", "entered", "foreign", "hop", "sent", "threshold")
+    __slots__ = ("attempt", "drawn", "entered", "guest", "hop", "sent", "threshold")
 
     def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
         super().__init__(item, part, stage, policy_state)
         self.attempt = 0
         self.hop = 0
         self.threshold = NOT_SET
-        self.foreign: Optional[Foreign] = None
+        self.guest: Optional[Guest] = None
         self.sent: Optional[Tuple[int, int]] = None
         self.entered = 0  # a queue, as this worker counts
         self.drawn: Dict[int, int] = {}  # neighbour -> its report for which a draw was lost
 
     def threshold_or(self, own: float) -> float:
         """T_e that decides on this task: as it came along, or our `own` for our items."""
-        return own if self.foreign is None else self.threshold
+        return own if self.guest is None else self.threshold
 
     @property
     def needs(self) -> Tuple[int, int]:

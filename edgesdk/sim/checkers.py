@@ -12,7 +12,7 @@ A check that fails raises `Violation`. An exception of the core itself is one to
 from typing import Dict, List, Set, Tuple
 
 from ..core.events import WAKE, Action, Deliver, Event, Submit
-from ..core.fleet import Fleet
+from ..core.fleet import FleetWorker
 from ..core.guests import GUESTS_MAX
 from ..core.leases import RENEWED_US_MAX
 from ..core.messages import WINDOW
@@ -104,7 +104,7 @@ class Checks(Observer):
         elif outcome.reason == "attempts":
             raise Violation("{}: item {} was given up: {}".format(node, item, outcome.detail))
 
-    def _check_places(self, node: str, body: Body, worker: Fleet) -> None:
+    def _check_places(self, node: str, body: Body, worker: FleetWorker) -> None:
         """Conservation of tasks, and of their features."""
         places = worker.whereabouts()
         found: Dict[Tuple[int, int], str] = {}
@@ -134,7 +134,7 @@ class Checks(Observer):
         if not timers <= self._admitted[node]:
             raise Violation("{}: a timer of item {}".format(node, timers - self._admitted[node]))
 
-    def _check_limits(self, node: str, worker: Fleet) -> None:
+    def _check_limits(self, node: str, worker: FleetWorker) -> None:
         promised = 0
         for peer in worker.neighbours.values():
             promised += peer.promised_count
@@ -155,7 +155,7 @@ class Checks(Observer):
                 raise Violation("{}: {} {}, at most {}".format(node, count, what, limit))
 
     def _check_rest(self, node: str, body: Body) -> None:
-        worker: Fleet = body.worker
+        worker: FleetWorker = body.worker
         places = worker.whereabouts()
         if places["running"]:
             return  # a slow worker that could not be told in time that nobody waits
@@ -179,7 +179,7 @@ class Checks(Observer):
                 if name in MISTAKES:
                     raise Violation("{}: {} {} in a calm world".format(node, count, name))
 
-    def _check_round_trips(self, node: str, worker: Fleet) -> None:
+    def _check_round_trips(self, node: str, worker: FleetWorker) -> None:
         for peer in worker.neighbours.values():
             round_trip_us = peer.link.round_trip_us
             if round_trip_us is not None and round_trip_us > QUICK_ROUND_TRIP_US:
@@ -201,7 +201,7 @@ class Checks(Observer):
         names: List[int] = [item] if name == source else []
         for task in body.worker.guests.tasks():
             origin = (self._bodies[source].worker_id, item)
-            if (task.foreign.item.source, task.foreign.item.number) == origin:
+            if (task.guest.item.source, task.guest.item.number) == origin:
                 names.append(task.item)
         return [
             "{} at {}".format(place, name)

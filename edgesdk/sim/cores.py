@@ -5,7 +5,7 @@ from typing import Any, List, Optional
 
 from ..core.admission import NO_ADMISSION
 from ..core.disturbance import Disturbance, undisturbed
-from ..core.fleet import Fleet
+from ..core.fleet import FleetWorker
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
 from ..core.source import Source
@@ -53,7 +53,7 @@ def new_worker(scenario: Scenario, node: Node, epoch: int, rng: Random, metrics:
     """The core of a process that starts at `node`."""
     model = scenario.model
     is_source = node.name in {workload.source for workload in scenario.workloads}
-    return Fleet(
+    return FleetWorker(
         identity(scenario, node, epoch),
         [plan_of(model)],
         model.policy,

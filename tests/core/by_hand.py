@@ -16,7 +16,7 @@ from edgesdk.core.events import (
     Timer,
 )
 from edgesdk.core.exits import MaxProbability
-from edgesdk.core.fleet import Fleet
+from edgesdk.core.fleet import FleetWorker
 from edgesdk.core.messages import (
     Ack,
     Envelope,
@@ -52,13 +52,13 @@ class Played:
 
 
 class ByHand:
-    """A Fleet, worker 1, at `now_us`. Neighbours are numbers from 2."""
+    """A FleetWorker, worker 1, at `now_us`. Neighbours are numbers from 2."""
 
     def __init__(self, policy=None, stages=STAGES, part_count=1, max_batch=1, seed=0, **options):
         policy = policy or MaxProbability(0.8)
         self.metrics = Metrics(3)
         self.source = Source(policy, part_count, self.metrics, Random(seed))
-        self.core = Fleet(
+        self.core = FleetWorker(
             Identity(1, 7, MODEL, PLAN, tuple(stages)),
             [plan((0, 1, 2))] * part_count,
             policy,

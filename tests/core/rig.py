@@ -15,7 +15,7 @@ from edgesdk.core.events import (
     Timer,
 )
 from edgesdk.core.exits import MaxProbability
-from edgesdk.core.fleet import Fleet
+from edgesdk.core.fleet import FleetWorker
 from edgesdk.core.messages import Task
 from edgesdk.core.metrics import Metrics
 from edgesdk.core.neighbours import Identity
@@ -46,7 +46,7 @@ def places(core):
         for seq, sent in peer.link.unsettled.items():
             if sent.payload.__class__ is FleetTask:
                 assert sent.payload.sent == (peer.worker, seq)
-                if sent.payload.foreign is not None:
+                if sent.payload.guest is not None:
                     put(sent.payload, "sent")
     return found
 
@@ -103,7 +103,7 @@ class Rig:
         stages = self.stages.get(worker, every)
         identity = Identity(worker, self.generation[worker], MODEL, PLAN, stages)
         plans = [plan((0, 1, 2))] * self.part_count
-        self.cores[worker] = Fleet(identity, plans, policy, source, 1, **options)
+        self.cores[worker] = FleetWorker(identity, plans, policy, source, 1, **options)
         self.held[worker] = {}
         if meet:
             for other in list(self.cores):

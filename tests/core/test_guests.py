@@ -35,8 +35,8 @@ def test_the_task_is_what_the_message_says():
 
 def test_a_guest_knows_its_item_its_origin_and_its_deadline_here():
     task = admit(Guests(), deadline_us=500)
-    assert task.foreign[:3] == (ItemId(9, 1, 5), 3, 1_500)
-    assert admit(Guests()).foreign.deadline_us is None
+    assert task.guest[:3] == (ItemId(9, 1, 5), 3, 1_500)
+    assert admit(Guests()).guest.deadline_us is None
 
 
 def test_deadlines_of_guests_alone_can_pass():
@@ -84,5 +84,5 @@ def test_one_message_names_all_guests_there_can_be():
 def test_a_guest_that_nobody_can_wait_for_any_more_is_overdue():
     guests = Guests()
     task = admit(guests)
-    assert guests.overdue(task.foreign.forgotten_us - 1) == []
-    assert guests.overdue(task.foreign.forgotten_us) == [task]
+    assert guests.overdue(task.guest.forgotten_us - 1) == []
+    assert guests.overdue(task.guest.forgotten_us) == [task]

@@ -8,7 +8,7 @@ from edgesdk.core.messages import HOPS_MAX, ItemId
 from edgesdk.core.offload import DEFAULT_OFFLOADING, LITERAL, Offloading
 from edgesdk.core.output_queue import OutputQueue
 from edgesdk.core.peer import Peer
-from edgesdk.core.tasks import FleetTask, Foreign
+from edgesdk.core.tasks import FleetTask, Guest
 
 STAGES = frozenset([(0, 0), (0, 1), (0, 2)])
 
@@ -25,11 +25,11 @@ class Drawn(Random):
         return self.value
 
 
-def task(item=1, stage=1, hop=0, foreign=False):
+def task(item=1, stage=1, hop=0, guest=False):
     found = FleetTask(item, 0, stage, None)
     found.hop = hop
-    if foreign:
-        found.foreign = Foreign(ItemId(9, 1, item), 3, None, 10**9)
+    if guest:
+        found.guest = Guest(ItemId(9, 1, item), 3, None, 10**9)
     return found
 
 
@@ -170,18 +170,18 @@ class TestStranded:
         return [one.item for one in found.stranded({(0, 2)})], len(found)
 
     def test_tasks_of_others_that_nobody_here_can_compute(self):
-        assert self.strand(task(1, stage=0, foreign=True)) == ([1], 0)
+        assert self.strand(task(1, stage=0, guest=True)) == ([1], 0)
 
     def test_not_ours_not_what_we_hold_not_what_a_neighbour_holds(self):
-        mine, held = task(1, stage=0), task(2, stage=1, foreign=True)
-        shared = task(3, stage=2, foreign=True)
+        mine, held = task(1, stage=0), task(2, stage=1, guest=True)
+        shared = task(3, stage=2, guest=True)
         assert self.strand(mine, held, shared) == ([], 3)
 
     def test_what_has_travelled_enough_is_stranded_too(self):
-        assert self.strand(task(1, stage=2, hop=HOPS_MAX, foreign=True)) == ([1], 0)
+        assert self.strand(task(1, stage=2, hop=HOPS_MAX, guest=True)) == ([1], 0)
 
     def test_not_when_taken_literally(self):
-        assert self.strand(task(1, stage=0, foreign=True), return_stranded=False) == ([], 1)
+        assert self.strand(task(1, stage=0, guest=True), return_stranded=False) == ([], 1)
 
 
 def test_a_task_can_be_withdrawn():

@@ -10,7 +10,7 @@ ITEM = ItemId(9, 1, 5)
 
 def test_a_new_task_is_ours_and_went_nowhere():
     task = FleetTask(5, 1, 2, None)
-    assert (task.foreign, task.sent, task.attempt, task.hop, task.drawn) == (None, None, 0, 0, {})
+    assert (task.guest, task.sent, task.attempt, task.hop, task.drawn) == (None, None, 0, 0, {})
     assert math.isnan(task.threshold)
 
 

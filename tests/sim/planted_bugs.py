@@ -38,13 +38,13 @@ def dedup_forgets(patch):
 
 def accepted_before_it_is_queued(patch):
     """A task is acknowledged, and sometimes never enters the queue."""
-    original = fleet.Fleet.place
+    original = fleet.FleetWorker.place
 
     def place(self, task):
-        if task.foreign is None or task.foreign.item.number % 13:
+        if task.guest is None or task.guest.item.number % 13:
             original(self, task)
 
-    patch.setattr(fleet.Fleet, "place", place)
+    patch.setattr(fleet.FleetWorker, "place", place)
 
 
 def retry_under_a_new_number(patch):
