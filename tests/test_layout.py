@@ -20,7 +20,7 @@ FLOORS = [
     ["core"],
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
-    + ["cluster", "results"],
+    + ["addresses", "algorithms", "cluster", "document", "key_files", "results"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
