@@ -20,7 +20,7 @@ FLOORS = [
     ["core"],
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
-    + ["cluster", "results"],
+    + ["cluster", "core_spec", "results", "trace_file", "trace_replay", "trace_values"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
