@@ -20,7 +20,8 @@ FLOORS = [
     ["core"],
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
-    + ["cluster", "results"],
+    + ["addresses", "algorithms", "choices", "cluster", "core_spec", "document", "key_files"]
+    + ["results", "trace_file", "trace_replay", "trace_values"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
