@@ -49,3 +49,28 @@ def check_count(name: str, value: Any) -> None:
     """Raise ConfigError unless `value` is a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError("{}: found {!r}, expected a whole number from 1".format(name, value))
+
+
+def deadline_us_of(deadline_ms: Optional[float], now_us: int) -> Optional[int]:
+    """The time at which what is handed in now must be answered, or None.
+
+    Raises ConfigError for what is no time above 0.
+    """
+    if deadline_ms is None:
+        return None
+    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, (int, float)):
+        raise ConfigError("deadline_ms: found {!r}, expected a number".format(deadline_ms))
+    if not 0 < deadline_ms < 1e9:
+        raise ConfigError(
+            "deadline_ms: found {}, expected milliseconds above 0".format(deadline_ms)
+        )
+    return now_us + int(deadline_ms * 1000)
+
+
+def wants_best(on_deadline: str) -> bool:
+    """Whether the best answer known at a deadline counts. Raises ConfigError for other words."""
+    if on_deadline not in ("best", "expire"):
+        raise ConfigError(
+            'on_deadline: found {!r}, expected "best" or "expire"'.format(on_deadline)
+        )
+    return on_deadline == "best"

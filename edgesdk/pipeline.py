@@ -12,9 +12,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 from . import kernels
 from .backends import Backend, open_backend
 from .bundle import Bundle, read_bundle
-from .choices import check_count, choose_plan, choose_policy
-from .cluster import read_cluster
-from .core.admission import KINDS
+from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
 from .core.events import Submit
 from .core.exits import ExitPolicy
 from .core.metrics import Metrics
@@ -29,7 +27,7 @@ from .runtime.executor import Executor
 from .runtime.fleet_loop import FleetLoop
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder, Waiter
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join
+from .runtime.member import Membership, join, membership_of
 from .runtime.pace import read_pace
 from .streams import failed_future, refused, windowed
 
@@ -128,7 +126,7 @@ class Pipeline:
         """
         membership = None
         if cluster is not None:
-            membership = _membership(cluster, name, admission, trace, insecure_network)
+            membership = membership_of(cluster, name, admission, trace, insecure_network)
             entry, file = membership.entry, membership.cluster
             bundle = file.bundle if bundle is None else bundle
             policy = file.policy if policy is None else policy
@@ -180,7 +178,7 @@ class Pipeline:
         self._check_usable()
         frames, single = self._preprocessor.frames(images)
         batch = Batch()
-        deadline_us = _deadline_us(deadline_ms)
+        deadline_us = deadline_us_of(deadline_ms, now_us())
         chunks = [frames[i : i + self._max_batch] for i in range(0, len(frames), self._max_batch)]
         for chunk in chunks:
             self._ledger.reserve(len(chunk))
@@ -207,7 +205,7 @@ class Pipeline:
         newest counts. `future.result()` gives a `Result` or raises Expired or Failed.
         """
         self._check_usable()
-        best, deadline_us = _wants_best(on_deadline), _deadline_us(deadline_ms)
+        best, deadline_us = wants_best(on_deadline), deadline_us_of(deadline_ms, now_us())
         frames = self._one_frame(image)
         if not self._ledger.reserve(1, block):
             raise Overloaded(
@@ -236,8 +234,8 @@ class Pipeline:
         "refused"; the stream goes on. Deadlines as in `submit`, but "best" by default.
         """
         self._check_usable()
-        _wants_best(on_deadline)
-        _deadline_us(deadline_ms)
+        wants_best(on_deadline)
+        deadline_us_of(deadline_ms, now_us())
         if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
             raise ConfigError(
                 "in_flight: found {!r}, expected a whole number from 1".format(in_flight)
@@ -343,12 +341,12 @@ class Pipeline:
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
     ) -> Iterator[AnyOutcome]:
-        best = _wants_best(on_deadline)
+        best = wants_best(on_deadline)
         for index, image in enumerate(images):
             self._check_usable()
             batch = Batch()
             batch.expected_count = 1
-            deadline_us = _deadline_us(deadline_ms)
+            deadline_us = deadline_us_of(deadline_ms, now_us())
             try:
                 frames = self._one_frame(image)
                 self._ledger.reserve(1)
@@ -387,26 +385,6 @@ def _close(
         backend.close()
 
 
-def _membership(
-    cluster: Union[str, "os.PathLike[str]"],
-    name: Optional[str],
-    admission: Optional[str],
-    trace: Optional[str],
-    insecure_network: bool,
-) -> Membership:
-    file = read_cluster(cluster)
-    if name is None:
-        names = ", ".join(entry.name for entry in file.workers)
-        raise ConfigError("name: found None, expected this worker's in the cluster: " + names)
-    if admission is not None and admission not in KINDS:
-        raise ConfigError(
-            "admission: found {!r}, expected one of {}".format(admission, ", ".join(KINDS))
-        )
-    membership = Membership(file, name, admission, None, trace, insecure_network)
-    file.worker(name)  # or an error that lists the names there are
-    return membership
-
-
 @lru_cache(maxsize=None)
 def _say_once_if_kernels_are_slow() -> None:
     if kernels.native_failure is not None:
@@ -415,26 +393,6 @@ def _say_once_if_kernels_are_slow() -> None:
             "EDGESDK_KERNELS=reference accepts this silently",
             kernels.native_failure,
         )
-
-
-def _deadline_us(deadline_ms: Optional[float]) -> Optional[int]:
-    if deadline_ms is None:
-        return None
-    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, (int, float)):
-        raise ConfigError("deadline_ms: found {!r}, expected a number".format(deadline_ms))
-    if not 0 < deadline_ms < 1e9:
-        raise ConfigError(
-            "deadline_ms: found {}, expected milliseconds above 0".format(deadline_ms)
-        )
-    return now_us() + int(deadline_ms * 1000)
-
-
-def _wants_best(on_deadline: str) -> bool:
-    if on_deadline not in ("best", "expire"):
-        raise ConfigError(
-            'on_deadline: found {!r}, expected "best" or "expire"'.format(on_deadline)
-        )
-    return on_deadline == "best"
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

@@ -32,7 +32,7 @@ NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
 # Who may import what: the one module that knows a library, and the places that measure or train.
 DOORS = {
-    "zmq": ["runtime/zeromq.py", "keys.py", "bench/*"],
+    "zmq": ["runtime/zeromq*.py", "keys.py", "bench/*"],
     "tensorrt": ["backends/trt*.py", "doctor.py"],
     "pycuda": ["backends/trt*.py", "doctor.py"],
     "onnxruntime": ["backends/onnx_runtime.py", "train/*", "bench/*"],

@@ -1,12 +1,13 @@
 """A worker of a cluster in this process: its core, its links and its loop, put together."""
 
+import os
 import secrets
 from hashlib import sha256
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from ..bundle import Bundle
-from ..cluster import Cluster, WorkerEntry, check_exposure
-from ..core.admission import Admission, check_admission
+from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
+from ..core.admission import KINDS, Admission, check_admission
 from ..core.events import PeerFound
 from ..core.exits import ExitPolicy, MaxProbability
 from ..core.metrics import Metrics
@@ -49,6 +50,27 @@ class Membership(NamedTuple):
         return self.cluster.worker(self.name)
 
 
+def membership_of(
+    cluster: Union[str, "os.PathLike[str]"],
+    name: Optional[str],
+    admission: Optional[str],
+    trace: Optional[str],
+    insecure_network: bool,
+) -> Membership:
+    """The worker `name` of the cluster file `cluster`. Raises ConfigError for what is not there."""
+    file = read_cluster(cluster)
+    if name is None:
+        names = ", ".join(entry.name for entry in file.workers)
+        raise ConfigError("name: found None, expected this worker's in the cluster: " + names)
+    if admission is not None and admission not in KINDS:
+        raise ConfigError(
+            "admission: found {!r}, expected one of {}".format(admission, ", ".join(KINDS))
+        )
+    membership = Membership(file, name, admission, None, trace, insecure_network)
+    file.worker(name)  # or an error that lists the names there are
+    return membership
+
+
 def join(
     membership: Membership,
     bundle: Bundle,
@@ -81,7 +103,7 @@ def join(
         if membership.trace is not None:
             trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
-        network = Network(transport, executor, len(plan.stages), names, _codec(cluster))
+        network = Network(transport, executor, len(plan.stages), names, lambda peer, size: "raw")
         loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
     except BaseException:
         transport.close(0)
