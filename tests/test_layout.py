@@ -38,6 +38,8 @@ DOORS = {
     "onnxruntime": ["backends/onnx_runtime.py", "train/*", "bench/*"],
     "torch": ["backends/pytorch*.py", "train/*", "bench/*"],
     "onnx": ["backends/pytorch*.py", "train/*"],
+    "zstandard": ["codec.py"],
+    "lz4": ["codec.py"],
     "sklearn": ["digits.py"],
     "PIL": ["demo.py", "digits.py", "train/*", "bench/*"],
     "matplotlib": ["demo.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],
