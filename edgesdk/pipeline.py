@@ -67,9 +67,7 @@ class Pipeline:
         held_stages = None if membership is None else membership.entry.stages
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
         self._ledger = Ledger(in_flight_max)
-        self._recorder = Recorder(
-            self._ledger, self._executor, bundle.manifest.labels, self.name
-        )
+        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, self.name)
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
@@ -79,7 +77,7 @@ class Pipeline:
             self._loop, self._metrics = join(
                 membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
             )
-        self._membership = membership
+            self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 

@@ -109,7 +109,7 @@ class Rows:
     def row(self, item: int) -> np.ndarray:
         """The current features of `item`: a view [shape]."""
         buffer = self._buffers[item]
-        return buffer.array[buffer.items.index(item)]  # type: ignore[no-any-return]
+        return buffer.array[buffer.items.index(item)]
 
     def lend(self, item: int) -> None:
         """Whoever reads the row of `item` may go on after its release: its block is not used

@@ -99,10 +99,13 @@ class Executor:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
         # What travels with a task because the policy compares with it.
         self._compared = self._first if "difference" in self._needs else self._latest
-        self._stages = load_stages(bundle, plan_name, backend, held_stages)
-        self.input_shapes = [
-            part.segments[stage.first_segment].input_shape for stage in part.plans[plan_name].stages
-        ]
+        stages = part.plans[plan_name].stages
+        self._stages = {
+            index: _load(bundle, stage, backend)
+            for index, stage in enumerate(stages)
+            if held_stages is None or index in held_stages
+        }
+        self.input_shapes = [part.segments[stage.first_segment].input_shape for stage in stages]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -237,17 +240,10 @@ class Executor:
         return [difference, similarity]
 
 
-def load_stages(
-    bundle: Bundle,
-    plan_name: str,
-    backend: Backend,
-    held_stages: Optional[Sequence[int]] = None,
-) -> Dict[int, LoadedStage]:
-    """The stages of a plan, by index, compiled by `backend`, with their heads; only `held_stages`
-    if they are given. Raises what `load` raises."""
+def load_stages(bundle: Bundle, plan_name: str, backend: Backend) -> List[LoadedStage]:
+    """The stages of a plan, compiled by `backend`, with their heads. Raises what `load` raises."""
     plan = bundle.manifest.parts[0].plans[plan_name]
-    wanted = range(len(plan.stages)) if held_stages is None else held_stages
-    return {index: _load(bundle, plan.stages[index], backend) for index in wanted}
+    return [_load(bundle, stage, backend) for stage in plan.stages]
 
 
 def _load(bundle: Bundle, stage: Stage, backend: Backend) -> LoadedStage:

@@ -1,8 +1,8 @@
 """The main loop among neighbours: `runtime/loop.py`, and messages as a further kind of event.
 
-Stages run in a thread of their own, so that heartbeats and results never wait for one. Whoever waits
-for an outcome still drives the loop, and so gets it without a hand-over between threads; while
-nobody does, a background thread drives.
+Stages run in a thread of their own, so that heartbeats and results never wait for one. Whoever
+waits for an outcome still drives the loop, and so gets it without a hand-over between threads;
+while nobody does, a background thread drives.
 """
 
 import threading
@@ -32,8 +32,8 @@ from .network import Network
 from .pace import Pace
 
 EVENTS_AT_ONCE = 64  # then whoever else wants the loop may have it
-# The background thread looks so often whether the application still drives by itself.
-YIELD_S = 0.005
+# How often the background thread looks whether the application still drives by itself.
+YIELD_S, YIELD_S_MAX = 0.005, 0.05
 WAIT_S_MAX = 0.1  # of whoever drives, who may have a deadline of his own
 LINGER_S = 2.0  # for the last words
 
@@ -145,10 +145,13 @@ class FleetLoop(Loop):
             self._onlooker_count -= 1
 
     def _serve(self) -> None:
+        pause_s = YIELD_S
         while self._closing is None:
             if self._front.locked():
-                time.sleep(YIELD_S)
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, YIELD_S_MAX)
                 continue
+            pause_s = YIELD_S
             while self._turn_until(Budget(EVENTS_AT_ONCE)):
                 pass
             if self._closing is None and not self._front.locked():

@@ -91,7 +91,9 @@ class Loop:
     def post(self, event: Event, will_drive: bool = False) -> None:
         """Hand in an event, from any thread; one that `will_drive` at once need not wake others."""
         self._inbox.append(event)
-        if self._thread is not None and not will_drive:  # one that starts now looks into the inbox first
+        if (
+            self._thread is not None and not will_drive
+        ):  # one that starts now looks into the inbox first
             self._rouse()
         if self._closing is not None:
             self.close()

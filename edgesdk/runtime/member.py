@@ -7,24 +7,27 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from ..bundle import Bundle
 from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
+from ..codec import available
 from ..core.admission import KINDS, Admission, check_admission
+from ..core.codec_choice import candidates
 from ..core.events import PeerFound
 from ..core.exits import ExitPolicy, MaxProbability
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
 from ..core.spec import Plan
-from ..core.tensor import AXES_MAX, BODY_BYTES_MAX
+from ..core.tensor import AXES_MAX, BODY_BYTES_MAX, LOSSLESS_CODECS, LOSSY_CODECS
 from ..core.wire_format import REASONS
 from ..core_spec import CoreSpec, new_core
 from ..errors import ConfigError
 from ..key_files import read_secret
-from ..manifest import plan_id, policy_id
+from ..manifest import lossy_codecs, plan_id, policy_id
 from ..trace_file import TraceWriter
 from .executor import Executor
 from .fleet_loop import FleetLoop
 from .loop import Owner
 from .network import Network
 from .pace import Pace
+from .packer import Packer
 from .transport import Transport
 
 _FLOAT_BYTES = 4
@@ -103,7 +106,8 @@ def join(
         if membership.trace is not None:
             trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
-        network = Network(transport, executor, len(plan.stages), names, lambda peer, size: "raw")
+        packer = Packer(cluster.codec, _codecs(cluster, bundle, policy), core.neighbours.get)
+        network = Network(transport, executor, len(plan.stages), names, packer)
         loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
     except BaseException:
         transport.close(0)
@@ -181,6 +185,21 @@ def _check_admission(admission: Admission, policy: ExitPolicy) -> None:
             "admission: found {!r} beside the policy {}, expected a policy of the kind {!r}, whose "
             "threshold Algorithm 4 moves".format(admission.kind, policy, MaxProbability.kind)
         )
+
+
+def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, ...]:
+    """What "auto" may choose from. Raises ConfigError for a lossy codec that calibration has not
+    found harmless."""
+    harmless = lossy_codecs(bundle.manifest, policy=policy)
+    if cluster.codec in LOSSY_CODECS and cluster.codec not in harmless:
+        raise ConfigError(
+            "{}: codec: found {!r}, which calibration has not found harmless for this bundle; "
+            "expected one of {}, or calibrate: python -m edgesdk.train calibrate {} --data PATH "
+            "--codecs-only".format(
+                cluster.path, cluster.codec, ", ".join(LOSSLESS_CODECS + harmless), bundle.path
+            )
+        )
+    return candidates(available(), harmless if cluster.lossy else ())
 
 
 def _zeromq(membership: Membership, identity: Identity) -> Transport:

@@ -5,17 +5,18 @@ wrong is counted, said in the log, and dropped: a neighbour cannot make this pro
 """
 
 import logging
-from typing import Callable, Dict, Optional, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 import numpy as np
 
-from .. import codec
+from ..codec import decode_auxiliary
 from ..core import wire
 from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
 from ..core.messages import Hello, Reject, Task, Welcome
 from ..core.tensor import Tensor
 from ..errors import PeerError
 from .executor import Executor
+from .packer import Packer
 from .transport import Arrival, Departure, Transport
 
 _logger = logging.getLogger("edgesdk.network")
@@ -42,8 +43,8 @@ class HelloLimit:
 
 class Network:
     """Carries out Send, Keep, OpenLink and CloseLink over `transport`, and gives the core what
-    comes in. `names` of neighbours, by worker id, are for people; `choose_codec` says in which form
-    features of so many bytes go to a neighbour. Belongs to whoever holds the loop."""
+    comes in. `names` of neighbours, by worker id, are for people. Belongs to whoever holds the
+    loop."""
 
     def __init__(
         self,
@@ -51,13 +52,13 @@ class Network:
         executor: Executor,
         stage_count: int,
         names: Dict[int, str],
-        choose_codec: "Callable[[int, int], str]",
+        packer: Packer,
     ) -> None:
         self.transport = transport
         self._executor = executor
         self._stage_count = stage_count
         self.names = names
-        self._choose_codec = choose_codec
+        self._packer = packer
         self._limit = HelloLimit()
         self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
         self._complaints: Dict[Tuple[int, str], int] = {}
@@ -80,7 +81,8 @@ class Network:
         try:
             envelope, tensor = wire.decode(arrival.frames)
             message = envelope.message
-            if tensor is not None:
+            if isinstance(message, Task):
+                assert tensor is not None  # it goes with nothing else
                 self._arrived = self._unpack(message, tensor)
             elif isinstance(message, (Hello, Welcome)):
                 self._check_greeting(peer, message)
@@ -109,11 +111,9 @@ class Network:
                     task.stage, list(tensor.shape), list(expected)
                 )
             )
-        compared = None
-        if tensor.auxiliary is not None:
-            compared = np.frombuffer(tensor.auxiliary, np.float32).copy()
+        compared = decode_auxiliary(tensor)
         self._executor.check_compared(task.stage, compared)
-        return codec.decode(tensor), compared
+        return self._packer.decode(tensor), compared
 
     def _check_greeting(self, peer: int, message: Union[Hello, Welcome]) -> None:
         if message.greeting.worker != peer:
@@ -130,8 +130,7 @@ class Network:
             self.transport.send(peer, lane, wire.encode(envelope))
             return
         features, compared = self._executor.features(item)
-        name = self._choose_codec(peer, features.nbytes)
-        tensor = codec.encode(features, name, compared)
+        tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
             self._executor.lend(item)
         self.transport.send(peer, lane, wire.encode(envelope, tensor))
@@ -161,4 +160,3 @@ class Network:
                 what,
                 count,
             )
-

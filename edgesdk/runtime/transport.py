@@ -1,8 +1,8 @@
 """What a transport is: frames from one worker to another, on two lanes, and a way to wait for them.
 
-To add one, subclass `Transport`; `runtime/network.py` makes frames of messages and back. A transport
-may lose messages when a connection breaks, and may refuse to send; it never repeats, reorders within
-a lane, or alters them. Everything else is the core's.
+To add one, subclass `Transport`; `runtime/network.py` makes frames of messages and back. A
+transport may lose messages when a connection breaks, and may refuse to send; it never repeats,
+reorders within a lane, or alters them. Everything else is the core's.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Union

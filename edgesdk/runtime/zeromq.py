@@ -10,6 +10,7 @@ that any thread may wait. libzmq marks those only when something new has come: `
 nothing before the next `wait`.
 """
 
+import contextlib
 import logging
 import select
 import socket as sockets
@@ -115,10 +116,8 @@ class ZeroMQ(Transport):
 
     def wake(self) -> None:
         """See `Transport.wake`."""
-        try:
+        with contextlib.suppress(OSError):  # it is full of wishes already; or it was closed
             self._waker.send(b"w")
-        except (BlockingIOError, OSError):
-            pass  # it is full of wishes already; or it was closed
 
     def receive(self) -> Union[Arrival, Departure, None]:
         """See `Transport.receive`."""
@@ -151,6 +150,9 @@ class ZeroMQ(Transport):
     def _sender(self, frame: Any) -> Optional[int]:
         """Who sent a message: whom it names, if its key says the same."""
         routing_id = frame.bytes
+        if routing_id[:1] == b"\0":  # libzmq's own name for one that another has taken over from
+            self.count("superseded_connections")
+            return None
         if len(routing_id) != _ROUTING_ID.size or routing_id[:1] != _LETTER:
             self.count("strangers")
             return None
@@ -247,7 +249,7 @@ class ZeroMQ(Transport):
                 "{}: cannot listen there ({}); another program, or another worker of this name, "
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
-        self._epoll.register(inbox.get(zmq.FD), select.EPOLLIN)
+        self._epoll.register(int(inbox.get(zmq.FD)), select.EPOLLIN)
         return inbox
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
@@ -260,12 +262,13 @@ class ZeroMQ(Transport):
             socket.close(0)
 
     def _watch(self, socket: Any, chore: Callable[[], None]) -> None:
-        descriptor = socket.get(zmq.FD)
+        descriptor = int(socket.get(zmq.FD))
         self._chores[descriptor] = chore
         self._epoll.register(descriptor, select.EPOLLIN)
+        chore()  # libzmq marks the descriptor only after it has been asked once
 
     def _unwatch(self, socket: Any) -> None:
-        descriptor = socket.get(zmq.FD)
+        descriptor = int(socket.get(zmq.FD))
         self._chores.pop(descriptor, None)
         self._epoll.unregister(descriptor)
 
@@ -289,8 +292,8 @@ class ZeroMQ(Transport):
         for link in self._links.values():
             link.outlets[CONTROL].disable_monitor()
             link.monitor.close(0)
-            for outlet in link.outlets.values():
-                outlet.close(int(linger_s * 1000))
+            for outlet in link.outlets.values():  # who is not there need not be waited for
+                outlet.close(int(linger_s * 1000) if link.is_up else 0)
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
@@ -307,4 +310,3 @@ class ZeroMQ(Transport):
         ender.join(linger_s + _TERM_GRACE_S)
         if ender.is_alive():
             _logger.warning("libzmq does not let go of its sockets; they end with the process")
-

@@ -31,12 +31,13 @@ LINK_OPTIONS: Options = BOTH + (
     ("RECONNECT_IVL_MAX", 5000),
     ("CONNECT_TIMEOUT", 3000),
 )
-# What is queued is lost with its connection, and counts in messages, not bytes: so few feature maps.
+# What is queued is lost with its connection, and counts in messages: so few feature maps. Twice
+# the credit: libzmq notices only after half of a lane's messages that there is room again.
 LANE_OPTIONS: Dict[str, Options] = {
     CONTROL: (("SNDHWM", 256), ("RCVHWM", 256), ("MAXMSGSIZE", 65536)),
     DATA: (
-        ("SNDHWM", CREDIT_MAX),
-        ("RCVHWM", CREDIT_MAX),
+        ("SNDHWM", 2 * CREDIT_MAX),
+        ("RCVHWM", 2 * CREDIT_MAX),
         ("SNDBUF", 1 << 20),
         ("RCVBUF", 1 << 20),
         ("MAXMSGSIZE", BODY_BYTES_MAX),

@@ -1,7 +1,7 @@
 """CURVE: who may connect, and what is said stays between the two.
 
-libzmq authenticates the server to its clients; the reverse is the business of a handler that it asks
-over an inproc socket (ZeroMQ RFC 27). Without one, a CURVE server takes every key.
+libzmq authenticates the server to its clients; the reverse is the business of a handler that it
+asks over an inproc socket (ZeroMQ RFC 27). Without one, a CURVE server takes every key.
 """
 
 from typing import Any, Dict, NamedTuple
