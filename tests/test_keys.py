@@ -45,7 +45,7 @@ def contents(folder):
 
 def states(cluster, capsys, *arguments):
     """Name and state of each worker, as the JSON object tells them."""
-    assert main([cluster, "--json"] + list(arguments)) == 0
+    assert main([cluster] + list(arguments) + ["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     return {each["name"]: each["state"] for each in found["workers"]}
 
