@@ -1,4 +1,4 @@
-"""Cluster files: what they say and leave unsaid, who is whose neighbour, and each mistake by path."""
+"""Cluster files: what they say and leave unsaid, who is whose neighbour, mistakes by their path."""
 
 import os
 import re

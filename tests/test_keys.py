@@ -87,6 +87,10 @@ def test_for_some_workers_only(cluster, tmp_path, capsys):
     assert sorted(os.listdir(str(tmp_path / "keys"))) == ["b.public", "b.secret"]
 
 
+def test_for_some_and_renew_another(cluster, keys, capsys):
+    assert states(cluster, capsys, "b", "--renew", "a") == {"a": "renewed", "b": "kept"}
+
+
 def test_renew_replaces_one(cluster, keys, capsys):
     before = contents(keys)
     assert main([cluster, "--renew", "a"]) == 0
