@@ -115,7 +115,7 @@ def _ip(host: str) -> Union[IPv4Address, IPv6Address]:
             raise ValueError(host)
         return IPv6Address(host[1:-1])
     address = IPv4Address(host)
-    if str(address) != host:  # 010 is eight to some and ten to others
+    if str(address) != host:  # 010: eight to some, ten to others and to Python 3.6
         raise ValueError(host)
     return address
 

@@ -29,7 +29,7 @@ def read_document(path: str, expected: str) -> Dict[str, Any]:
 def parse_toml(text: str) -> Dict[str, Any]:
     """The tables of a TOML text. Raises ValueError."""
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    tables: Dict[str, Any] = toml.loads(text.replace("\r\n", "\n"))
+    tables: Dict[str, Any] = toml.loads(text)
     return tables
 
 

@@ -45,7 +45,7 @@ def contents(folder):
 
 def states(cluster, capsys, *arguments):
     """Name and state of each worker, as the JSON object tells them."""
-    assert main([cluster, "--json"] + list(arguments)) == 0
+    assert main([cluster] + list(arguments) + ["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     return {each["name"]: each["state"] for each in found["workers"]}
 
@@ -85,6 +85,10 @@ def test_a_new_worker_gets_a_pair_and_the_others_keep_theirs(cluster, keys, caps
 def test_for_some_workers_only(cluster, tmp_path, capsys):
     assert states(cluster, capsys, "b") == {"b": "made"}
     assert sorted(os.listdir(str(tmp_path / "keys"))) == ["b.public", "b.secret"]
+
+
+def test_for_some_and_renew_another(cluster, keys, capsys):
+    assert states(cluster, capsys, "b", "--renew", "a") == {"a": "renewed", "b": "kept"}
 
 
 def test_renew_replaces_one(cluster, keys, capsys):
