@@ -343,7 +343,7 @@ class TestClose:
         backend.wait_until_entered()
         waiting = pipe.submit(dim()[0])
         threading.Timer(0.05, backend.gate.set).start()
-        pipe.close()
+        pipe.close(drain=False)
         for future in (running, waiting):
             with pytest.raises(Failed, match="the pipeline was closed") as caught:
                 future.result(20)
@@ -351,13 +351,50 @@ class TestClose:
         with pytest.raises(ConfigError, match="the pipeline was closed; open a new one"):
             pipe.infer(dim()[0])
 
-    def test_a_stage_that_hangs_does_not_hang_close(self, gated, monkeypatch):
-        monkeypatch.setattr("edgesdk.runtime.loop.CLOSE_TIMEOUT_S", 0.1)
+    def test_what_is_in_flight_is_answered_first_if_there_is_time(self, gated):
+        pipe, backend = gated()
+        backend.gate.clear()
+        futures = [pipe.submit(dim()[0]) for _ in range(3)]
+        backend.wait_until_entered()
+        threading.Timer(0.05, backend.gate.set).start()
+        pipe.close()
+        assert all(future.result(0).ok for future in futures)
+
+    def test_nothing_is_taken_while_it_closes(self, gated):
+        pipe, backend = gated()
+        backend.gate.clear()
+        running = pipe.submit(dim()[0])
+        backend.wait_until_entered()
+        closing = threading.Thread(target=pipe.close)
+        closing.start()
+        while not pipe._is_refusing:
+            time.sleep(0.001)
+        with pytest.raises(ConfigError, match="being closed; open a new one"):
+            pipe.submit(dim()[0])
+        backend.gate.set()
+        closing.join(20)
+        assert running.result(0).ok
+
+    def test_an_error_in_a_with_block_waits_for_nothing(self, gated):
+        pipe, backend = gated()
+        backend.gate.clear()
+        with pytest.raises(ZeroDivisionError), pipe:
+            future = pipe.submit(dim()[0])
+            backend.wait_until_entered()
+            threading.Timer(0.05, backend.gate.set).start()
+            raise ZeroDivisionError
+        with pytest.raises(Failed, match="closed"):
+            future.result(0)
+
+    @pytest.mark.parametrize("drain", [True, False])
+    def test_a_stage_that_hangs_does_not_hang_close(self, gated, drain):
         pipe, backend = gated()
         backend.gate.clear()
         future = pipe.submit(dim()[0])
         backend.wait_until_entered()
-        pipe.close()
+        begin_s = time.monotonic()
+        pipe.close(drain=drain, timeout=0.2)
+        assert time.monotonic() - begin_s < 10
         with pytest.raises(Failed, match="closed"):
             future.result(1)
 

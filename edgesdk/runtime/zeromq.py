@@ -178,6 +178,7 @@ class ZeroMQ(Transport):
                 outlet = self._socket(zmq.DEALER, made)
                 set_options(outlet, LINK_OPTIONS + LANE_OPTIONS[lane])
                 outlet.setsockopt(zmq.ROUTING_ID, self._routing_id)
+                outlet.setsockopt(zmq.IPV6, "[" in end)
                 if self._curve is not None:
                     self._curve.lock_client(outlet, peer)
                 if lane == CONTROL:
@@ -239,6 +240,7 @@ class ZeroMQ(Transport):
     def _bind(self, lane: str, address: str) -> Any:
         inbox = self._context.socket(zmq.ROUTER)
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
+        inbox.setsockopt(zmq.IPV6, "[" in address)
         if self._curve is not None:
             self._curve.lock_server(inbox)
         try:
