@@ -19,6 +19,7 @@ from ..core.events import (
     OpenLink,
     Outcome,
     PeerFound,
+    PeerLost,
     Release,
     RunStage,
     Send,
@@ -84,7 +85,7 @@ class Body:
         self._opened: Dict[int, Direction] = {}
         self._stage_us = stage_times(world.scenario.model, self.node)
         self._perform = self._verbs()
-        network.connect(self.name, self._receive)
+        network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
 
     # --- life ---------------------------------------------------------------------------------
@@ -197,8 +198,7 @@ class Body:
 
     def leave(self, _: None = None) -> None:
         """The process is asked to leave gracefully."""
-        if self.worker is not None:
-            self._tell(Leave())
+        self._tell(Leave())
 
     def _admit_item(self, event: Submit) -> None:
         if self._is_paused:
@@ -212,7 +212,7 @@ class Body:
     def _tell(self, event: Event) -> None:
         if self._is_paused:
             self._inbox.append((self._tell, event))
-        else:
+        elif self.worker is not None:
             self._handle(event)
 
     def _receive(self, lane: Lane, parcel: Parcel) -> None:

@@ -9,6 +9,7 @@ from .lanes import HIGH_WATER_MARK, Channel, ChaosLane, Lane, Parcel, TcpLane, T
 from .spec import Link, Scenario
 
 REPAIRED_US_MAX = 15_000_000  # TCP and ZMTP give a connection up that is silent for longer
+SEEN_GONE_US = 200_000  # from the end of a process until its neighbours see that
 RECONNECT_US = 100_000  # until a neighbour that has started again is connected
 
 
@@ -115,6 +116,9 @@ class Network:
         self._media = {
             medium.name: Channel(scheduler, medium.bytes_per_s) for medium in scenario.media
         }
+        self._is_connection = scenario.mode == "tcp"
+        self._lose: Dict[str, Callable[[int], None]] = {}
+        self._down: Dict[str, int] = {}  # counts how often a process went, and in TCP mode came
         self.directions: Dict[Tuple[str, str], Direction] = {}
         self._outlets: Dict[str, Dict[int, Direction]] = {name: {} for name in self._ids}
         self._towards: Dict[str, List[Direction]] = {name: [] for name in self._ids}
@@ -122,8 +126,15 @@ class Network:
             self._add(link, link.first, link.second)
             self._add(link, link.second, link.first)
 
-    def connect(self, name: str, receive: Callable[[Lane, Parcel], None]) -> None:
-        """`receive` is called with whatever arrives at node `name`, and its lane."""
+    def connect(
+        self,
+        name: str,
+        receive: Callable[[Lane, Parcel], None],
+        lose: Callable[[int], None] = lambda peer: None,
+    ) -> None:
+        """`receive` is called with whatever arrives at node `name`, and its lane; `lose` with the
+        worker id of a neighbour whose process is gone, when that is seen."""
+        self._lose[name] = lose
         for direction in self.towards(name):
             for lane in direction.lanes.values():
                 lane.receive = receive
@@ -151,12 +162,27 @@ class Network:
                 lane.way.count_lost("crash", lane.unread_count)
                 lane.unread_count = 0
             direction.block()
+        self._down[name] = self._down.get(name, 0) + 1
+        now_us = self._scheduler.now_us
+        if now_us:  # it was there
+            self._scheduler.at(now_us + SEEN_GONE_US, self._see_gone, (name, self._down[name]))
 
     def bring_up(self, name: str) -> None:
         """A process has started at node `name`. At the beginning of time all are connected."""
         after_us = RECONNECT_US if self._scheduler.now_us else 0
+        if self._is_connection:
+            self._down[name] = self._down.get(name, 0) + 1
         for direction in self.towards(name):
             direction.unblock(after_us)
+
+    def _see_gone(self, seen: Tuple[str, int]) -> None:
+        """Connections to a process that is gone are refused. In chaos mode this may be said of one
+        that has started again meanwhile."""
+        name, down = seen
+        if self._down[name] == down:
+            for other in sorted(self._lose):
+                if self._ids[name] in self._outlets[other]:
+                    self._lose[other](self._ids[name])
 
     def _add(self, link: Link, origin: str, target: str) -> None:
         name = "{}->{}".format(origin, target)

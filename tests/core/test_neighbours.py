@@ -3,7 +3,15 @@
 import pytest
 from by_hand import MODEL, ByHand, greeting, said
 
-from edgesdk.core.events import CloseLink, MessageReceived, OpenLink, PeerFound, PeerGone, Send
+from edgesdk.core.events import (
+    CloseLink,
+    MessageReceived,
+    OpenLink,
+    PeerFound,
+    PeerGone,
+    PeerLost,
+    Send,
+)
 from edgesdk.core.link import ACK_EVERY_COUNT, ACK_WITHIN_US, RETRANSMIT_US_MIN
 from edgesdk.core.messages import (
     CONTROL,
@@ -176,6 +184,25 @@ class TestSilence:
         assert hand.core._neighbours.peers == {}
         assert said(object, hand.wake(after_us=GREETING_US)) == []
         hand.handle(PeerGone(2))  # twice is once
+
+    def test_a_neighbour_whose_process_is_gone_is_not_waited_for(self):
+        hand = ByHand()
+        hand.meet(2)
+        actions = hand.handle(PeerLost(2))
+        assert state(hand) is GREETING
+        assert CloseLink(2) in actions and OpenLink(2) in actions
+        assert hand.counter("sessions_lost.disconnected") == 1
+        assert hand.handle(PeerLost(2)) == []  # it is known
+
+    def test_of_one_that_was_leaving_nothing_more_is_expected(self):
+        hand = ByHand()
+        hand.meet(2)
+        hand.tell(2, Bye(False))
+        hand.handle(PeerLost(2))
+        assert state(hand) is ABSENT
+
+    def test_a_stranger_that_is_gone_is_none_of_our_business(self):
+        assert ByHand().handle(PeerLost(9)) == []
 
 
 class TestRestart:
