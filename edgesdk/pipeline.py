@@ -1,11 +1,9 @@
 """`Pipeline`: open a bundle, hand in images, get one outcome for each."""
 
-import logging
 import os
 import time
 import weakref
 from concurrent.futures import Future
-from functools import lru_cache
 from random import Random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -68,6 +66,7 @@ class Pipeline:
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
         self._ledger = Ledger(in_flight_max)
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, self.name)
+        self._membership = membership
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
@@ -140,7 +139,7 @@ class Pipeline:
         check_count("threads", threads)
         check_count("max_batch", max_batch)
         check_count("in_flight_max", in_flight_max)
-        _say_once_if_kernels_are_slow()
+        kernels.say_once_if_slow()
         verified = read_bundle(os.fspath(bundle))
         chosen_policy = choose_policy(verified, policy)
         chosen_plan = choose_plan(verified, policy, plan)
@@ -221,23 +220,28 @@ class Pipeline:
         images: Iterable[Any],
         deadline_ms: Optional[float] = None,
         on_deadline: str = "best",
-        in_flight: int = 1,
+        in_flight: Optional[int] = None,
         ordered: bool = False,
     ) -> Iterator[AnyOutcome]:
         """Answer a stream of images, such as a camera: yields one outcome per image.
 
         `in_flight` images are computed at a time; 1 answers each before it takes the next, more
-        form batches and leave as they finish, or in order with `ordered`. The tag of an outcome is
-        the image's index. An image that the model cannot take gives `Failed` with reason
-        "refused"; the stream goes on. Deadlines as in `submit`, but "best" by default.
+        form batches and leave as they finish, or in order with `ordered`. By default 1 alone, and
+        in a cluster enough for every worker, or as many as admission "rate" lets in: it says when
+        the next image is taken. The tag of an outcome is the image's index. An image that the model
+        cannot take gives `Failed` with reason "refused"; the stream goes on. Deadlines as in
+        `submit`, but "best" by default.
         """
         self._check_usable()
         wants_best(on_deadline)
         deadline_us_of(deadline_ms, now_us())
-        if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
-            raise ConfigError(
-                "in_flight: found {!r}, expected a whole number from 1".format(in_flight)
-            )
+        is_paced = self._membership is not None and self._membership.admits_by_rate
+        if in_flight is None:
+            in_flight = 1 if self._membership is None else self._membership.window
+            in_flight = self._ledger.open_count_max if is_paced else in_flight
+        check_count("in_flight", in_flight)
+        if is_paced:
+            images = self._recorder.gate.paced(images, self._check_usable)
         if in_flight == 1:
             return self._map_one_by_one(images, deadline_ms, on_deadline)
 
@@ -262,6 +266,7 @@ class Pipeline:
         stats["kernels"] = kernels.implementation
         if isinstance(self._loop, FleetLoop):
             stats["worker"] = self.name
+            stats["admission"] = self._recorder.gate.describe()
             stats["neighbours"] = self._loop.describe_neighbours()
             stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
@@ -381,16 +386,6 @@ def _close(
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close(timeout_s=timeout_s)
         backend.close()
-
-
-@lru_cache(maxsize=None)
-def _say_once_if_kernels_are_slow() -> None:
-    if kernels.native_failure is not None:
-        logging.getLogger("edgesdk").warning(
-            "exit heads are computed in numpy: the native kernels cannot be loaded (%s); "
-            "EDGESDK_KERNELS=reference accepts this silently",
-            kernels.native_failure,
-        )
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

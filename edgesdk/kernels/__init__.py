@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import reference
 from .checks import ExitScores
-from .selection import select
+from .selection import say_once, select
 
 __all__ = [
     "ExitScores",
@@ -31,6 +31,7 @@ __all__ = [
     "dequantize_u8",
     "implementation",
     "native_failure",
+    "say_once_if_slow",
 ]
 
 _selected, native_failure = select()
@@ -47,3 +48,8 @@ cosine_difference = _chosen.cosine_difference
 gather_rows = _chosen.gather_rows
 quantize_u8 = _chosen.quantize_u8
 dequantize_u8 = _chosen.dequantize_u8
+
+
+def say_once_if_slow() -> None:
+    """Warn, the first time, if the native kernels are missed."""
+    say_once(native_failure)

@@ -1,7 +1,9 @@
 """Which kernels are used: the native ones if they can be loaded, else the numpy reference."""
 
 import importlib
+import logging
 import os
+from functools import lru_cache
 from types import ModuleType
 from typing import Optional, Tuple
 
@@ -34,3 +36,14 @@ def select() -> Tuple[ModuleType, Optional[str]]:
                 "build them in the source tree with: {}".format(VARIABLE, cause, BUILD_COMMAND)
             ) from error
         return reference, cause
+
+
+@lru_cache(maxsize=None)
+def say_once(native_failure: Optional[str]) -> None:
+    """Warn that exit heads are computed in numpy, if that is not what was asked for."""
+    if native_failure is not None:
+        logging.getLogger("edgesdk").warning(
+            "exit heads are computed in numpy: the native kernels cannot be loaded (%s); "
+            "EDGESDK_KERNELS=reference accepts this silently",
+            native_failure,
+        )

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
-from ..core.events import Cancel, Outcome
+from ..core.events import Admit, Cancel, Outcome
 from ..errors import Failed
 from ..results import AnyOutcome, Result, to_public
+from ..streams import Gate
 from .executor import Executor
 from .loop import Owner
 
@@ -149,6 +150,7 @@ class Recorder(Owner):
         self._executor = executor
         self._labels = labels
         self._worker = worker
+        self.gate = Gate()
         self._callbacks: Deque[Callable[[], None]] = deque()
 
     def on_started(self, items: Tuple[int, ...]) -> None:
@@ -165,6 +167,10 @@ class Recorder(Owner):
         """See `Owner.on_shutdown`."""
         for item in self._ledger.open_items():
             self._resolve(item, Failed("item {}: {}".format(item, detail), item, reason="closed"))
+
+    def on_admit(self, action: Admit) -> None:
+        """See `Owner.on_admit`."""
+        self.gate.on_admit(action)
 
     def run_callbacks(self) -> None:
         """See `Owner.run_callbacks`."""

@@ -32,6 +32,7 @@ from .transport import Transport
 
 _FLOAT_BYTES = 4
 _ID_BYTES = 16
+IN_FLIGHT_PER_WORKER = 4  # one is computed, one travels, two wait
 
 
 class Membership(NamedTuple):
@@ -46,6 +47,16 @@ class Membership(NamedTuple):
     trace: Optional[str] = None
     insecure_network: bool = False
     transport: Optional[Callable[[int, int], Transport]] = None
+
+    @property
+    def admits_by_rate(self) -> bool:
+        """Whether Algorithm 3 says when images are taken."""
+        return (self.admission or self.cluster.admission.kind) == "rate"
+
+    @property
+    def window(self) -> int:
+        """Images in flight that keep every worker busy."""
+        return IN_FLIGHT_PER_WORKER * (1 + len(self.cluster.neighbours(self.name)))
 
     @property
     def entry(self) -> WorkerEntry:
