@@ -83,7 +83,8 @@ def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], str
         actions = core.handle(record.event, record.now_us)
     except Exception as error:  # a bug of the core may be just what the trace is about
         is_same = type(error).__name__ == record.error
-        difference = None if is_same else Difference(record, (), repr(error))
+        text = "{}: {}".format(type(error).__name__, error)
+        difference = None if is_same else Difference(record, (), text)
         return difference, traceback.format_exc()
     if digest(actions) == record.digest:
         return None, ""

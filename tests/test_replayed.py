@@ -36,9 +36,9 @@ def test_a_core_that_does_nothing_now_or_raises(tmp_path):
     path = write_trace(tmp_path / "a.trace").path
     lines, _ = shown(path, difference=difference(path))
     assert lines[-3:] == ["  Timer(item=7)", "now the core does", "  nothing"]
-    lines, document = shown(path, difference=difference(path, error="KeyError(5)"))
-    assert lines[-1] == "  raises KeyError(5)"
-    assert document["difference"]["error"] == "KeyError(5)" and not document["same"]
+    lines, document = shown(path, difference=difference(path, error="KeyError: 5"))
+    assert lines[-1] == "  raises KeyError: 5"
+    assert document["difference"]["error"] == "KeyError: 5" and not document["same"]
 
 
 def test_a_core_that_raised_then(tmp_path):

@@ -124,7 +124,7 @@ class TestADifference:
         write_trace(path)
         self.change(path, 4, b'"StageDone":[0,0,[0]', b'"StageDone":[0,0,[7]')
         replayed = replay(read_trace(path))
-        assert replayed.difference.error == "KeyError(7)" and replayed.difference.actions == ()
+        assert replayed.difference.error == "KeyError: 7" and replayed.difference.actions == ()
         assert "Traceback" in replayed.raised
 
     def test_so_is_one_that_does_not_raise_any_more(self, path):
