@@ -3,6 +3,8 @@
 The decisions are those of the real workers; times come from profiles or the scenario, chance from
 the seed. The same file, changes and seed give the same run. docs/simulation.md describes scenario
 files and how to read what is printed.
+
+With --replay FILE instead, a core is told what a trace from the field tells.
 """
 
 import argparse
@@ -10,7 +12,7 @@ import shlex
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import cli
+from . import cli, replayed
 from .document import read_document
 from .files import write_atomically
 from .sim import pictures, report
@@ -20,10 +22,15 @@ from .sim.report import Report, Run
 from .sim.scenario import EXPECTED, read_scenario
 from .sim.simulator import Simulator
 from .sim.spec import Scenario
+from .trace_file import read_trace
+from .trace_replay import replay
 
 EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --seed 1 --plot run.png
   python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --set 'model.policy={kind="final"}'
-  python -m edgesdk.simulate examples/scenarios/5-node-mesh.toml --sweep 'node[1].count=0,1,2,4'"""
+  python -m edgesdk.simulate examples/scenarios/5-node-mesh.toml --sweep 'node[1].count=0,1,2,4'
+  python -m edgesdk.simulate --replay robot.trace"""
+SIMULATED = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
+REPLAYED = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 SAMPLES = 500  # of the queues, and moves of the progress bar, in one run
 Changes = List[Tuple[str, Any]]
 
@@ -38,7 +45,8 @@ class Done(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse `argv`, run the scenario or a sweep over it, return the exit status."""
-    return cli.run(_run, _arguments(argv))
+    arguments = _arguments(argv)
+    return cli.run(_run if arguments.replay is None else _run_trace, arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -125,7 +133,7 @@ def _simulate(
         recorder.watch(simulator)
         totals = simulator.run()
     except Exception:
-        print("to see this again: " + _replay(arguments), file=sys.stderr)
+        print("to see this again: " + _command(arguments), file=sys.stderr)
         raise
     finally:
         progress.close()
@@ -136,11 +144,13 @@ def _simulate(
 
 
 class _Progress:
-    """A bar over virtual time on a terminal, where tqdm is installed."""
+    """A bar on a terminal, where tqdm is installed: over virtual time, or whatever has an `end`. It
+    counts in units of `unit`."""
 
-    def __init__(self, duration_us: int, name: str) -> None:
-        self._at_us = 0
-        self._duration_us = duration_us
+    def __init__(self, end: int, name: str, unit: float = 1e6, form: str = SIMULATED) -> None:
+        self._at = 0
+        self._end = end
+        self._unit = unit
         self._bar: Any = None
         if not sys.stderr.isatty():
             return
@@ -148,20 +158,38 @@ class _Progress:
             from tqdm import tqdm
         except ImportError:
             return
-        form = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
-        self._bar = tqdm(total=duration_us / 1e6, desc=name, bar_format=form, leave=False)
+        self._bar = tqdm(total=end / unit, desc=name, bar_format=form, leave=False)
 
-    def move(self, now_us: int) -> None:
-        """The simulation has come to `now_us`; after the scenario's end it drains."""
-        now_us = min(now_us, self._duration_us)
-        if self._bar is not None and now_us > self._at_us:
-            self._bar.update((now_us - self._at_us) / 1e6)
-            self._at_us = now_us
+    def move(self, at: int) -> None:
+        """It has come to `at`; a simulation drains after the scenario's end."""
+        at = min(at, self._end)
+        if self._bar is not None and at > self._at:
+            self._bar.update((at - self._at) / self._unit)
+            self._at = at
 
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+
+# --- a trace --------------------------------------------------------------------------------------
+
+
+def _run_trace(arguments: argparse.Namespace) -> int:
+    """Replay; say whether the core does the same."""
+    cli.banner(as_json=arguments.json)
+    trace = read_trace(arguments.replay)
+    progress = _Progress(trace.size_bytes, "replay", 1.0, REPLAYED)
+    try:
+        found = replay(trace, on_record=lambda record: progress.move(record.end_bytes))
+    finally:
+        progress.close()
+    for line in replayed.lines(trace, found):
+        cli.say(line, arguments.json)
+    if arguments.json:
+        cli.print_json(replayed.document(trace, found))
+    return 0 if found.difference is None else cli.EXIT_FAILED
 
 
 # --- what is printed ------------------------------------------------------------------------------
@@ -204,7 +232,7 @@ def _json(arguments: argparse.Namespace, key: str, done: Sequence[Done]) -> Dict
         "versions": cli.versions(),
         "scenario": done[0].report.run.scenario.name,
         "seed": arguments.seed,
-        "replay": _replay(arguments),
+        "replay": _command(arguments),
     }
     if not key:
         return dict(found, **_figures(done[0], arguments.trace_hash))
@@ -228,14 +256,14 @@ def _verdict(arguments: argparse.Namespace, done: Sequence[Done]) -> int:
         return 0
     print(
         "FAILED: {} items have no end, though all has healed\nto see this again: {}".format(
-            open_count, _replay(arguments)
+            open_count, _command(arguments)
         ),
         file=sys.stderr,
     )
     return cli.EXIT_FAILED
 
 
-def _replay(arguments: argparse.Namespace) -> str:
+def _command(arguments: argparse.Namespace) -> str:
     """The command that does the same again."""
     words = ["python", "-m", "edgesdk.simulate", arguments.scenario]
     words += ["--seed", str(arguments.seed)]
@@ -268,7 +296,12 @@ def _from_0(text: str) -> float:
 
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = cli.parser("simulate", (__doc__ or "").strip(), EXAMPLE)
-    parser.add_argument("scenario", metavar="SCENARIO.toml", help="such as those in examples/")
+    parser.add_argument(
+        "scenario", metavar="SCENARIO.toml", nargs="?", help="such as those in examples/"
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="a trace instead: does a core still do the same?"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all chance; default: %(default)s")
     parser.add_argument(
         "--duration-s", type=_above_0, metavar="S", help="instead of the scenario's duration"
@@ -300,7 +333,14 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         "--trace-hash", action="store_true", help="print a hash of every event: equal runs, equal"
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
+    others = sorted(set(given) - {"replay", "json", "debug"})
+    if arguments.replay is not None and others:
+        parser.error("--replay takes no scenario and none of its options: " + ", ".join(others))
+    if arguments.replay is None and arguments.scenario is None:
+        parser.error("name a scenario, or a trace with --replay")
+    return arguments
 
 
 if __name__ == "__main__":

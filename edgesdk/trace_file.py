@@ -27,31 +27,26 @@ FORMAT_VERSION = 1
 FLUSH_US = 1_000_000  # what a killed process may leave unwritten
 FLUSH_CHARS = 1 << 16
 BYTES_MAX = 1 << 30  # then a trace ends, for a device has other use for its disk
+FILES_MAX = 1000  # of one name: a worker that fails, and is started again and again
 LINE_BYTES_MAX = 1 << 24
 
 
 class TraceWriter:
-    """Writes the trace of one core into the new file `path`. For one thread at a time.
+    """Writes the trace of one core into a new file. For one thread at a time.
 
-    `note`: for people, such as which device this is. Raises ConfigError if there is such a file
-    already, if it cannot be made, and for a policy that is not one of edgesdk's. Later nothing is
-    raised: a disk that is full, or `bytes_max`, ends the trace with one logged warning.
+    `path`: its name; where there is such a file already, of the process before this one, the name
+    gets a number at its end, and `self.path` tells. `note`: for people, such as which device this
+    is. Raises ConfigError if the file cannot be made, and for a policy that is not one of
+    edgesdk's. Later nothing is raised: a disk that is full, or `bytes_max`, ends the trace with one
+    logged warning.
     """
 
     def __init__(
         self, path: str, spec: CoreSpec, note: Dict[str, str], bytes_max: int = BYTES_MAX
     ) -> None:
         header = _header(spec, note)
-        self._file: Optional[typing.BinaryIO] = None
-        try:
-            self._file = open(path, "xb")  # noqa: SIM115  (a trace of before is not overwritten)
-        except OSError as error:
-            raise ConfigError(
-                "{}: the trace cannot be written ({}); expected the name of a new file".format(
-                    path, error.strerror or error
-                )
-            ) from None
-        self.path = path
+        self.path, file = _new_file(path)
+        self._file: Optional[typing.BinaryIO] = file
         self.event_count = 0
         self._bytes_left = bytes_max
         self._lines: List[str] = []
@@ -136,6 +131,23 @@ class TraceWriter:
         if file is not None:
             with contextlib.suppress(OSError):  # what it still holds cannot be written either
                 file.close()
+
+
+def _new_file(path: str) -> Tuple[str, typing.BinaryIO]:
+    """A file that was not there before, and its name."""
+    for number in range(1, FILES_MAX + 1):
+        name = path if number == 1 else "{}.{}".format(path, number)
+        try:
+            return name, open(name, "xb")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(
+                "{}: the trace cannot be written ({}); choose another place".format(
+                    name, error.strerror or error
+                )
+            ) from None
+    raise ConfigError("{}: found {} traces of this name; take some away".format(path, FILES_MAX))
 
 
 def _header(spec: CoreSpec, note: Dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Replay: a fresh core is told what a trace tells; does it do the same?"""
 
+import traceback
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 from .core.events import Action, Event, MessageReceived
@@ -20,14 +21,16 @@ class Difference(NamedTuple):
 
 class Replayed(NamedTuple):
     """`kinds`: how many events of each class, messages by theirs. `ended`: how many items, by
-    status and reason. `difference`: the first, or None. `is_complete`: see `Trace`; False where
-    the replay stopped at a difference."""
+    status and reason. `difference`: the first, or None. `raised`: the traceback where the core
+    raised last, or nothing. `is_complete`: see `Trace`; False where the replay stopped at a
+    difference."""
 
     event_count: int
     kinds: Dict[str, int]
     duration_us: int
     ended: Dict[str, int]
     is_complete: bool
+    raised: str
     difference: Optional[Difference]
 
 
@@ -50,13 +53,15 @@ def replay(
     kinds: Dict[str, int] = {}
     first_us = last_us = None
     first: Optional[Difference] = None
+    raised = ""
     for record in trace.records():
         on_record(record)
         kind = kind_of(record.event)
         kinds[kind] = kinds.get(kind, 0) + 1
         last_us = record.now_us
         first_us = last_us if first_us is None else first_us
-        difference = _again(core, record)
+        difference, text = _again(core, record)
+        raised = text or raised
         if difference is not None:
             first = first or difference
             if not on_difference(difference):
@@ -67,20 +72,23 @@ def replay(
         (last_us or 0) - (first_us or 0),
         dict(metrics.ended),
         trace.is_complete,
+        raised,
         first,
     )
 
 
-def _again(core: FleetWorker, record: Record) -> Optional[Difference]:
-    """What is different about one event."""
+def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], str]:
+    """What is different about one event, and the traceback if the core raised."""
     try:
         actions = core.handle(record.event, record.now_us)
     except Exception as error:  # a bug of the core may be just what the trace is about
-        name = type(error).__name__
-        return None if name == record.error else Difference(record, (), repr(error))
+        is_same = type(error).__name__ == record.error
+        text = "{}: {}".format(type(error).__name__, error)
+        difference = None if is_same else Difference(record, (), text)
+        return difference, traceback.format_exc()
     if digest(actions) == record.digest:
-        return None
-    return Difference(record, tuple(actions), "")
+        return None, ""
+    return Difference(record, tuple(actions), ""), ""
 
 
 def kind_of(event: Event) -> str:

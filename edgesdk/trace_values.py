@@ -149,7 +149,7 @@ def _decode_object(document: Dict[str, Any]) -> Any:
         raise _unexpected(document, "an object with one key")
     name, content = next(iter(document.items()))
     if name == "float" and content in NOT_FINITE:
-        return float(content)
+        return events.NAN if content == "nan" else float(content)  # that equals itself in a tuple
     if name == "bytes" and content.__class__ is str:
         try:
             return bytes.fromhex(content)
@@ -170,7 +170,8 @@ def _new(name: str, values: List[Any]) -> Any:
     if len(values) > len(hints) or not all(field in defaults for field in missing):
         raise ConfigError("{}: found {} fields, expected {}".format(name, len(values), len(hints)))
     for field, value in zip(kind._fields, values):
-        check_fits(value, hints[field], "{}.{}".format(name, field))
+        if not _fits(value, hints[field]):
+            check_fits(value, hints[field], "{}.{}".format(name, field))
     return kind._make(values + [defaults[field] for field in missing])
 
 

@@ -25,8 +25,8 @@ FLOORS = [
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
-    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "simulate", "soak"]
-    + ["top", "worker"],
+    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "replayed", "simulate"]
+    + ["soak", "top", "worker"],
 ]
 NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 

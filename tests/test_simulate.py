@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from traces import lines_of, write_trace
 
 from edgesdk import simulate
 from edgesdk.sim.simulator import Simulator
@@ -36,8 +37,8 @@ class TestHelp:
     def test_has_an_example_and_every_option(self):
         done = run("--help")
         assert done.returncode == 0 and "example:" in done.stdout
-        for option in ("--seed", "--duration-s", "--rate-hz", "--set", "--sweep", "--plot"):
-            assert option in done.stdout
+        for option in ("seed", "duration-s", "rate-hz", "set", "sweep", "plot", "replay"):
+            assert "--" + option in done.stdout
 
     @pytest.mark.parametrize(
         "arguments",
@@ -138,6 +139,69 @@ class TestErrors:
         assert "Traceback" not in done.stderr
 
 
+class TestATrace:
+    @pytest.fixture
+    def trace(self, tmp_path):
+        return write_trace(tmp_path / "worker.trace").path
+
+    def break_it(self, trace):
+        lines = lines_of(trace)
+        with open(trace, "wb") as file:
+            file.write(b"".join(lines).replace(b"0.95", b"0.05", 1))
+
+    def test_says_what_happened_and_that_it_happens_again(self, trace):
+        done = run("--replay", trace)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith("edgesdk ") and lines[1].startswith("recorded by worker ")
+        assert "device: test" in lines and "10 events in 0.006 s" in lines
+        assert lines[-1] == "the same actions"
+        counts = [line.split() for line in lines]
+        assert ["StageDone", "6"] in counts and ["result.final", "1"] in counts
+
+    def test_json_is_the_only_thing_on_standard_output(self, trace):
+        done = run("--replay", trace, "--json")
+        found = json.loads(done.stdout)
+        assert found["same"] and found["complete"] and found["difference"] is None
+        assert found["kinds"] == {"PeerFound": 1, "Submit": 3, "StageDone": 6}
+        assert found["ended"] == {"result.threshold": 2, "result.final": 1}
+        assert (found["events"], found["note"], found["raised"]) == (10, {"device": "test"}, "")
+        assert "the same actions" in done.stderr
+
+    def test_tells_the_first_difference(self, trace):
+        self.break_it(trace)
+        done = run("--replay", trace)
+        assert done.returncode == 1 and done.stderr == ""
+        assert "NOT the same actions, first at line 4, 1001500 us:\n  StageDone(" in done.stdout
+        assert "now the core does\n  RunStage(" in done.stdout
+        assert "the same actions" not in done.stdout.splitlines()
+
+    def test_and_in_json(self, trace):
+        self.break_it(trace)
+        done = run("--replay", trace, "--json")
+        found = json.loads(done.stdout)
+        assert done.returncode == 1 and not found["same"]
+        assert (found["difference"]["line"], found["difference"]["now_us"]) == (4, 1_001_500)
+        assert found["difference"]["actions"][0].startswith("RunStage(")
+
+    def test_a_file_that_was_cut_off_is_told(self, trace):
+        with open(trace, "rb+") as file:
+            file.truncate(len(b"".join(lines_of(trace))) - 30)
+        done = run("--replay", trace)
+        assert done.returncode == 0
+        assert "the file ends before its writer closed it" in done.stdout
+
+    def test_what_is_no_trace_is_one_line(self):
+        done = run("--replay", "README.md")
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "ConfigError: README.md:1: not JSON" in done.stderr
+
+    @pytest.mark.parametrize("more", [(LOCAL,), ("--seed", "3"), ("--set", "a=1")], ids=" ".join)
+    def test_it_takes_nothing_else(self, trace, more):
+        done = run("--replay", trace, *more)
+        assert done.returncode == 2 and "--replay takes no scenario" in done.stderr
+
+
 def call(*arguments):
     return simulate.main([str(each) for each in arguments])
 
@@ -186,3 +250,13 @@ class TestProgress:
         bar.move(99_000_000)  # it drains
         bar.close()
         assert "world  50%" in capsys.readouterr().err
+
+    def test_moves_with_the_bytes_of_a_trace(self, tmp_path, capsys, monkeypatch):
+        pytest.importorskip("tqdm")
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        path = write_trace(tmp_path / "worker.trace").path
+        moves = []
+        monkeypatch.setattr(simulate._Progress, "move", lambda self, at: moves.append(at))
+        assert call("--replay", path) == 0
+        assert moves == sorted(moves) and len(moves) == 10
+        assert "replay   0%" in capsys.readouterr().err

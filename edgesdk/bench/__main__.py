@@ -10,7 +10,8 @@ from ..bundle import read_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
-from ..profiles import Profile, write_profile
+from ..errors import ConfigError
+from ..profiles import Profile, StageTime, write_profile
 from . import codec, core, engine, kernels, pipeline, sim, torch_eager
 from .images import read_test_images
 from .timing import conditions, pin
@@ -76,6 +77,8 @@ def _with_targets(figures: List[Dict[str, Any]], as_json: bool) -> List[Dict[str
 
 def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Every stage and head of a plan; a profile if one is asked for."""
+    if arguments.slower is not None and not arguments.profile:
+        raise ConfigError("--slower changes the profile only; name its file with --profile")
     bundle = read_bundle(arguments.bundle)
     backend = open_backend(arguments.backend, arguments.threads)
     cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
@@ -83,9 +86,7 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     rows = [engine.row(time) for time in times]
     cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
     if arguments.profile:
-        found = conditions(arguments.threads)
-        model_id = bundle.manifest.model_id
-        profile = Profile(model_id, found["cpu"], backend.name, found, times)
+        profile = _profile(bundle.manifest.model_id, backend.name, times, arguments)
         write_profile(arguments.profile, profile)
         cli.say("profile written to " + arguments.profile, arguments.json)
     return engine.figures(times)
@@ -112,6 +113,20 @@ def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return [figure for each in measured for figure in codec.figures(each)]
 
 
+def _profile(
+    model_id: str, backend: str, times: Sequence[StageTime], arguments: argparse.Namespace
+) -> Profile:
+    """What was measured, or what a slower device would have been measured as: that is another
+    device, and plans made for it would be wrong for this one."""
+    found = conditions(arguments.threads)
+    device = found["cpu"]
+    if arguments.slower is not None:
+        found["slower"] = arguments.slower
+        device = "{}, made {:g} times slower".format(device, arguments.slower)
+        times = engine.slowed(times, arguments.slower)
+    return Profile(model_id, device, backend, found, times)
+
+
 def _pipeline_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", default=pipeline.BUNDLE, help="default: %(default)s")
     command.add_argument(
@@ -124,6 +139,12 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--plan", default=FULL_PLAN, help="default: %(default)s")
     command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
     command.add_argument("--profile", metavar="FILE", help="write the times to this file")
+    command.add_argument(
+        "--slower",
+        type=_from_1,
+        metavar="FACTOR",
+        help="of a device that needs FACTOR times as long: for trials with paced workers",
+    )
 
 
 BENCHES = {
@@ -181,6 +202,13 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
         return value
 
     return convert
+
+
+def _from_1(text: str) -> float:
+    value = float(text)
+    if not 1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("found {}, expected a number from 1".format(text))
+    return value
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -4,7 +4,7 @@ What it measures can be written as a profile (`edgesdk.profiles`), which plannin
 read.
 """
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -92,6 +92,25 @@ def _stage_times(rig: Rig, plan: str, batch: int, seconds: float) -> List[StageT
 def _p50_p95(times_us: Sequence[float]) -> Tuple[float, float]:
     ordered = sorted(times_us)
     return round(percentile(ordered, 0.50), 2), round(percentile(ordered, 0.95), 2)
+
+
+def slowed(times: Sequence[StageTime], factor: float) -> List[StageTime]:
+    """The times of a device that needs `factor` times as long for everything. Energy is not
+    known there."""
+
+    def grown(value: Optional[float]) -> Optional[float]:
+        return None if value is None else round(value * factor, 2)
+
+    return [
+        time._replace(
+            p50_us=round(time.p50_us * factor, 2),
+            p95_us=round(time.p95_us * factor, 2),
+            head_p50_us=grown(time.head_p50_us),
+            head_p95_us=grown(time.head_p95_us),
+            energy_mj=None,
+        )
+        for time in times
+    ]
 
 
 HEADER = ("stage", "batch", "p50 us", "p95 us", "head p50 us", "head p95 us")

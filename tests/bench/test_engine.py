@@ -63,6 +63,11 @@ def test_what_was_not_measured_is_neither_shown_nor_reported():
     ]
 
 
+def test_what_was_not_measured_is_not_slower():
+    time = StageTime(0, "full", 2, 1, 10.0, 11.0, energy_mj=3.0)
+    assert engine.slowed([time], 1.5) == [StageTime(0, "full", 2, 1, 15.0, 16.5)]
+
+
 class TestCommand:
     def run(self, bundle, *options):
         return bench.main(["engine", "--bundle", bundle.path, "--seconds", "0.001", *options])
@@ -79,6 +84,33 @@ class TestCommand:
         profile = read_profile(path, whole_bundle.manifest.model_id, device)
         assert profile.backend == "onnxruntime" and profile.conditions["threads"] == 1
         assert len(profile.stage_times("full")) == tiny.EXIT_COUNT
+
+    def test_a_profile_of_a_slower_device_says_so(
+        self, whole_bundle, tmp_path, capsys, monkeypatch
+    ):
+        times = engine.measure(whole_bundle, "full", open_backend("onnxruntime"), 0.001)
+        monkeypatch.setattr(engine, "measure", lambda *_: times)
+        path = str(tmp_path / "profile.json")
+        assert self.run(whole_bundle, "--profile", path, "--slower", "4", "--json") == 0
+        profile = read_profile(path, whole_bundle.manifest.model_id)
+        assert profile.conditions["slower"] == 4 and profile.conditions["threads"] == 1
+        assert profile.device.endswith(", made 4 times slower")
+        for found, time in zip(profile.stages, times):
+            assert found.p50_us == pytest.approx(4 * time.p50_us)
+            assert found.head_p95_us == pytest.approx(4 * time.head_p95_us)
+        assert json.loads(capsys.readouterr().out)["figures"] == engine.figures(times)
+        with pytest.raises(ConfigError, match="made 4 times slower"):
+            read_profile(path, whole_bundle.manifest.model_id, conditions(1)["cpu"])
+
+    @pytest.mark.parametrize("factor", ["0.5", "inf", "nan", "x"])
+    def test_slower_is_a_number_from_1(self, whole_bundle, factor, capsys):
+        with pytest.raises(SystemExit) as raised:
+            self.run(whole_bundle, "--profile", "p.json", "--slower", factor)
+        assert raised.value.code == 2 and "--slower" in capsys.readouterr().err
+
+    def test_slower_is_for_a_profile(self, whole_bundle, capsys):
+        assert self.run(whole_bundle, "--slower", "4") == 1
+        assert "name its file with --profile" in capsys.readouterr().err
 
     def test_a_person_sees_a_table(self, whole_bundle, capsys):
         assert self.run(whole_bundle, "--plan", "merged") == 0
