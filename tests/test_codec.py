@@ -196,6 +196,22 @@ def test_threads_do_not_disturb_each_other(name):
     assert wrong == []
 
 
+@needs_zstd
+def test_zstd_works_in_memory_of_each_thread():
+    """Its contexts are not made for two threads at once."""
+    seen = []
+
+    def work():
+        codec.decode(codec.encode(features(), "zstd"))
+        seen.append((codec._zstd.compressor, codec._zstd.decompressor))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+    assert seen[0][0] is not seen[1][0] and seen[0][1] is not seen[1][1]
+
+
 # --- what cannot be encoded ---------------------------------------------------------------------
 
 

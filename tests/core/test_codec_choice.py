@@ -178,6 +178,12 @@ def test_what_is_hopeless_is_tried_rarely():
     assert tried == [TRIAL_EVERY * HOPELESS_TURN * turn for turn in (1, 2, 3)]
 
 
+def test_hopeless_codecs_take_turns():
+    chooser = learned("zstd", "float16", rate=1e11)
+    chosen = send(chooser, 2 * TRIAL_EVERY * HOPELESS_TURN, 1e11)
+    assert sorted(name for name in chosen if name != "raw") == ["float16", "zstd"]
+
+
 def test_a_hopeless_codec_is_used_at_once_where_the_link_becomes_slow():
     chooser = learned("zstd", rate=1e10)
     assert most_used(send(chooser, 10, WIFI)) == "zstd"

@@ -81,6 +81,16 @@ def test_lost_and_gained_images_are_counted(bundle, straight, monkeypatch):
         assert (one.lost > 0) == (one.codec == "uint8")
 
 
+def test_all_borders_means_every_one_of_them(bundle, monkeypatch):
+    """Three borders alone and three together, in each of four batches of 120 images."""
+    crossed, right = [], codecs._travelled
+    monkeypatch.setattr(
+        codecs, "_travelled", lambda features, by: crossed.append(by) or right(features, by)
+    )
+    measured(bundle)
+    assert crossed == (["float16"] * 6 + ["uint8"] * 6) * 4
+
+
 def test_points_are_percent_of_images_and_pessimistic_ones_hold_back_two_deviations():
     one = Journey("uint8", (0,), lost=12, gained=4, image_count=2000)
     assert one.lost_points == pytest.approx(100 * 8 / 2000)
