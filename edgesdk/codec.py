@@ -23,7 +23,16 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from . import kernels
-from .core.tensor import AXES_MAX, AXIS_MAX, BODY_BYTES_MAX, CODECS, Tensor, refuse, size_of
+from .core.tensor import (
+    AUXILIARY_BYTES_MAX,
+    AXES_MAX,
+    AXIS_MAX,
+    BODY_BYTES_MAX,
+    CODECS,
+    Tensor,
+    refuse,
+    size_of,
+)
 from .errors import BackendUnavailable, ConfigError
 
 # The exponents of features repeat, their mantissas do not. Levels below 1 leave out the entropy
@@ -72,9 +81,9 @@ def encode(array: np.ndarray, codec: str, auxiliary: Optional[np.ndarray] = None
     another array or codec, BackendUnavailable if the codec's package is missing.
     """
     check_codec(codec)
-    _check_array("array", array, AXES_MAX)
+    _check_array("array", array, AXES_MAX, BODY_BYTES_MAX)
     if auxiliary is not None:
-        _check_array("auxiliary", auxiliary, 1)
+        _check_array("auxiliary", auxiliary, 1, AUXILIARY_BYTES_MAX)
     beside = None if auxiliary is None else auxiliary.data.cast("B")
     encoded = _ENCODERS[codec](array)
     if encoded is None or (codec in _LIBRARIES and len(encoded.body) >= array.nbytes):
@@ -164,7 +173,7 @@ def _decode_uint8(tensor: Tensor, count: int, out: Optional[np.ndarray]) -> np.n
 
 
 def _decode_zstd(tensor: Tensor, count: int, out: Optional[np.ndarray]) -> np.ndarray:
-    body, expected_bytes = memoryview(tensor.body).cast("B"), ITEM_BYTES * count
+    body, expected_bytes = _flat(tensor.body), ITEM_BYTES * count
     zstandard = _zstandard()
     if _zstd.decompressor is None:
         _zstd.decompressor = zstandard.ZstdDecompressor()
@@ -172,12 +181,13 @@ def _decode_zstd(tensor: Tensor, count: int, out: Optional[np.ndarray]) -> np.nd
         _check_zstd_frame(zstandard, body, expected_bytes)
         content = _zstd.decompressor.decompress(body, max_output_size=expected_bytes)
     except zstandard.ZstdError as error:
-        refuse("zstd body", "one that cannot be unpacked ({})".format(error), "a whole frame")
+        found = "one that cannot be unpacked ({})".format(error)
+        refuse("zstd body", found, "a whole frame of {} bytes".format(expected_bytes))
     return _unpacked("zstd body", content, expected_bytes, tensor.shape)
 
 
 def _decode_lz4(tensor: Tensor, count: int, out: Optional[np.ndarray]) -> np.ndarray:
-    body, expected_bytes = memoryview(tensor.body).cast("B"), ITEM_BYTES * count
+    body, expected_bytes = _flat(tensor.body), ITEM_BYTES * count
     lz4_block = _lz4_block()
     if expected_bytes > LZ4_RATIO_MAX * len(body):  # before room is made for it
         most = LZ4_RATIO_MAX * len(body)
@@ -185,7 +195,8 @@ def _decode_lz4(tensor: Tensor, count: int, out: Optional[np.ndarray]) -> np.nda
     try:
         content = lz4_block.decompress(body, uncompressed_size=expected_bytes)
     except lz4_block.LZ4BlockError as error:
-        refuse("lz4 body", "one that cannot be unpacked ({})".format(error), "a whole block")
+        found = "one that cannot be unpacked ({})".format(error)
+        refuse("lz4 body", found, "a whole block of {} bytes".format(expected_bytes))
     return _unpacked("lz4 body", content, expected_bytes, tensor.shape)
 
 
@@ -230,6 +241,11 @@ def _unpacked(what: str, content: bytes, expected_bytes: int, shape: Tuple[int, 
     return _view(content, np.float32).reshape(shape)
 
 
+def _flat(buffer: Any) -> memoryview:
+    size_of(buffer)  # raises for one with gaps
+    return memoryview(buffer).cast("B")
+
+
 def _view(buffer: Any, dtype: Any) -> np.ndarray:
     """`buffer` as a read-only array; a copy only where its address is not one for `dtype`."""
     values = np.frombuffer(buffer, dtype)
@@ -239,14 +255,14 @@ def _view(buffer: Any, dtype: Any) -> np.ndarray:
     return values
 
 
-def _check_array(name: str, array: Any, axes_max: int) -> None:
+def _check_array(name: str, array: Any, axes_max: int, bytes_max: int) -> None:
     """Raise ConfigError unless a receiver would take `array`."""
     if (
         isinstance(array, np.ndarray)
         and array.dtype == np.float32
         and array.flags.c_contiguous
         and 0 < array.ndim <= axes_max
-        and 0 < array.nbytes <= BODY_BYTES_MAX
+        and 0 < array.nbytes <= bytes_max
         and max(array.shape) <= AXIS_MAX
     ):
         return
@@ -256,7 +272,7 @@ def _check_array(name: str, array: Any, axes_max: int) -> None:
         found = "{} {}{}".format(array.dtype, list(array.shape), order)
     raise ConfigError(
         "{}: found {}, expected a float32 array in C order with 1 to {} axes from 1 to {}, at most "
-        "{} bytes".format(name, found, axes_max, AXIS_MAX, BODY_BYTES_MAX)
+        "{} bytes".format(name, found, axes_max, AXIS_MAX, bytes_max)
     )
 
 

@@ -120,6 +120,30 @@ def test_the_same_update_twice_changes_nothing(path):
     assert contents(path) == before
 
 
+CODECS = {"uint8": {"pessimistic_lost_points": 0.2, "provenance": {"policy_id": "somebody's"}}}
+
+
+def test_the_table_of_codecs_is_replaced_whole_and_otherwise_kept(path):
+    update_bundle(str(path), {}, {}, {}, codecs=dict(CODECS, float16=CODECS["uint8"]))
+    assert update_bundle(str(path), {}, {}, {}, codecs=CODECS).manifest.document["codecs"] == CODECS
+    assert update(path).manifest.document["codecs"] == CODECS
+
+
+@pytest.mark.parametrize(
+    ("codecs", "message"),
+    [
+        ({"uint8": {}}, "codecs.uint8.provenance: missing"),
+        ({"uint8": {"lost_points": {1, 2}}}, "expected plain Python values"),
+    ],
+)
+def test_a_table_of_codecs_that_would_not_read_changes_nothing(path, codecs, message):
+    before = contents(path)
+    with pytest.raises(BundleError) as caught:
+        update_bundle(str(path), {}, {}, {}, codecs=codecs)
+    assert message in str(caught.value)
+    assert contents(path) == before
+
+
 # --- refused, and then nothing has changed ------------------------------------------------------
 
 BAD = [

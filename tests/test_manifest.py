@@ -14,6 +14,7 @@ from edgesdk.manifest import (
     FORMAT,
     FORMAT_VERSION,
     complete_manifest,
+    lossy_codecs,
     parse_manifest,
     plan_id,
     policy_id,
@@ -431,3 +432,63 @@ class TestPlanAndPolicyId:
         assert described == policy_id(MaxProbability([0.7, 0.8, 0.0]))
         assert described != policy_id(MaxProbability([0.7, 0.9, 0.0]))
         assert described != policy_id(MaxProbability(0.7))
+
+
+# --- codecs -------------------------------------------------------------------------------------
+
+
+def with_codecs(**lost_points):
+    """A document whose default policy was measured with these codecs."""
+    document = complete()
+    policy = parse_manifest(document).policies[document["default_policy"]]
+    document["codecs"] = {
+        name: {
+            "lost_points": 0.0,
+            "pessimistic_lost_points": points,
+            "provenance": {"policy_id": policy_id(policy), "note": "kept"},
+        }
+        for name, points in lost_points.items()
+    }
+    return document
+
+
+def test_a_manifest_without_codecs_allows_no_lossy_one():
+    assert lossy_codecs(parse_manifest(complete())) == ()
+
+
+def test_lossy_codecs_are_allowed_up_to_a_loss():
+    manifest = parse_manifest(with_codecs(float16=-0.1, uint8=0.5))
+    assert lossy_codecs(manifest) == ("float16", "uint8")
+    assert lossy_codecs(manifest, 0.499) == ("float16",)
+    assert lossy_codecs(manifest, -1) == ()
+
+
+def test_what_was_measured_with_another_policy_allows_nothing():
+    manifest = parse_manifest(with_codecs(uint8=0.0))
+    same = MaxProbability([0.7, 0.8, 0.0])
+    assert lossy_codecs(manifest, policy=same) == ("uint8",)
+    assert lossy_codecs(manifest, policy=MaxProbability([0.7, 0.9, 0.0])) == ()
+
+
+def test_codecs_that_this_version_does_not_know_are_kept_and_not_allowed():
+    manifest = parse_manifest(with_codecs(learned=0.0, zstd=0.0))
+    assert lossy_codecs(manifest) == ()
+    assert sorted(manifest.document["codecs"]) == ["learned", "zstd"]
+
+
+def test_codecs_do_not_change_who_the_model_is():
+    assert parse_manifest(with_codecs(uint8=0.0)).model_id == parse_manifest(complete()).model_id
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("codecs", [], "a table"),
+        ("codecs/uint8/pessimistic_lost_points", "0", "a number"),
+        ("codecs/uint8/pessimistic_lost_points", math.nan, "a finite number"),
+        ("codecs/uint8/provenance/policy_id", 7, "a text"),
+    ],
+)
+def test_codecs_that_mean_nothing_are_refused(path, value, expected):
+    message = refusal(changed(path, value, with_codecs(uint8=0.0)))
+    assert message.startswith(dotted(path) + ": found ") and "expected " + expected in message

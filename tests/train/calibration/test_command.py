@@ -45,12 +45,25 @@ def test_with_json_standard_output_is_one_object(path, bundle, capsys):
     assert found["policies"][0]["name"] == "full network, uncut"
     assert found["policies"][1]["calibration"]["mean_multiply_adds"] <= 250
     assert found["conditions"]["batch"] == 1
+    assert sorted(found["codecs"]) == ["float16", "uint8"]
 
 
 def test_the_other_backend_is_measured_where_it_is_asked_for(path, capsys):
     assert run(path, "--backend", "torch", "--name", "torch", "--json") == 0
     assert json.loads(capsys.readouterr().out)["conditions"]["backend"] == "torch"
     assert "torch" in read_bundle(path).manifest.policies
+
+
+def test_codecs_alone_change_nothing_else(path, bundle, capsys):
+    assert run(path, "--codecs-only", "--json") == 0
+    captured = capsys.readouterr()
+    after = read_bundle(path).manifest.document
+    found = json.loads(captured.out)
+    assert found["model_id"] == bundle.manifest.model_id
+    assert found["codecs"] == after.pop("codecs")
+    assert after == bundle.manifest.document
+    assert "lossy codecs, policy calibrated" in captured.err
+    assert "uint8               all     0       0         0.00         0.00" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -64,6 +77,7 @@ def test_the_other_backend_is_measured_where_it_is_asked_for(path, capsys):
         (["--threads", "0"], "threads: found 0, expected a whole number from 1"),
         (["--backend", "quantum"], "backend: found 'quantum', expected one of"),
         (["--name", "full"], "name: found 'full', which has a meaning of its own"),
+        (["--codecs-only", "--data", "digits"], "found the classes 0, 1, 2"),
         (["--data", "digits"], "found the classes 0, 1, 2"),
         (["--data", "nowhere"], "data: found 'nowhere', expected one of"),
         (["--outcomes", "."], "cannot be read as outcomes"),
@@ -79,7 +93,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(path, capsys, arguments
 
 def test_two_objectives_at_once_are_a_usage_error(path, capsys):
     with pytest.raises(SystemExit) as caught:
-        run(path, "--budget-us", "5", "--budget-madds", "5")
+        run(path, "--budget-us", "5", "--codecs-only")
     assert caught.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
 

@@ -10,9 +10,11 @@ from calibration_cases import load_tiny, one_image, tiny_data
 
 import edgesdk
 from edgesdk.bundle import read_bundle
+from edgesdk.bundle_update import update_bundle
 from edgesdk.core.exits import make_policy
 from edgesdk.core.spec import FULL_PLAN
 from edgesdk.errors import BundleError, ConfigError, EdgeError
+from edgesdk.manifest import lossy_codecs
 from edgesdk.outcomes import read_outcomes, replay
 from edgesdk.train.calibration import measuring, workflow
 from edgesdk.train.calibration.choice import Objective
@@ -138,6 +140,16 @@ def test_the_provenance_says_where_thresholds_came_from(path):
     assert found["test"]["final_exit"]["mean_us"] == 5 + 2 + 300 + 2
     assert len(found["temperature_per_exit"]) == 3
     assert found["temperature_per_exit"][0]["temperature"] > 0
+
+
+def test_lossy_codecs_are_measured_with_the_new_policy(path):
+    result, after = calibrated(path)
+    table = after.manifest.document["codecs"]
+    assert result.codecs.decider.exit_indices == result.policies[0].exit_indices
+    assert {entry["provenance"]["policy"] for entry in table.values()} == {"calibrated"}
+    assert lossy_codecs(after.manifest) == ("float16", "uint8")
+    other = update_bundle(path, {"other": {"kind": "final"}}, {}, {}, "other")
+    assert lossy_codecs(other.manifest) == ()
 
 
 def test_the_test_split_decides_nothing(path, tmp_path):
