@@ -95,6 +95,7 @@ EXTRAS = {
     "demo": ["onnxruntime"] + MEASURE,
     "zstd": ["zstandard"],
     "metrics": ["prometheus-client"],
+    "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
 }
 TEST = ["pytest", "pytest-timeout", "hypothesis", "vermin", "Cython>=3.0", "cmake>=3.10", "wheel"]

@@ -9,7 +9,7 @@ from ..backends import open_backend
 from ..bundle import read_bundle
 from ..core.spec import FULL_PLAN
 from ..profiles import Profile, write_profile
-from . import core, engine, kernels, pipeline, sim, torch_eager
+from . import core, engine, kernels, link, pipeline, sim, torch_eager
 from .timing import conditions, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
@@ -17,13 +17,19 @@ EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
 
 class Bench(NamedTuple):
     """One subcommand: `measure` prints for a person and returns the figures. `options` adds its
-    own; `seconds` is its default, and `per` what they are spent on."""
+    own; `seconds` is its default, and `per` what they are spent on. `place` chooses cores and tells
+    which, before; `arguments.places` is what it told."""
 
     description: str
     measure: Callable[[argparse.Namespace], List[Dict[str, Any]]]
     seconds: float = 0.5
     per: str = "per size"
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
+    place: Callable[[argparse.Namespace], Dict[str, Any]] = lambda arguments: _place(arguments)
+
+
+def _place(arguments: argparse.Namespace) -> Dict[str, Any]:
+    return {"cores": pin(arguments.threads)}
 
 
 def measure_kernels(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -102,6 +108,11 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", metavar="FILE", help="write the times to this file")
 
 
+def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Carrying payloads to another process, beside pyzmq, gRPC and torch RPC."""
+    return link.measure(arguments, _progress)
+
+
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
@@ -122,6 +133,13 @@ BENCHES = {
         per="per batch size",
         options=_engine_options,
     ),
+    "link": Bench(
+        "the transport beside pyzmq, gRPC and torch RPC, each to a process of its own",
+        measure_link,
+        seconds=30.0,
+        options=link.options,
+        place=link.place,
+    ),
 }
 
 
@@ -133,12 +151,13 @@ def _progress(text: str) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    pin(arguments.threads)
-    figures = BENCHES[arguments.bench].measure(arguments)
+    bench = BENCHES[arguments.bench]
+    arguments.places = bench.place(arguments)
+    figures = bench.measure(arguments)
     if arguments.json:
-        versions = cli.versions(("onnxruntime", "torch"))
-        found = {"versions": versions, "conditions": conditions(arguments.threads)}
-        cli.print_json(dict(found, figures=figures))
+        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc"))
+        where = dict(conditions(arguments.threads), **arguments.places)
+        cli.print_json({"versions": versions, "conditions": where, "figures": figures})
     return 0
 
 
