@@ -26,24 +26,32 @@ def write_echo_bundle(path: str, shape: Tuple[int, int, int]) -> Bundle:
     return write_bundle(path, _manifest(shape), files)
 
 
-def _first_value(shape: Tuple[int, int, int]) -> bytes:
-    """An ONNX file: float32 [batch,C,H,W] -> [batch,1,1,1]."""
+def load_onnx() -> Any:
+    """The package. Raises BackendUnavailable without it."""
     try:
         import onnx
-        from onnx import TensorProto, helper, numpy_helper
+        import onnx.helper
+        import onnx.numpy_helper
     except ImportError as error:
         raise BackendUnavailable(
             "the bundle to measure with cannot be made without onnx ({}); pip install onnx".format(
                 error
             )
         ) from None
+    return onnx
+
+
+def _first_value(shape: Tuple[int, int, int]) -> bytes:
+    """An ONNX file: float32 [batch,C,H,W] -> [batch,1,1,1]."""
+    onnx = load_onnx()
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     bounds = (("starts", [0, 0, 0]), ("ends", [1, 1, 1]), ("axes", [1, 2, 3]))
     graph = helper.make_graph(
         [helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["features_out"])],
         "first_value",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ("batch",) + shape)],
-        [helper.make_tensor_value_info("features_out", TensorProto.FLOAT, ("batch", 1, 1, 1))],
-        [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in bounds],
+        [helper.make_tensor_value_info("features", float32, ("batch",) + shape)],
+        [helper.make_tensor_value_info("features_out", float32, ("batch", 1, 1, 1))],
+        [onnx.numpy_helper.from_array(np.array(value, np.int64), name) for name, value in bounds],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 7  # the onnxruntime of Python 3.6 reads it

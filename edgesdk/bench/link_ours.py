@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import BackendUnavailable, EdgeError, TransportError
 from ..pipeline import Pipeline
-from .link_bundle import LABELS, write_echo_bundle
+from .link_bundle import LABELS, load_onnx, write_echo_bundle
 from .link_contender import ANSWER, REPLY_S, WINDOW, Contender, Options
 from .link_process import Child, Ready, free_port_pair
 
@@ -52,6 +52,7 @@ class Ours(Contender):
 
     @staticmethod
     def require() -> None:
+        load_onnx()
         if importlib.util.find_spec(WORKER_COMMAND) is None:
             raise BackendUnavailable(
                 "this edgesdk has no {}; install a version that has one".format(WORKER_COMMAND)
