@@ -94,12 +94,13 @@ EXTRAS = {
     "train": ["torch", "onnx", "tqdm"] + MEASURE,
     "demo": ["onnxruntime"] + MEASURE,
     "zstd": ["zstandard"],
+    "lz4": ["lz4"],
     "metrics": ["prometheus-client"],
     "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
 }
 TEST = ["pytest", "pytest-timeout", "hypothesis", "vermin", "Cython>=3.0", "cmake>=3.10", "wheel"]
-RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "metrics")
+RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics")
 EXTRAS["test"] = sorted(set(TEST).union(*(EXTRAS[name] for name in RUN_EVERYTHING)))
 
 setup(

@@ -1,4 +1,4 @@
-"""Other policies and plans for a bundle that is there, while programs may be reading it.
+"""Other policies, plans and codecs for a bundle that is there, while programs may be reading it.
 
 New files are put beside the old ones, where no manifest names them yet; then the manifest is
 replaced in one step. Whoever is killed on the way leaves the old bundle, and at most files that
@@ -22,17 +22,21 @@ def update_bundle(
     plans: Mapping[str, Optional[Mapping[str, Any]]],
     files: Mapping[str, bytes],
     default_policy: Optional[str] = None,
+    codecs: Optional[Mapping[str, Any]] = None,
 ) -> Bundle:
     """Give the bundle at `path` other policies and plans, and return it as read back.
 
     `policies` and `plans` are as in the manifest, by name; None takes one away. `files` holds what
-    the new plans need; files that only replaced plans used are deleted. What the network computes,
-    its model_id, stays. The manifest is replaced in one step at the end: until then, and if
-    anything fails, the bundle is what it was. Raises BundleError if the result would not read, if
-    a file that is there would change, or if the bundle cannot be written.
+    the new plans need; files that only replaced plans used are deleted. `codecs` is the whole new
+    table, if it is given. What the network computes, its model_id, stays. The manifest is replaced
+    in one step at the end: until then, and if anything fails, the bundle is what it was. Raises
+    BundleError if the result would not read, if a file that is there would change, or if the bundle
+    cannot be written.
     """
     bundle = read_bundle(path)
     document = _updated(bundle.manifest.document, policies, plans, default_policy)
+    if codecs is not None:
+        document["codecs"] = _plain(codecs)
     _update_files(document, bundle.manifest.document, files)
     try:
         parse_manifest(document)
@@ -64,10 +68,7 @@ def _updated(
     default_policy: Optional[str],
 ) -> Dict[str, Any]:
     """A copy of `document` with entries replaced, added or, where they are None, taken away."""
-    try:
-        copy, policies, plans = json.loads(json.dumps([document, policies, plans]))
-    except (TypeError, ValueError) as error:
-        raise BundleError("manifest: {}; expected plain Python values".format(error)) from None
+    copy, policies, plans = _plain([document, policies, plans])
     for target, changes in ((copy["policies"], policies), (copy["parts"][0]["plans"], plans)):
         target.update(changes)
         for name in [name for name in changes if changes[name] is None]:
@@ -76,6 +77,14 @@ def _updated(
         copy["default_policy"] = default_policy
     result: Dict[str, Any] = copy
     return result
+
+
+def _plain(value: Any) -> Any:
+    """A copy of `value` as JSON gives it back."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise BundleError("manifest: {}; expected plain Python values".format(error)) from None
 
 
 def _update_files(

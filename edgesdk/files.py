@@ -2,15 +2,21 @@
 
 import contextlib
 import os
+from functools import partial
 from typing import Union
 
 from .errors import EdgeError
 
+PRIVATE_MODE = 0o600
 
-def write_atomically(path: Union[str, "os.PathLike[str]"], content: bytes) -> None:
+
+def write_atomically(
+    path: Union[str, "os.PathLike[str]"], content: bytes, private: bool = False
+) -> None:
     """Replace the file `path` by `content`, and make its folder if need be.
 
     Whoever reads, and whoever looks after this process was killed, finds the old file or the new.
+    A `private` file can be read by its owner only, from its first byte.
     Raises EdgeError if the file system refuses (full, read-only); the old file is then untouched
     and no temporary file is left.
     """
@@ -18,7 +24,11 @@ def write_atomically(path: Union[str, "os.PathLike[str]"], content: bytes) -> No
     temporary = path + ".tmp"  # always one name: what a kill left is written over
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(temporary, "wb") as file:
+        if private:  # what a kill left may be open to others
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(temporary)
+        opener = partial(os.open, mode=PRIVATE_MODE) if private else None
+        with open(temporary, "xb" if private else "wb", opener=opener) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

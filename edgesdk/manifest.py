@@ -6,7 +6,7 @@ Nothing here touches a file. `engines/README.md` describes every field.
 import hashlib
 import json
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .core.exits import ExitPolicy, make_policy
 from .core.spec import (
@@ -19,6 +19,7 @@ from .core.spec import (
     Stage,
     check_part,
 )
+from .core.tensor import LOSSY_CODECS
 from .errors import BundleError, ConfigError
 from .schema import Field
 
@@ -62,6 +63,7 @@ def parse_manifest(document: Dict[str, Any]) -> Manifest:
         document=document,
     )
     _check_files(root.get("files"))
+    _read_codecs(root)
     _check_references(manifest, root)
     return manifest
 
@@ -97,6 +99,24 @@ def plan_id(manifest: Manifest, part: int, plan_name: str) -> str:
 def policy_id(policy: ExitPolicy) -> str:
     """Identity of a policy: its kind and parameters, not where they came from."""
     return _digest(policy.describe())
+
+
+def lossy_codecs(
+    manifest: Manifest, max_lost_points: float = 0.5, policy: Optional[ExitPolicy] = None
+) -> Tuple[str, ...]:
+    """The lossy codecs that features of this network may travel by: those with which calibration
+    must reckon to lose at most `max_lost_points` percent points of accuracy, all borders crossed.
+
+    It was measured with one policy; for another one there are none. `policy`: the one that decides
+    when items leave, by default the manifest's.
+    """
+    decides = policy_id(manifest.policies[manifest.default_policy] if policy is None else policy)
+    found = _read_codecs(Field(manifest.document, "", BundleError))
+    return tuple(
+        name
+        for name, (measured_with, lost_points) in found.items()
+        if measured_with == decides and lost_points <= max_lost_points
+    )
 
 
 def sha256(content: bytes) -> str:
@@ -201,6 +221,21 @@ def _read_policy(field: Field) -> ExitPolicy:
         return make_policy(description, field.path)
     except ConfigError as error:
         raise BundleError(str(error)) from None
+
+
+def _read_codecs(root: Field) -> Dict[str, Tuple[str, float]]:
+    """What `codecs` says of each lossy codec: the policy_id, and the points that may be lost."""
+    codecs = root.optional("codecs")
+    if codecs is None:
+        return {}
+    return {
+        name: (
+            entry.get("provenance").get("policy_id").text(),
+            entry.get("pessimistic_lost_points").number(),
+        )
+        for name, entry in codecs.entries()
+        if name in LOSSY_CODECS
+    }
 
 
 def _check_references(manifest: Manifest, root: Field) -> None:

@@ -2,28 +2,33 @@
 
 import logging
 import os
+import time
 import weakref
 from concurrent.futures import Future
 from functools import lru_cache
 from random import Random
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import kernels
 from .backends import Backend, open_backend
 from .bundle import Bundle, read_bundle
+from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
 from .core.events import Submit
-from .core.exits import ExitPolicy, make_policy
+from .core.exits import ExitPolicy
 from .core.metrics import Metrics
 from .core.source import Source
-from .core.spec import FULL_PLAN, Plan
+from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
 from .errors import ConfigError, Overloaded
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.clock import now_us
 from .runtime.executor import Executor
+from .runtime.fleet_loop import FleetLoop
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder, Waiter
-from .runtime.loop import Loop
+from .runtime.loop import CLOSE_TIMEOUT_S, Loop
+from .runtime.member import Membership, join, membership_of
+from .runtime.pace import read_pace
 from .streams import failed_future, refused, windowed
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
@@ -49,64 +54,102 @@ class Pipeline:
         in_flight_max: int = DEFAULT_IN_FLIGHT_MAX,
         logits: bool = False,
         seed: int = 0,
+        membership: Optional[Membership] = None,
     ) -> None:
         self.bundle = bundle
         self.plan = plan
         self.policy = policy
         self.backend = backend
+        self.name = WORKER_NAME if membership is None else membership.name
         self._preprocessor = preprocessor
         self._max_batch = max_batch
-        self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
-        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits)
+        self._is_refusing = False
+        held_stages = None if membership is None else membership.entry.stages
+        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
         self._ledger = Ledger(in_flight_max)
-        source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
-        worker = Worker([plan], policy, source, max_batch)
-        recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, WORKER_NAME)
-        self._loop = Loop(worker, self._executor, recorder)
+        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, self.name)
+        if membership is None:
+            self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
+            source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
+            worker = Worker([plan], policy, source, max_batch)
+            self._loop = Loop(worker, self._executor, self._recorder)
+        else:
+            self._loop, self._metrics = join(
+                membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
+            )
+            self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
     @classmethod
     def open(
         cls,
-        bundle: Union[str, "os.PathLike[str]"],
+        bundle: Union[str, "os.PathLike[str]", None] = None,
         policy: Union[str, ExitPolicy, None] = None,
         backend: Optional[str] = None,
         plan: Optional[str] = None,
         color: str = "rgb",
         resize: Optional[str] = None,
-        threads: int = 1,
-        max_batch: int = DEFAULT_MAX_BATCH,
+        threads: Optional[int] = None,
+        max_batch: Optional[int] = None,
         in_flight_max: int = DEFAULT_IN_FLIGHT_MAX,
         logits: bool = False,
         seed: int = 0,
+        cluster: Union[str, "os.PathLike[str]", None] = None,
+        name: Optional[str] = None,
+        admission: Optional[str] = None,
+        pace: Union[str, "os.PathLike[str]", None] = None,
+        trace: Optional[str] = None,
+        insecure_network: bool = False,
     ) -> "Pipeline":
-        """Open the bundle in folder `bundle`.
+        """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
         `policy`: a name from the manifest, "final" for the full network, or an `ExitPolicy`;
         by default the manifest's. `backend`: "onnxruntime" or "torch"; by default the best one
         present. `plan`: how segments are grouped into stages; by default what the policy was
         calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`: "refuse",
-        "area" or "bilinear", overriding the manifest. `threads`: compute threads. `max_batch`:
-        images computed together. `in_flight_max`: images held at once. `logits`: results carry
-        them. `seed`: for policies that draw.
+        "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
+        images computed together (32). `in_flight_max`: images held at once. `logits`: results
+        carry them, where the last exit was evaluated here. `seed`: for policies that draw.
 
-        Raises BundleError, ConfigError or BackendUnavailable.
+        `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
+        `name`: this worker's in it. Images are then computed here and by neighbours, which may
+        come and go; and theirs are computed here. `admission`: "none", "rate" or "threshold"
+        instead of the file's. `pace`: a profile; stages take as long as on that device. `trace`: a
+        new file for everything the core is told. `insecure_network` accepts links that are neither
+        encrypted nor authenticated beyond this machine.
+
+        Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
+        cannot be bound.
         """
-        for name, value in (
-            ("threads", threads),
-            ("max_batch", max_batch),
-            ("in_flight_max", in_flight_max),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(
-                    "{}: found {!r}, expected a whole number from 1".format(name, value)
-                )
+        membership = None
+        if cluster is not None:
+            membership = membership_of(cluster, name, admission, trace, insecure_network)
+            entry, file = membership.entry, membership.cluster
+            bundle = file.bundle if bundle is None else bundle
+            policy = file.policy if policy is None else policy
+            plan = file.plan if plan is None else plan
+            threads = entry.threads if threads is None else threads
+            max_batch = entry.max_batch if max_batch is None else max_batch
+        elif name is not None or admission is not None or pace is not None or trace is not None:
+            raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
+        if bundle is None:
+            raise ConfigError("bundle: found None, expected a folder, or a cluster file")
+        threads = 1 if threads is None else threads
+        max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
+        check_count("threads", threads)
+        check_count("max_batch", max_batch)
+        check_count("in_flight_max", in_flight_max)
         _say_once_if_kernels_are_slow()
         verified = read_bundle(os.fspath(bundle))
-        chosen_policy = _choose_policy(verified, policy)
-        chosen_plan = _choose_plan(verified, policy, plan)
+        chosen_policy = choose_policy(verified, policy)
+        chosen_plan = choose_plan(verified, policy, plan)
         chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
+        if membership is not None and pace is not None:
+            model_id = verified.manifest.model_id
+            membership = membership._replace(
+                pace=read_pace(os.fspath(pace), model_id, chosen_plan.name)
+            )
         return cls(
             verified,
             chosen_plan,
@@ -117,6 +160,7 @@ class Pipeline:
             in_flight_max=in_flight_max,
             logits=logits,
             seed=seed,
+            membership=membership,
         )
 
     def infer(
@@ -132,12 +176,12 @@ class Pipeline:
         self._check_usable()
         frames, single = self._preprocessor.frames(images)
         batch = Batch()
-        deadline_us = _deadline_us(deadline_ms)
+        deadline_us = deadline_us_of(deadline_ms, now_us())
         chunks = [frames[i : i + self._max_batch] for i in range(0, len(frames), self._max_batch)]
         for chunk in chunks:
             self._ledger.reserve(len(chunk))
             batch.expected_count += len(chunk)
-            self._submit(chunk, [None] * len(chunk), batch, deadline_us)
+            self._submit(chunk, [None] * len(chunk), batch, deadline_us, will_drive=True)
             self._drive(batch)
         outcomes = batch.outcomes()
         return _raise_unless_ok(outcomes[0]) if single else outcomes
@@ -159,7 +203,7 @@ class Pipeline:
         newest counts. `future.result()` gives a `Result` or raises Expired or Failed.
         """
         self._check_usable()
-        best, deadline_us = _wants_best(on_deadline), _deadline_us(deadline_ms)
+        best, deadline_us = wants_best(on_deadline), deadline_us_of(deadline_ms, now_us())
         frames = self._one_frame(image)
         if not self._ledger.reserve(1, block):
             raise Overloaded(
@@ -188,8 +232,8 @@ class Pipeline:
         "refused"; the stream goes on. Deadlines as in `submit`, but "best" by default.
         """
         self._check_usable()
-        _wants_best(on_deadline)
-        _deadline_us(deadline_ms)
+        wants_best(on_deadline)
+        deadline_us_of(deadline_ms, now_us())
         if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
             raise ConfigError(
                 "in_flight: found {!r}, expected a whole number from 1".format(in_flight)
@@ -216,17 +260,47 @@ class Pipeline:
         stats["policy"] = self.policy.describe()
         stats["backend"] = self.backend.name
         stats["kernels"] = kernels.implementation
+        if isinstance(self._loop, FleetLoop):
+            stats["worker"] = self.name
+            stats["neighbours"] = self._loop.describe_neighbours()
+            stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 
-    def close(self) -> None:
-        """Stop; images without an outcome get `Failed` with reason "closed". Never hangs."""
-        self._finalizer()
+    def serve(self, until: Callable[[], bool]) -> None:
+        """Work for the neighbours in the calling thread until `until()` is true; it is asked at
+        least ten times a second. Raises ConfigError outside a cluster."""
+        self._check_usable()
+        if not isinstance(self._loop, FleetLoop):
+            raise ConfigError("serve: found no neighbours, expected a pipeline opened in a cluster")
+        loop = self._loop
+        loop.drive(lambda: until() or loop.closed_because is not None)
+
+    def close(self, drain: bool = True, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """Take no more images and stop. Idempotent; from any thread, callback or signal handler.
+
+        With `drain`, wait up to `timeout` seconds: for the outcomes that are open, and, in a
+        cluster, until the tasks of others have ended here and every neighbour knows. Without it, or
+        for what is late, images get `Failed` with reason "closed", and neighbours start again what
+        was here. Nothing is waited for where nothing can move on: inside a callback of a future or
+        a signal handler that has interrupted the loop.
+        """
+        if os.getpid() != self._process_id:
+            return
+        self._is_refusing = True
+        until_s = time.monotonic() + timeout
+        if drain and not (self._loop.is_turning_here or self._loop.is_background_here):
+            self._loop.start()
+            self._ledger.wait_until_empty(timeout)
+            if isinstance(self._loop, FleetLoop):
+                self._loop.leave(max(0.0, until_s - time.monotonic()))
+        self._finalizer.detach()
+        _close(self._loop, self.backend, self._process_id, max(1.0, until_s - time.monotonic()))
 
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, *exception: Any) -> None:
+        self.close(drain=kind is None)
 
     def _submit(
         self,
@@ -236,6 +310,7 @@ class Pipeline:
         deadline_us: Optional[int],
         best_at_deadline: bool = False,
         latest: bool = False,
+        will_drive: bool = False,
     ) -> Tuple[int, ...]:
         """Preprocess `frames`, for which room is reserved, and post them as one event."""
         submitted_us = now_us()
@@ -249,9 +324,8 @@ class Pipeline:
             raise
         items = self._ledger.open(len(frames), waiter)
         self._executor.admit(items, buffer)
-        self._loop.post(
-            Submit(items, tuple(tags), submitted_us, deadline_us, best_at_deadline, latest)
-        )
+        event = Submit(items, tuple(tags), submitted_us, deadline_us, best_at_deadline, latest)
+        self._loop.post(event, will_drive)
         return items
 
     def _drive(self, batch: Batch) -> None:
@@ -265,16 +339,16 @@ class Pipeline:
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
     ) -> Iterator[AnyOutcome]:
-        best = _wants_best(on_deadline)
+        best = wants_best(on_deadline)
         for index, image in enumerate(images):
             self._check_usable()
             batch = Batch()
             batch.expected_count = 1
-            deadline_us = _deadline_us(deadline_ms)
+            deadline_us = deadline_us_of(deadline_ms, now_us())
             try:
                 frames = self._one_frame(image)
                 self._ledger.reserve(1)
-                self._submit(frames, [index], batch, deadline_us, best)
+                self._submit(frames, [index], batch, deadline_us, best, will_drive=True)
             except ConfigError as error:
                 yield refused(index, error)
                 continue
@@ -290,6 +364,8 @@ class Pipeline:
         return frames
 
     def _check_usable(self) -> None:
+        if self._is_refusing and self._loop.closed_because is None:
+            raise ConfigError("the pipeline is being closed; open a new one")
         if self._loop.closed_because is not None:
             raise ConfigError("{}; open a new one".format(self._loop.closed_because))
         if os.getpid() != self._process_id:
@@ -299,9 +375,11 @@ class Pipeline:
             )
 
 
-def _close(loop: Loop, backend: Backend, process_id: int) -> None:
+def _close(
+    loop: Loop, backend: Backend, process_id: int, timeout_s: float = CLOSE_TIMEOUT_S
+) -> None:
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
-        loop.close()
+        loop.close(timeout_s=timeout_s)
         backend.close()
 
 
@@ -313,56 +391,6 @@ def _say_once_if_kernels_are_slow() -> None:
             "EDGESDK_KERNELS=reference accepts this silently",
             kernels.native_failure,
         )
-
-
-def _choose_policy(bundle: Bundle, policy: Union[str, ExitPolicy, None]) -> ExitPolicy:
-    manifest = bundle.manifest
-    if policy is None:
-        return manifest.policies[manifest.default_policy]
-    if isinstance(policy, ExitPolicy):
-        return policy
-    if policy in manifest.policies:
-        return manifest.policies[policy]
-    if policy == "final":
-        return make_policy({"kind": "final"})
-    raise ConfigError(
-        'policy: found {!r}, expected one of {} (the bundle\'s), "final", or an object such as '
-        "edgesdk.MaxProbability(0.9)".format(policy, ", ".join(manifest.policies))
-    )
-
-
-def _choose_plan(bundle: Bundle, policy: Union[str, ExitPolicy, None], name: Optional[str]) -> Plan:
-    """The plan asked for, or the one the named policy was calibrated for, or the full one."""
-    manifest = bundle.manifest
-    if name is None and not isinstance(policy, ExitPolicy):
-        entry = manifest.document["policies"].get(policy or manifest.default_policy, {})
-        name = entry.get("plan")
-    plans = manifest.parts[0].plans
-    if name is not None and name not in plans:
-        raise ConfigError(
-            "plan: found {!r}, expected one of {}".format(name, ", ".join(sorted(plans)))
-        )
-    return plans[name or FULL_PLAN]
-
-
-def _deadline_us(deadline_ms: Optional[float]) -> Optional[int]:
-    if deadline_ms is None:
-        return None
-    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, (int, float)):
-        raise ConfigError("deadline_ms: found {!r}, expected a number".format(deadline_ms))
-    if not 0 < deadline_ms < 1e9:
-        raise ConfigError(
-            "deadline_ms: found {}, expected milliseconds above 0".format(deadline_ms)
-        )
-    return now_us() + int(deadline_ms * 1000)
-
-
-def _wants_best(on_deadline: str) -> bool:
-    if on_deadline not in ("best", "expire"):
-        raise ConfigError(
-            'on_deadline: found {!r}, expected "best" or "expire"'.format(on_deadline)
-        )
-    return on_deadline == "best"
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

@@ -120,6 +120,13 @@ class Field:
             raise self.fail("a number " + " ".join(given))
         return float(number)
 
+    def rising(self, minimum_count: int = 0) -> Tuple[int, ...]:
+        """This list of whole numbers, each above the one before."""
+        numbers = tuple(item.whole() for item in self.items(minimum_count))
+        if list(numbers) != sorted(set(numbers)):
+            raise self.fail("whole numbers in rising order")
+        return numbers
+
     def shape(self) -> Tuple[int, ...]:
         """This list of dimensions, each at least 1."""
         return tuple(item.whole(1) for item in self.items(1))

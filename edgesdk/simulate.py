@@ -11,12 +11,13 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import cli
+from .document import read_document
 from .files import write_atomically
 from .sim import pictures, report
-from .sim.document import parse_change, parse_value, parse_values, read_document
+from .sim.changes import parse_change, parse_value, parse_values
 from .sim.recorder import Recorder
 from .sim.report import Report, Run
-from .sim.scenario import read_scenario
+from .sim.scenario import EXPECTED, read_scenario
 from .sim.simulator import Simulator
 from .sim.spec import Scenario
 
@@ -86,7 +87,7 @@ def _changes(arguments: argparse.Namespace) -> Changes:
 
 def _rate_changes(path: str, rate_hz: float) -> Changes:
     """Every workload at this rate; those that Algorithm 3 would pace become Poisson."""
-    document = read_document(path)
+    document = read_document(path, EXPECTED)
     changes: Changes = []
     workloads = document.get("workload")
     for index, workload in enumerate(workloads if isinstance(workloads, list) else []):

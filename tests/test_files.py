@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -91,3 +92,14 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(EdgeError, match=r"Not a directory|File exists"):
         write_atomically(tmp_path / "file" / "below", b"x")
+
+
+def test_a_private_file_is_its_owners_even_over_what_a_kill_left(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "file.tmp").write_bytes(b"left")
+    for path in tmp_path.iterdir():
+        path.chmod(0o666)
+    write_atomically(tmp_path / "file", b"new", private=True)
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert listing(tmp_path) == ["file"]

@@ -20,7 +20,8 @@ FLOORS = [
     ["core"],
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
-    + ["cluster", "results"],
+    + ["addresses", "algorithms", "choices", "cluster", "core_spec", "document", "key_files"]
+    + ["results", "trace_file", "trace_replay", "trace_values"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
@@ -31,13 +32,15 @@ NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
 # Who may import what: the one module that knows a library, and the places that measure or train.
 DOORS = {
-    "zmq": ["runtime/zeromq.py", "keys.py", "bench/*"],
+    "zmq": ["runtime/zeromq*.py", "keys.py", "bench/*"],
     "tensorrt": ["backends/trt*.py", "doctor.py"],
     "pycuda": ["backends/trt*.py", "doctor.py"],
     "onnxruntime": ["backends/onnx_runtime.py", "train/*", "bench/*"],
     "torch": ["backends/pytorch*.py", "train/*", "bench/*"],
     "onnx": ["backends/pytorch*.py", "train/*", "bench/link_bundle.py"],
     "grpc": ["bench/link_grpc.py"],
+    "zstandard": ["codec.py"],
+    "lz4": ["codec.py"],
     "sklearn": ["digits.py"],
     "PIL": ["demo.py", "digits.py", "train/*", "bench/*"],
     "matplotlib": ["demo.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],

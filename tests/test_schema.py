@@ -46,6 +46,9 @@ class TestWhatIsRefused:
             ("items", None, "a list"),
             ("shape", [], "a list of at least 1"),
             ("shape", 3, "a list of at least 1"),
+            ("rising", 3, "a list"),
+            ("rising", [1, 0], "whole numbers in rising order"),
+            ("rising", [0, 1, 1], "whole numbers in rising order"),
         ],
     )
     def test_the_value_itself(self, method, value, expected):
@@ -132,6 +135,8 @@ class TestWhatIsAccepted:
             ("number", 3, 3.0),
             ("number", -0.5, -0.5),
             ("shape", [16, 32, 32], (16, 32, 32)),
+            ("rising", [0, 2, 3], (0, 2, 3)),
+            ("rising", [], ()),
         ],
     )
     def test_values(self, method, value, result):

@@ -7,9 +7,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from .. import cli
 from ..backends import open_backend
 from ..bundle import read_bundle
+from ..codec import available
 from ..core.spec import FULL_PLAN
+from ..core.tensor import CODECS
 from ..profiles import Profile, write_profile
-from . import core, engine, kernels, link, pipeline, sim, torch_eager
+from . import codec, core, engine, kernels, link, pipeline, sim, torch_eager
+from .images import read_test_images
 from .timing import conditions, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
@@ -94,6 +97,27 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return engine.figures(times)
 
 
+def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Every codec that is installed, at every border of a bundle."""
+    bundle = read_bundle(arguments.bundle)
+    images = read_test_images(arguments.data, bundle.manifest.labels).images
+    backend = open_backend(None, arguments.threads)
+    names = available()
+    cli.banner(("zstandard", "lz4", "onnxruntime"), as_json=arguments.json)
+    for name in CODECS:
+        if name not in names:
+            cli.say('not measured: {0}; pip install "edgesdk[{0}]"'.format(name), arguments.json)
+    measured = []
+    for border in codec.borders(bundle, backend, images):
+        _progress(border.name)
+        measured += codec.measure(border, names, arguments.seconds)
+    _progress("")
+    rows = [row for row in map(codec.row, measured) if row is not None]
+    cli.say("\n".join(cli.table(codec.HEADER, rows)), arguments.json)
+    cli.say(codec.raw_line(measured), arguments.json)
+    return [figure for each in measured for figure in codec.figures(each)]
+
+
 def _pipeline_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", default=pipeline.BUNDLE, help="default: %(default)s")
     command.add_argument(
@@ -118,6 +142,13 @@ BENCHES = {
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
     "sim": Bench(
         "events per second of the simulator, and what they cost", measure_sim, options=_sim_options
+    ),
+    "codec": Bench(
+        "features that travel: how small, how fast, how true, on which links it pays",
+        measure_codec,
+        seconds=3.0,
+        per="per border",
+        options=_pipeline_options,
     ),
     "pipeline": Bench(
         "edgesdk beside onnxruntime and PyTorch on real images, answers checked",

@@ -3,7 +3,8 @@
 The reply is an answer (a class), never the payload; compare with the form ANSWER of the others.
 """
 
-import importlib.util
+import contextlib
+import io
 import os
 import runpy
 import sys
@@ -13,7 +14,8 @@ from typing import Any, Deque, List, Optional
 
 import numpy as np
 
-from ..errors import BackendUnavailable, EdgeError, TransportError
+from .. import keys
+from ..errors import EdgeError, TransportError
 from ..pipeline import Pipeline
 from .link_bundle import LABELS, load_onnx, write_echo_bundle
 from .link_contender import ANSWER, REPLY_S, WINDOW, Contender, Options
@@ -22,6 +24,7 @@ from .link_process import Child, Ready, free_port_pair
 SOURCE, WORKER = "source", "echo"
 WORKER_COMMAND = "edgesdk.worker"
 CLUSTER = """bundle = "{bundle}"
+codec = "raw"
 
 [security]
 {security}
@@ -53,10 +56,6 @@ class Ours(Contender):
     @staticmethod
     def require() -> None:
         load_onnx()
-        if importlib.util.find_spec(WORKER_COMMAND) is None:
-            raise BackendUnavailable(
-                "this edgesdk has no {}; install a version that has one".format(WORKER_COMMAND)
-            )
 
     def start(self, cores: Optional[List[int]]) -> None:
         self._cores = cores
@@ -70,9 +69,10 @@ class Ours(Contender):
         cluster = os.path.join(self._folder.name, "cluster.toml")
         write_echo_bundle(bundle, payload.shape)
         with open(cluster, "w", encoding="utf-8") as file:
-            file.write(cluster_text(bundle, self._security(self._folder.name)))
+            file.write(cluster_text(bundle, self._security()))
+        self._make_keys(cluster)
         self.child = Child(__name__ + ":serve", {"cluster": cluster}, self._cores)
-        self._pipe = self._open(bundle, cluster)
+        self._pipe = Pipeline.open(bundle, cluster=cluster, name=SOURCE)
 
     def round_trip(self, form: str) -> Any:
         try:
@@ -116,12 +116,11 @@ class Ours(Contender):
             self._folder.cleanup()
             self._folder = None
 
-    def _open(self, bundle: str, cluster: str) -> Any:
-        open_pipeline: Any = Pipeline.open
-        return open_pipeline(bundle, cluster=cluster, name=SOURCE)
-
-    def _security(self, folder: str) -> str:
+    def _security(self) -> str:
         return "insecure = true"
+
+    def _make_keys(self, cluster: str) -> None:
+        """Nothing: there are none."""
 
 
 class OursCurve(Ours):
@@ -130,16 +129,13 @@ class OursCurve(Ours):
     name = "edgesdk curve"
     curve = True
 
-    @staticmethod
-    def require() -> None:
-        Ours.require()
-        if importlib.util.find_spec("edgesdk.keys") is None:
-            raise BackendUnavailable(
-                "this edgesdk has no edgesdk.keys; install a version that has it"
-            )
+    def _security(self) -> str:
+        return 'keys = "keys"'
 
-    def _security(self, folder: str) -> str:
-        raise NotImplementedError  # until the form of key files is settled
+    def _make_keys(self, cluster: str) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            if keys.main([cluster]) != 0:
+                raise TransportError("{}: no keys could be made for {}".format(self.name, cluster))
 
 
 def serve(options: Options, ready: Ready) -> None:

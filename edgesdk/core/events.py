@@ -111,6 +111,12 @@ class PeerGone(NamedTuple):
     peer: int
 
 
+class PeerLost(NamedTuple):
+    """The connection to `peer` is broken and cannot be had again at once: its process is gone."""
+
+    peer: int
+
+
 class MessageReceived(NamedTuple):
     """`envelope` (`core.messages.Envelope`) has come from `peer`. The features of a Task stay with
     the interpreter: an action `Keep` among the answers says under which name."""
@@ -215,6 +221,7 @@ Event = Union[
     Shutdown,
     PeerFound,
     PeerGone,
+    PeerLost,
     MessageReceived,
     Leave,
 ]

@@ -24,6 +24,7 @@ from .events import (
     MessageReceived,
     PeerFound,
     PeerGone,
+    PeerLost,
     Release,
     SetTimer,
     Shutdown,
@@ -91,6 +92,7 @@ class FleetWorker(Worker, Queues):
             {
                 PeerFound: self._on_peer_found,
                 PeerGone: self._on_peer_gone,
+                PeerLost: self._on_peer_lost,
                 MessageReceived: self._exchange.receive,
                 Leave: self._on_leave,
             }
@@ -120,6 +122,11 @@ class FleetWorker(Worker, Queues):
     def is_drained(self) -> bool:
         """Whether nothing of others is left here, and nothing of ours is with others."""
         return self._exchange.is_drained
+
+    @property
+    def has_parted(self) -> bool:
+        """Whether this worker has left, and said so to everybody."""
+        return self._neighbours.is_leaving and not self._neighbours.peers
 
     def whereabouts(self) -> Dict[str, List[Tuple[int, int]]]:
         """(item, part) of every task, by the place where it is: "input", "running", "output",
@@ -233,6 +240,9 @@ class FleetWorker(Worker, Queues):
 
     def _on_peer_gone(self, event: PeerGone, now_us: int, actions: List[Action]) -> None:
         self._neighbours.gone(event.peer, now_us, actions)
+
+    def _on_peer_lost(self, event: PeerLost, now_us: int, actions: List[Action]) -> None:
+        self._neighbours.lost(event.peer, now_us, actions)
 
     def _on_leave(self, event: Leave, now_us: int, actions: List[Action]) -> None:
         self._part_us = now_us + PASSING_US_MAX

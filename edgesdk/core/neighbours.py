@@ -127,6 +127,12 @@ class Neighbours:
             self._lose(peer, "removed", now_us, actions)
             actions.append(CloseLink(worker))
 
+    def lost(self, worker: int, now_us: int, actions: List[Action]) -> None:
+        """The connection to a neighbour is gone: no need to wait until it has been silent."""
+        peer = self.connected(worker)
+        if peer is not None:
+            self._lose(peer, "disconnected", now_us, actions)
+
     def receive(self, event: MessageReceived, now_us: int, actions: List[Action]) -> Optional[Peer]:
         """Take a message. The peer it is from if it means something to the worker; those about the
         link itself, and what is not from the current session, end here."""

@@ -20,6 +20,8 @@ AUXILIARY_BYTES_MAX = 4 * AUXILIARY_COUNT_MAX
 
 DTYPES = {"float32": 1, "float16": 2, "uint8": 3}
 CODECS = {"raw": 1, "float16": 2, "uint8": 3, "zstd": 4, "lz4": 5}
+LOSSLESS_CODECS = ("zstd", "lz4")  # beside raw
+LOSSY_CODECS = ("float16", "uint8")
 LEARNED_CODEC = 6  # reserved for trained bottlenecks; refused
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "uint8": 1}

@@ -2,10 +2,11 @@
 
 A buffer holds the samples of one batch. It goes back to the pool when its last row is released, so
 that stages write into the same few memory blocks for ever: no allocation, no page faults, and a
-backend can keep its bindings.
+backend can keep its bindings. Two kinds do not go back: memory that came over a link, and memory
+that was lent to one, which may still read it.
 """
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -17,18 +18,19 @@ Shape = Tuple[int, ...]
 class Buffer:
     """A block of rows of which the first are in use: `array` [B, shape].
 
-    The same `array` object comes back whenever the same number of rows does.
+    The same `array` object comes back whenever the same number of rows does. `shelf` is where it
+    stands while nobody uses it, None if it is not used again.
     """
 
     __slots__ = ("_views", "array", "block", "items", "live_count", "shelf")
 
-    def __init__(self, block: np.ndarray, shelf: "List[Buffer]") -> None:
+    def __init__(self, block: np.ndarray, shelf: "Optional[List[Buffer]]") -> None:
         self.block = block
-        self.shelf = shelf  # where it stands while nobody uses it
+        self.shelf = shelf
         self.array = block
         self._views: Dict[int, np.ndarray] = {len(block): block}
         self.items: Tuple[int, ...] = ()  # the item of each row
-        self.live_count = 0
+        self.live_count = 0  # of its items, and of whoever else needs it
 
     def use_rows(self, row_count: int) -> None:
         """Make `array` the first `row_count` rows."""
@@ -61,7 +63,8 @@ class BufferPool:
     def give(self, buffer: Buffer) -> None:
         """Return a buffer that nobody reads any more."""
         buffer.items = ()
-        buffer.shelf.append(buffer)
+        if buffer.shelf is not None:
+            buffer.shelf.append(buffer)
 
 
 class Rows:
@@ -77,16 +80,41 @@ class Rows:
             self.release(item)
             self._buffers[item] = buffer
         buffer.items = items
-        buffer.live_count = len(items)
+        buffer.live_count += len(items)
+
+    def hold(self, buffer: Buffer) -> None:
+        """Someone computes on `buffer`: it stays, whatever is released meanwhile."""
+        buffer.live_count += 1
+
+    def let_go(self, buffer: Buffer) -> None:
+        """The end of `hold`."""
+        buffer.live_count -= 1
+        if not buffer.live_count:
+            self._pool.give(buffer)
 
     def move(self, features: Buffer, output: Buffer) -> None:
-        """What `features`, as collected, held is now in the same rows of `output`."""
-        items = features.items
-        for item in items:
-            self._buffers[item] = output
-        output.items = items
-        output.live_count = len(items)
-        self._pool.give(features)
+        """What `features`, as collected and held, had is now in the same rows of `output`, but for
+        items that were released since."""
+        buffers = self._buffers
+        output.items = features.items
+        for item in features.items:
+            if buffers.get(item) is features:
+                buffers[item] = output
+                features.live_count -= 1
+                output.live_count += 1
+        self.let_go(features)
+        if not output.live_count:
+            self._pool.give(output)
+
+    def row(self, item: int) -> np.ndarray:
+        """The current features of `item`: a view [shape]."""
+        buffer = self._buffers[item]
+        return buffer.array[buffer.items.index(item)]
+
+    def lend(self, item: int) -> None:
+        """Whoever reads the row of `item` may go on after its release: its block is not used
+        again, and lives as long as someone refers to it."""
+        self._buffers[item].shelf = None
 
     def collect(self, items: Tuple[int, ...]) -> Buffer:
         """A buffer whose rows are exactly `items`, in this order; compacted where needed."""
@@ -108,9 +136,10 @@ class Rows:
         """Forget the features of `item`, if it has any."""
         buffer = self._buffers.pop(item, None)
         if buffer is not None:
-            buffer.live_count -= 1
-            if not buffer.live_count:
-                self._pool.give(buffer)
+            self.let_go(buffer)
 
     def __len__(self) -> int:
         return len(self._buffers)
+
+    def __contains__(self, item: int) -> bool:
+        return item in self._buffers

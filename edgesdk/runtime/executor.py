@@ -1,4 +1,8 @@
-"""Runs stages and exit heads on a backend: what `RunStage` means in the real world."""
+"""Runs stages and exit heads on a backend: what `RunStage` means in the real world.
+
+A run has three steps, so that another thread can compute: `begin` and `finish` belong to the thread
+that drives the loop, which owns all tables here; `compute` touches nothing but the run's arrays.
+"""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,7 +13,12 @@ from ..backends import Backend, Program
 from ..bundle import Bundle, Head
 from ..core.events import RunStage, Scores, StageDone
 from ..core.spec import Stage
+from ..errors import PeerError
 from .buffers import Buffer, BufferPool, Rows
+
+# Smaller features that come over a link are copied into a block of the pool: it costs less than
+# what a backend does with memory that it has not seen before.
+UNCOPIED_BYTES_MIN = 65536
 
 
 class ExitHead:
@@ -47,11 +56,27 @@ class LoadedStage(NamedTuple):
     head: Optional[ExitHead]
 
 
+class Run:
+    """One batch on its way through a stage: `features` and `output` are held for it. `found` are
+    the scores of its head, None where none is asked for."""
+
+    __slots__ = ("action", "features", "found", "output", "stage")
+
+    def __init__(
+        self, action: RunStage, stage: LoadedStage, features: Buffer, output: Buffer
+    ) -> None:
+        self.action = action
+        self.stage = stage
+        self.features = features
+        self.output = output
+        self.found: "Optional[kernels.ExitScores]" = None
+
+
 class Executor:
     """Holds every item's tensors and computes on them.
 
-    Inputs enter by `admit`, possibly from another thread; everything else belongs to the thread
-    that drives the loop.
+    Inputs enter by `admit`, possibly from another thread; of everything else only `compute` may
+    run outside the thread that drives the loop.
     """
 
     def __init__(
@@ -61,7 +86,10 @@ class Executor:
         backend: Backend,
         needs: Sequence[str] = (),
         keep_logits: bool = False,
+        held_stages: Optional[Sequence[int]] = None,
     ) -> None:
+        part = bundle.manifest.parts[0]
+        self._class_count = len(bundle.manifest.labels)
         self._pool = BufferPool()
         self._rows = Rows(self._pool)
         self._needs = frozenset(needs)
@@ -69,7 +97,15 @@ class Executor:
         self._keep_outputs = keep_logits or bool(needs)
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
-        self._stages = load_stages(bundle, plan_name, backend)
+        # What travels with a task because the policy compares with it.
+        self._compared = self._first if "difference" in self._needs else self._latest
+        stages = part.plans[plan_name].stages
+        self._stages = {
+            index: _load(bundle, stage, backend)
+            for index, stage in enumerate(stages)
+            if held_stages is None or index in held_stages
+        }
+        self.input_shapes = [part.segments[stage.first_segment].input_shape for stage in stages]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -85,21 +121,80 @@ class Executor:
 
     def run(self, action: RunStage) -> StageDone:
         """Run one stage, and its head if asked, on a batch. Exceptions of the backend pass."""
+        run = self.begin(action)
+        try:
+            self.compute(run)
+        except BaseException:
+            self.abandon(run)
+            raise
+        return self.finish(run)
+
+    def begin(self, action: RunStage) -> Run:
+        """Gather what a batch needs."""
         stage = self._stages[action.stage]
         features = self._rows.collect(action.items)
-        output = self._pool.take(len(action.items), stage.output_shape)
-        try:
-            stage.program.run(features.array, output.array)
-        except BaseException:
-            self._pool.give(output)
-            raise
-        self._rows.move(features, output)
-        scores = self._evaluate(stage, action.items, output.array) if action.evaluate else None
-        return StageDone(action.part, action.stage, action.items, scores)
+        self._rows.hold(features)
+        return Run(action, stage, features, self._pool.take(len(action.items), stage.output_shape))
+
+    def compute(self, run: Run) -> None:
+        """Compute a batch, in any thread, one at a time. Exceptions of the backend pass."""
+        stage, output = run.stage, run.output.array
+        stage.program.run(run.features.array, output)
+        if run.action.evaluate:
+            assert stage.head is not None  # the core evaluates only where the plan has an exit
+            run.found = stage.head(output, self._keep_outputs)
+
+    def finish(self, run: Run) -> StageDone:
+        """What was computed is what the items hold from now on."""
+        part, stage_index, items, _ = run.action
+        self._rows.move(run.features, run.output)
+        scores = None
+        if run.found is not None:
+            scores = self._evaluate(run.stage, items, run.found)
+        return StageDone(part, stage_index, items, scores)
+
+    def abandon(self, run: Run) -> None:
+        """A batch came to nothing: its items hold what they held before."""
+        self._pool.give(run.output)
+        self._rows.let_go(run.features)
 
     def logits(self, item: int) -> Optional[np.ndarray]:
-        """float32 [N] of the latest exit evaluated for `item`, if they are wanted."""
+        """float32 [N] of the latest exit evaluated here for `item`, if they are wanted."""
         return self._latest.get(item) if self._keep_logits else None
+
+    def features(self, item: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """What travels with a task of `item`: its features [C,H,W], a view, and the vector that
+        the policy compares with, or None."""
+        compared = self._compared.get(item) if self._needs else None
+        return self._rows.row(item), compared
+
+    def lend(self, item: int) -> None:
+        """The features of `item` are being read by a link, and may be for a while."""
+        self._rows.lend(item)
+
+    def check_compared(self, stage: int, compared: Optional[np.ndarray]) -> None:
+        """Raise PeerError unless a task of `stage` must come with `compared`."""
+        expected = self._class_count if self._needs and stage else 0
+        found = 0 if compared is None else len(compared)
+        if found != expected:
+            raise PeerError(
+                "vector that the policy compares with: found {} values, expected {}".format(
+                    found, expected
+                )
+            )
+
+    def keep(self, item: int, features: np.ndarray, compared: Optional[np.ndarray]) -> None:
+        """`features` came over a link; they are those of `item` from now on, uncopied if they can
+        be computed on where they are."""
+        batch = features[np.newaxis]
+        if features.nbytes < UNCOPIED_BYTES_MIN:  # a pooled block saves the backend a new binding
+            buffer = self._pool.take(1, features.shape)
+            buffer.array[...] = batch
+        else:
+            buffer = Buffer(batch, None)
+        self._rows.place((item,), buffer)
+        if compared is not None:
+            self._compared[item] = compared
 
     def release(self, item: int) -> None:
         """Forget everything held for `item`."""
@@ -113,32 +208,34 @@ class Executor:
         return len(self._rows)
 
     def _evaluate(
-        self, stage: "LoadedStage", items: Tuple[int, ...], features: np.ndarray
+        self, stage: LoadedStage, items: Tuple[int, ...], found: "kernels.ExitScores"
     ) -> List[Scores]:
-        assert stage.head is not None  # the core evaluates only where the plan has an exit
-        found = stage.head(features, self._keep_outputs)
         columns: List[List[float]] = [column.tolist() for column in found[:4]]
         if self._keep_outputs and found.logits is not None:
+            held = [item in self._rows for item in items]  # not released meanwhile
             if self._needs:
-                columns += self._compare(items, found.logits, stage.exit_index == 0)
-            for item, row in zip(items, found.logits):
-                self._latest[item] = row
+                columns += self._compare(items, held, found.logits, stage.exit_index == 0)
+            for item, is_held, row in zip(items, held, found.logits):
+                if is_held:
+                    self._latest[item] = row
         return list(map(Scores, *columns))
 
     def _compare(
-        self, items: Tuple[int, ...], outputs: np.ndarray, first_exit: bool
+        self, items: Tuple[int, ...], held: List[bool], outputs: np.ndarray, first_exit: bool
     ) -> List[List[float]]:
-        """Cosine difference to the first exit, and similarity to the one before: columns."""
+        """Cosine difference to the first exit, and similarity to the one before: columns. What is
+        not held any more is compared with itself, for nobody reads it."""
         if first_exit:
-            for item, row in zip(items, outputs):
-                self._first[item] = row
+            for item, is_held, row in zip(items, held, outputs):
+                if is_held:
+                    self._first[item] = row
             return [[1.0] * len(items), [float("nan")] * len(items)]
         difference = similarity = [float("nan")] * len(items)
         if "difference" in self._needs:
-            first = np.stack([self._first[item] for item in items])
+            first = np.stack([self._first.get(i, row) for i, row in zip(items, outputs)])
             difference = kernels.cosine_difference(outputs, first).tolist()
         if "similarity" in self._needs:
-            before = np.stack([self._latest[item] for item in items])
+            before = np.stack([self._latest.get(i, row) for i, row in zip(items, outputs)])
             similarity = (1.0 / kernels.cosine_difference(outputs, before)).tolist()
         return [difference, similarity]
 

@@ -128,6 +128,11 @@ class Ledger:
                 self._changed.notify_all()
             return waiter
 
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait until every item has ended; False if that took longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiters, timeout_s)
+
     def open_items(self) -> List[int]:
         """Every open item."""
         with self._changed:

@@ -1,4 +1,5 @@
 """The main loop: take an event, ask the core, carry out its actions. It all happens in `_turn`.
+`runtime/fleet_loop.py` is the same loop among neighbours.
 
 Whoever waits for an outcome drives the loop in its own thread (`drive`), one driver at a time, so
 that a single `infer` pays for no hand-over between threads. Futures have nobody who waits; for
@@ -11,6 +12,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Type
 
 from ..core.events import (
+    Admit,
     CancelTimer,
     Deliver,
     Event,
@@ -39,6 +41,9 @@ class Owner:
 
     def on_outcome(self, outcome: Outcome) -> None:
         """The one end of an item."""
+
+    def on_admit(self, action: Admit) -> None:
+        """What an admission algorithm has decided."""
 
     def on_shutdown(self, detail: str) -> None:
         """Nothing will ever be delivered again."""
@@ -83,11 +88,13 @@ class Loop:
         """Why the loop takes no more events, or None."""
         return self._closing.detail if self._closing else None
 
-    def post(self, event: Event) -> None:
-        """Hand in an event, from any thread."""
+    def post(self, event: Event, will_drive: bool = False) -> None:
+        """Hand in an event, from any thread; one that `will_drive` at once need not wake others."""
         self._inbox.append(event)
-        if self._thread is not None:  # one that starts now looks into the inbox first
-            self._wake.set()
+        if (
+            self._thread is not None and not will_drive
+        ):  # one that starts now looks into the inbox first
+            self._rouse()
         if self._closing is not None:
             self.close()
 
@@ -104,23 +111,45 @@ class Loop:
                 self._thread = threading.Thread(target=self._serve, name="edgesdk", daemon=True)
                 self._thread.start()
 
-    def close(self, reason: str = "closed", detail: str = "the pipeline was closed") -> None:
-        """Fail what is open and stop. Idempotent; from any thread, callback or signal handler."""
+    def close(
+        self,
+        reason: str = "closed",
+        detail: str = "the pipeline was closed",
+        timeout_s: float = CLOSE_TIMEOUT_S,
+    ) -> None:
+        """Fail what is open and stop. Idempotent; from any thread, callback or signal handler.
+
+        A stage that runs for more than `timeout_s` is not waited for: its thread is lost.
+        """
         if self._closing is None:
             self._closing = Shutdown(reason, detail)
-        self._wake.set()
-        if self._driver == threading.get_ident():
+        self._rouse()
+        if self.is_turning_here:
             return  # called from inside a turn: it shuts down when the turn ends
-        if self._driving.acquire(timeout=CLOSE_TIMEOUT_S):
+        if self._driving.acquire(timeout=timeout_s):
             try:
                 self._shut_down(self._closing)
             finally:
                 self._driving.release()
-        else:  # a stage hangs: its thread is lost, but nobody waits for it any longer
+        else:
             self._owner.on_shutdown(self._closing.detail)
         self._owner.run_callbacks()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(CLOSE_TIMEOUT_S)
+        if not self.is_background_here and self._thread is not None:
+            self._thread.join(timeout_s)
+
+    @property
+    def is_turning_here(self) -> bool:
+        """Whether the calling thread is inside a turn, as a callback or a signal handler may be."""
+        return self._driver == threading.get_ident()
+
+    @property
+    def is_background_here(self) -> bool:
+        """Whether the calling thread is the one that drives while nobody else does."""
+        return self._thread is threading.current_thread()
+
+    def _rouse(self) -> None:
+        """Something has happened: who waits for that should look."""
+        self._wake.set()
 
     def _serve(self) -> None:
         while self._closing is None:

@@ -1,15 +1,13 @@
-"""The core workers of a simulated world: the only place that makes them."""
+"""The core workers of a simulated world: what they are made from."""
 
 from random import Random
 from typing import Any, List, Optional
 
 from ..core.admission import NO_ADMISSION
-from ..core.disturbance import Disturbance, undisturbed
-from ..core.fleet import FleetWorker
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
-from ..core.source import Source
 from ..core.spec import FULL_PLAN, Plan, Stage
+from ..core_spec import CoreSpec, new_core
 from .spec import Model, Node, Scenario
 
 
@@ -49,17 +47,22 @@ def identity(scenario: Scenario, node: Node, epoch: int) -> Identity:
     )
 
 
-def new_worker(scenario: Scenario, node: Node, epoch: int, rng: Random, metrics: Metrics) -> Any:
-    """The core of a process that starts at `node`."""
+def core_spec(scenario: Scenario, node: Node, epoch: int) -> CoreSpec:
+    """What the process at `node` is made from, but for its seed."""
     model = scenario.model
     is_source = node.name in {workload.source for workload in scenario.workloads}
-    return FleetWorker(
+    return CoreSpec(
         identity(scenario, node, epoch),
-        [plan_of(model)],
+        (plan_of(model),),
         model.policy,
-        Source(model.policy, 1, metrics, rng),
-        node.max_batch,
-        scenario.offloading,
-        scenario.admission if is_source else NO_ADMISSION,
-        Disturbance(Random(rng.getrandbits(64))) if scenario.is_disturbed else undisturbed,
+        exit_count=model.exit_indices[-1] + 1,
+        max_batch=node.max_batch,
+        offloading=scenario.offloading,
+        admission=scenario.admission if is_source else NO_ADMISSION,
+        is_disturbed=scenario.is_disturbed,
     )
+
+
+def new_worker(scenario: Scenario, node: Node, epoch: int, rng: Random, metrics: Metrics) -> Any:
+    """The core of a process that starts at `node`."""
+    return new_core(core_spec(scenario, node, epoch), metrics, rng)[0]

@@ -5,14 +5,13 @@ nearest one that is; file names are relative to the scenario file.
 """
 
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
-from ..core.admission import KINDS as ADMISSION_KINDS
-from ..core.admission import Admission, check_admission
-from ..core.offload import Offloading, check_offloading
+from ..algorithms import read_admission, read_offloading
+from ..document import read_document, us_of, us_or_none
 from ..errors import ConfigError
 from ..schema import Field
-from .document import change, read_document, us_of, us_or_none
+from .changes import change
 from .scenario_faults import read_faults
 from .scenario_model import read_model
 from .spec import Node, Scenario, Workload
@@ -22,6 +21,7 @@ MODES = ("tcp", "chaos")
 WORKLOAD_KINDS = ("periodic", "poisson", "trace", "admission")
 ON_DEADLINE = ("expire", "best")
 NODE_COUNT_MAX = 1000
+EXPECTED = "a scenario, such as those in examples/scenarios"
 
 _TOP = ["name", "mode", "duration_s", "heal_s", "grace_s", "topology", "model", "node", "link"]
 _TOP += ["link_defaults", "medium", "workload", "fault", "offloading", "admission"]
@@ -29,13 +29,6 @@ _NODE = ["name", "count", "stages", "speed", "max_batch", "drift_ppm", "clock_of
 _NODE += ["join_s", "leave_s"]
 _WORKLOAD = ["source", "kind", "rate_hz", "item_count", "start_s", "trace", "deadline_ms"]
 _WORKLOAD += ["on_deadline", "latest"]
-# Keys of [admission] with a time, and the field of `Admission` that each sets.
-_ADMISSION_MS = {
-    "period_ms": "period_us",
-    "interarrival_ms": "interarrival_us",
-    "interarrival_ms_min": "interarrival_us_min",
-    "interarrival_ms_max": "interarrival_us_max",
-}
 
 Changes = Sequence[Tuple[str, Any]]
 
@@ -46,7 +39,7 @@ def read_scenario(path: Union[str, "os.PathLike[str]"], changes: Changes = ()) -
     Raises ConfigError or BundleError that begins with the file and the path of the key.
     """
     path = os.fspath(path)
-    document = read_document(path)
+    document = read_document(path, EXPECTED)
     try:
         for key_path, value in changes:
             change(document, key_path, value)
@@ -66,7 +59,7 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
     nodes = _nodes(root, len(model.stage_us))
     media = read_media(root)
     links = read_links(root, nodes, media)
-    offloading = _offloading(root.optional("offloading"))
+    offloading = read_offloading(root.optional("offloading"))
     scenario = Scenario(
         name=root.get("name").text(),
         model=model,
@@ -79,7 +72,7 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
         heal_us=us_or_none(root.optional("heal_s")),
         grace_us=us_of(root.optional("grace_s"), 60e6, above=0),
         offloading=offloading,
-        admission=_admission(root.optional("admission")),
+        admission=read_admission(root.optional("admission")),
     )
     check_topology(nodes, links, scenario.workloads, len(model.stage_us), offloading.offload_inputs)
     _check_admission(root, scenario)
@@ -138,9 +131,7 @@ def _stages(field: Field, stage_count: int) -> Tuple[int, ...]:
     for item in field.items():
         if item.whole() >= stage_count:
             raise item.fail("a stage of the model, 0 to {}".format(stage_count - 1))
-    if list(field.value) != sorted(set(field.value)):
-        raise field.fail("stages in rising order")
-    return tuple(field.value)
+    return field.rising()
 
 
 # --- workloads ------------------------------------------------------------------------------------
@@ -214,31 +205,7 @@ def read_arrivals(path: str) -> Tuple[int, ...]:
     return tuple(times)
 
 
-# --- algorithms -----------------------------------------------------------------------------------
-
-
-def _offloading(field: Optional[Field]) -> Offloading:
-    if field is None:
-        return Offloading()
-    values: Dict[str, Any] = {}
-    for key, entry in field.only(Offloading._fields).entries():
-        values[key] = entry.whole() if key == "output_queue_max" else entry.flag()
-    return check_offloading(Offloading(**values))
-
-
-def _admission(field: Optional[Field]) -> Admission:
-    if field is None:
-        return Admission()
-    plain = [name for name in Admission._fields if name not in _ADMISSION_MS.values()]
-    values: Dict[str, Any] = {}
-    for key, entry in field.only(plain + list(_ADMISSION_MS)).entries():
-        if key in _ADMISSION_MS:
-            values[_ADMISSION_MS[key]] = us_of(entry, 0, above=0)
-        elif key == "kind":
-            values[key] = entry.choice(ADMISSION_KINDS)
-        else:
-            values[key] = entry.whole() if key.endswith("_count") else entry.number()
-    return check_admission(Admission(**values))
+# --- what two tables say together -----------------------------------------------------------------
 
 
 def _check_admission(root: Field, scenario: Scenario) -> None:

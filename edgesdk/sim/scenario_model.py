@@ -185,9 +185,8 @@ def _from_numbers(field: Field) -> Model:
     indices = field.optional("exit_indices")
     exit_indices = tuple(range(stage_count))
     if indices is not None:
-        exit_indices = tuple(i.whole() for i in _list(field, "exit_indices", stage_count))
-        if list(exit_indices) != sorted(set(exit_indices)):
-            raise indices.fail("exits in rising order")
+        _list(field, "exit_indices", stage_count)
+        exit_indices = indices.rising()
     policy_field = field.get("policy")
     policy = _inline_policy(policy_field)
     if policy.kind not in SYNTHETIC_POLICIES:

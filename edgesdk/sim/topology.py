@@ -2,9 +2,9 @@
 
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..document import us_of
 from ..errors import ConfigError
 from ..schema import Field
-from .document import share_of, us_of
 from .spec import Link, Medium, Node, Workload
 
 TOPOLOGIES = ("mesh", "ring", "chain", "star")
@@ -27,6 +27,10 @@ def read_media(root: Field) -> Tuple[Medium, ...]:
 
 def _tables(field: Optional[Field]) -> List[Field]:
     return [] if field is None else field.items()
+
+
+def _share(field: Optional[Field]) -> float:
+    return 0.0 if field is None else field.number(0, 1)
 
 
 def _bytes_per_s(mbit: Field) -> float:
@@ -96,9 +100,9 @@ def _link(entry: _LinkEntry, media: Sequence[str]) -> Link:
         jitter_us=us_of(values.get("jitter_ms"), 0),
         bytes_per_s=None if rate is None else _bytes_per_s(rate),
         medium=None if medium is None else medium.text(),
-        loss=share_of(values.get("loss")),
-        duplication=share_of(values.get("duplication")),
-        reordering=share_of(values.get("reordering")),
+        loss=_share(values.get("loss")),
+        duplication=_share(values.get("duplication")),
+        reordering=_share(values.get("reordering")),
     )
 
 

@@ -12,6 +12,7 @@ from ..core.events import (
     MessageReceived,
     PeerFound,
     PeerGone,
+    PeerLost,
     Shutdown,
     StageDone,
     StageFailed,
@@ -69,6 +70,7 @@ _EVENT_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], Tuple[int, int, int]]]] 
     PeerGone: (8, lambda event: (0, event.peer, 0)),
     MessageReceived: (9, _of_message),
     Leave: (10, lambda event: (0, 0, 0)),
+    PeerLost: (11, lambda event: (0, event.peer, 0)),
 }
 
 

@@ -1,15 +1,13 @@
 """edgesdk as a contender of its own bench: the cluster file, and what is missing where it is."""
 
-import importlib.util
+import importlib
 import re
 import sys
 
 import pytest
 
-from edgesdk.bench import link_ours
 from edgesdk.bench.link_contender import ANSWER, SIZES, payload_of
-from edgesdk.bench.link_ours import Ours, cluster_text
-from edgesdk.errors import BackendUnavailable
+from edgesdk.bench.link_ours import Ours, OursCurve, cluster_text
 
 toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -30,18 +28,9 @@ def test_no_two_lanes_share_a_port():
         assert len(set(ports) | {port + 1 for port in ports}) == 4
 
 
-def test_without_the_runtime_that_is_said(monkeypatch):
-    monkeypatch.setattr(link_ours, "WORKER_COMMAND", "edgesdk.no_such_command")
-    with pytest.raises(BackendUnavailable, match=r"has no edgesdk\.no_such_command; install"):
-        Ours.require()
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec(link_ours.WORKER_COMMAND) is None,
-    reason="this edgesdk has no sockets yet",
-)
-def test_payloads_travel_and_answers_come_back():
-    contender = Ours()
+@pytest.mark.parametrize("kind", [Ours, OursCurve], ids=lambda kind: kind.name)
+def test_payloads_travel_and_answers_come_back(kind):
+    contender = kind()
     contender.start(None)
     try:
         for size in SIZES[:2]:

@@ -127,7 +127,44 @@ class TestRows:
         features = filled(pool, [10, 20])
         rows.place((1, 2), features)
         output = filled(pool, [11, 21])
+        rows.hold(features)
         rows.move(rows.collect((1, 2)), output)
         assert rows.collect((1, 2)) is output
         assert values_of(rows.collect((2,))) == [21]
         assert pool.take(2, SHAPE) is features
+
+    def test_what_is_released_while_it_is_computed_on_stays_until_it_is_let_go(self, pool, rows):
+        features = filled(pool, [10, 20])
+        rows.place((1, 2), features)
+        rows.hold(features)
+        rows.release(1)
+        rows.release(2)
+        assert pool.take(2, SHAPE) is not features
+        rows.let_go(features)
+        assert pool.take(2, SHAPE) is features
+
+    def test_what_was_released_meanwhile_does_not_move(self, pool, rows):
+        features, output = filled(pool, [10, 20]), filled(pool, [11, 21])
+        rows.place((1, 2), features)
+        rows.hold(features)
+        rows.release(1)
+        rows.move(features, output)
+        assert 1 not in rows
+        assert rows.row(2)[0, 0] == 21
+        rows.release(2)
+        assert pool.take(2, SHAPE) is output
+
+    def test_a_run_that_nobody_waits_for_any_more_gives_both_blocks_back(self, pool, rows):
+        features, output = filled(pool, [10]), filled(pool, [11])
+        rows.place((1,), features)
+        rows.hold(features)
+        rows.release(1)
+        rows.move(features, output)
+        assert {id(pool.take(1, SHAPE)), id(pool.take(1, SHAPE))} == {id(features), id(output)}
+
+    def test_a_block_that_was_lent_is_not_used_again(self, pool, rows):
+        buffer = filled(pool, [10])
+        rows.place((1,), buffer)
+        rows.lend(1)
+        rows.release(1)
+        assert pool.take(1, SHAPE) is not buffer

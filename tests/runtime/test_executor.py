@@ -80,7 +80,7 @@ class TestStages:
         backend = GatedBackend()
         executor = executor_of(backend)
         seen = []
-        for stage in executor._stages:
+        for stage in executor._stages.values():
             original = stage.program.run
 
             def spy(features, out, original=original):

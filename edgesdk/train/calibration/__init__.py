@@ -7,6 +7,7 @@ costs         what an image costs that leaves at an exit, in multiply-adds or mi
 thresholds    a family of thresholds with one knob, for every kind of policy
 choice        which exits to keep, and where to turn the knob
 temperature   how far the probabilities of each exit can be believed
+codecs        what features that travel by a lossy codec cost in accuracy
 plot          accuracy against cost
 command       `python -m edgesdk.train calibrate`
 """

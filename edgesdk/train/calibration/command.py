@@ -33,6 +33,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     objective.add_argument(
         "--budget-us", type=float, metavar="N", help="best plan of N microseconds per image"
     )
+    objective.add_argument(
+        "--codecs-only",
+        action="store_true",
+        help="keep plans and policies; only measure what lossy codecs cost the default policy",
+    )
     command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
     command.add_argument("--threads", type=int, default=1, help="default %(default)s")
     command.add_argument(
@@ -50,17 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ...bench.timing import pin
-    from ..data import data_set
-    from .plot import draw
-    from .workflow import apply, calibrate
 
     if arguments.threads < 1:
         raise ConfigError(f"threads: found {arguments.threads}, expected a whole number from 1")
     torch.set_num_threads(arguments.threads)
     pin(arguments.threads)
     cli.banner(("torch", "onnx", "onnxruntime"), as_json=arguments.json)
+    return _codecs_only(arguments) if arguments.codecs_only else _calibrate(arguments)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from ..data import data_set
+    from .plot import draw
+    from .workflow import apply, calibrate
+
     result = calibrate(arguments.bundle, data_set(arguments.data), _request(arguments))
-    for line in _lines(result):
+    for line in _lines(result) + _codec_lines(result.codecs):
         cli.say(line, arguments.json)
     if arguments.plot:
         draw(result, arguments.plot)
@@ -69,6 +79,29 @@ def run(arguments: argparse.Namespace) -> int:
     cli.say(f"updated: {result.bundle.path}", arguments.json)
     if arguments.json:
         cli.print_json(_document(result))
+    return 0
+
+
+def _codecs_only(arguments: argparse.Namespace) -> int:
+    from ...backends import open_backend
+    from ...bundle import read_bundle
+    from ...bundle_update import update_bundle
+    from ..data import data_set
+    from .codecs import codecs_document, default_decider, measure_codecs
+
+    bundle = read_bundle(arguments.bundle)
+    data = data_set(arguments.data)
+    backend = open_backend(arguments.backend, arguments.threads)
+    found = measure_codecs(bundle, data, backend, default_decider(bundle.manifest))
+    backend.close()
+    for line in _codec_lines(found):
+        cli.say(line, arguments.json)
+    document = codecs_document(found)
+    update_bundle(bundle.path, {}, {}, {}, codecs=document)
+    cli.say(f"updated: {bundle.path}", arguments.json)
+    if arguments.json:
+        model_id = bundle.manifest.model_id
+        cli.print_json({"bundle": bundle.path, "model_id": model_id, "codecs": document})
     return 0
 
 
@@ -150,11 +183,34 @@ def _overheads(costs: Any) -> list[str]:
     ]
 
 
+def _codec_lines(found: Any) -> list[str]:
+    rows = [
+        (
+            one.codec,
+            str(one.borders[0]) if len(one.borders) == 1 else "all",
+            str(one.lost),
+            str(one.gained),
+            f"{one.lost_points:.2f}",
+            f"{one.pessimistic_lost_points:.2f}",
+        )
+        for one in found.journeys
+    ]
+    header = ("codec", "before segment", "lost", "gained", "points lost", "reckon with")
+    return [
+        f"lossy codecs, policy {found.decider.name}: {100 * found.accuracy:.2f} % of "
+        f"{found.journeys[0].image_count} calibration images without them",
+        *cli.table(header, rows),
+    ]
+
+
 def _document(result: Any) -> dict[str, Any]:
+    from .codecs import codecs_document
+
     return {
         "bundle": result.bundle.path,
         "model_id": result.bundle.manifest.model_id,
         "conditions": result.measured.conditions,
+        "codecs": codecs_document(result.codecs),
         "policies": [
             {
                 "name": name,

@@ -20,7 +20,7 @@ def record(bundle: Bundle, data: DataSet, backend: Backend) -> Outcomes:
 
     Raises ConfigError if the labels or the geometry of `data` are not those of the bundle.
     """
-    _check_labels(bundle, data)
+    check_labels(bundle, data)
     executor = Executor(bundle, FULL_PLAN, backend, keep_logits=True)
     logits, labels, names = [], [], []
     for split in SPLITS:
@@ -62,7 +62,8 @@ def renormalised(images: np.ndarray, source: Preprocessing, target: Preprocessin
     return changed
 
 
-def _check_labels(bundle: Bundle, data: DataSet) -> None:
+def check_labels(bundle: Bundle, data: DataSet) -> None:
+    """Raise ConfigError unless the classes of `data` are those of the bundle."""
     if tuple(data.labels) != bundle.manifest.labels:
         raise ConfigError(
             f"data: found the classes {', '.join(data.labels)}, expected "

@@ -15,6 +15,7 @@ from ...errors import ConfigError
 from ...outcomes import Outcomes, read_outcomes, replay, write_outcomes
 from ..data import DataSet
 from .choice import Candidate, Objective, candidates, check_objective, choose, plans_of
+from .codecs import CodecLoss, Decider, codecs_document, measure_codecs
 from .costs import Costs, Report, multiply_add_costs, report
 from .measuring import UNCUT_PLAN, Measured, measure
 from .merging import merged_stages, stage_file
@@ -51,7 +52,7 @@ class Calibrated(NamedTuple):
 class Result(NamedTuple):
     """Everything that a table or a plot shows, and what `apply` writes. `tried` are all candidates
     by kind; policies that have none within a budget are missing from `policies`; `merged` are the
-    files of all stages that a plan could have."""
+    files of all stages that a plan could have; `codecs` is of the main policy."""
 
     request: Request
     bundle: Bundle
@@ -61,6 +62,7 @@ class Result(NamedTuple):
     tried: dict[str, list[Candidate]]
     policies: list[Calibrated]
     merged: dict[str, bytes]
+    codecs: CodecLoss
 
 
 def calibrate(path: str, data: DataSet, request: Request) -> Result:
@@ -86,7 +88,10 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
         _describe(_name(request, kind), one, request.name, outcomes, multiply_adds, measured.costs)
         for kind, one in chosen.items()
     ]
-    return Result(request, bundle, outcomes, multiply_adds, measured, tried, policies, merged)
+    codecs = _measure_codecs(bundle, data, request, policies[0])
+    return Result(
+        request, bundle, outcomes, multiply_adds, measured, tried, policies, merged, codecs
+    )
 
 
 def apply(result: Result) -> Bundle:
@@ -109,7 +114,8 @@ def apply(result: Result) -> Bundle:
             "plan": calibrated.plan,
             "provenance": provenance(result, calibrated),
         }
-    return update_bundle(result.bundle.path, policies, plans, result.merged, request.name)
+    codecs = codecs_document(result.codecs)
+    return update_bundle(result.bundle.path, policies, plans, result.merged, request.name, codecs)
 
 
 def part_costs(part: Part) -> Costs:
@@ -168,6 +174,14 @@ def _measure(bundle: Bundle, merged: dict[str, bytes], request: Request) -> Meas
         for name, content in merged.items():  # those that the plan does not use, to be timed
             Path(trial.file(name)).write_bytes(content)
         return measure(trial, request.backend, request.threads)
+
+
+def _measure_codecs(bundle: Bundle, data: DataSet, request: Request, main: Calibrated) -> CodecLoss:
+    backend = open_backend(request.backend, request.threads)
+    decider = Decider(main.name, main.policy, main.exit_indices)
+    found = measure_codecs(bundle, data, backend, decider)
+    backend.close()
+    return found
 
 
 def _choose_all(

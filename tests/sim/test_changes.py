@@ -3,7 +3,7 @@
 import pytest
 
 from edgesdk.errors import ConfigError
-from edgesdk.sim.document import change, parse_change, parse_value, parse_values, read_document
+from edgesdk.sim.changes import change, parse_change, parse_value, parse_values
 
 
 def document():
@@ -84,11 +84,3 @@ def test_a_change_on_the_command_line():
 def test_one_that_is_none(text):
     with pytest.raises(ConfigError, match=r"expected KEY\.PATH=VALUE"):
         parse_change(text)
-
-
-def test_a_file_that_is_not_toml(tmp_path):
-    path = tmp_path / "s.toml"
-    for content in (b"name = ", b"\xff"):
-        path.write_bytes(content)
-        with pytest.raises(ConfigError, match=r"s\.toml: not TOML"):
-            read_document(str(path))

@@ -1,39 +1,14 @@
-"""Scenario files as plain values: reading TOML, and changing a value before it is understood."""
+"""Changing a value of a scenario before it is understood: `--set admission.kind=none`."""
 
-import importlib
 import re
-import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
+from ..document import parse_toml
 from ..errors import ConfigError
-from ..schema import Field
 
 Step = Union[str, int]
 _KEY_PATH = re.compile(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*")
 _STEP = re.compile(r"\[(\d+)\]|([\w-]+)")
-
-
-def read_document(path: str) -> Dict[str, Any]:
-    """The tables of a TOML file. Raises ConfigError that names the file."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise ConfigError(
-            "{}: cannot be read ({}); expected a scenario, such as those in "
-            "examples/scenarios".format(path, error.strerror or error)
-        ) from None
-    try:
-        return parse_toml(content.decode("utf-8"))
-    except ValueError as error:
-        raise ConfigError("{}: not TOML ({})".format(path, error)) from None
-
-
-def parse_toml(text: str) -> Dict[str, Any]:
-    """The tables of a TOML text. Raises ValueError."""
-    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    tables: Dict[str, Any] = toml.loads(text.replace("\r\n", "\n"))
-    return tables
 
 
 def parse_value(text: str) -> Any:
@@ -100,21 +75,3 @@ def _kind(place: Any) -> str:
     if isinstance(place, list):
         return "a list of {}".format(len(place))
     return "a table" if isinstance(place, dict) else repr(place)
-
-
-def us_of(field: Optional[Field], default_us: float, above: Optional[float] = None) -> int:
-    """The time in us at a key whose name says `_s` or `_ms`; at least 0."""
-    if field is None:
-        return int(default_us)
-    unit = 1000 if "_ms" in field.path.rpartition(".")[2] else 1_000_000
-    return round(field.number(minimum=0 if above is None else None, above=above) * unit)
-
-
-def us_or_none(field: Optional[Field]) -> Optional[int]:
-    """The same, None where the key is not there."""
-    return None if field is None else us_of(field, 0)
-
-
-def share_of(field: Optional[Field]) -> float:
-    """A share from 0 to 1; 0 where the key is not there."""
-    return 0.0 if field is None else field.number(0, 1)

@@ -1,0 +1,48 @@
+"""The tables [offloading] and [admission] of scenarios and cluster files: the papers' constants."""
+
+from typing import Any, Dict, Optional
+
+from .core.admission import KINDS, Admission, check_admission
+from .core.offload import Offloading, check_offloading
+from .document import us_of
+from .schema import Field
+
+# Keys of [admission] with a time, and the field of `Admission` that each sets.
+_ADMISSION_MS = {
+    "period_ms": "period_us",
+    "interarrival_ms": "interarrival_us",
+    "interarrival_ms_min": "interarrival_us_min",
+    "interarrival_ms_max": "interarrival_us_max",
+}
+
+
+def read_offloading(field: Optional[Field]) -> Offloading:
+    """MDI-Exit Algorithms 1 and 2 as the table says; their defaults where there is none.
+
+    Raises ConfigError that begins with the path of the key.
+    """
+    if field is None:
+        return Offloading()
+    values: Dict[str, Any] = {}
+    for key, entry in field.only(Offloading._fields).entries():
+        values[key] = entry.whole() if key == "output_queue_max" else entry.flag()
+    return check_offloading(Offloading(**values))
+
+
+def read_admission(field: Optional[Field]) -> Admission:
+    """MDI-Exit Algorithm 3 or 4 as the table says; neither where there is none.
+
+    Raises ConfigError that begins with the path of the key.
+    """
+    if field is None:
+        return Admission()
+    plain = [name for name in Admission._fields if name not in _ADMISSION_MS.values()]
+    values: Dict[str, Any] = {}
+    for key, entry in field.only(plain + list(_ADMISSION_MS)).entries():
+        if key in _ADMISSION_MS:
+            values[_ADMISSION_MS[key]] = us_of(entry, 0, above=0)
+        elif key == "kind":
+            values[key] = entry.choice(KINDS)
+        else:
+            values[key] = entry.whole() if key.endswith("_count") else entry.number()
+    return check_admission(Admission(**values))

@@ -1,0 +1,225 @@
+"""A worker of a cluster in this process: its core, its links and its loop, put together."""
+
+import os
+import secrets
+from hashlib import sha256
+from typing import Callable, NamedTuple, Optional, Tuple, Union
+
+from ..bundle import Bundle
+from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
+from ..codec import available
+from ..core.admission import KINDS, Admission, check_admission
+from ..core.codec_choice import candidates
+from ..core.events import PeerFound
+from ..core.exits import ExitPolicy, MaxProbability
+from ..core.metrics import Metrics
+from ..core.neighbours import Identity
+from ..core.spec import Plan
+from ..core.tensor import AXES_MAX, BODY_BYTES_MAX, LOSSLESS_CODECS, LOSSY_CODECS
+from ..core.wire_format import REASONS
+from ..core_spec import CoreSpec, new_core
+from ..errors import ConfigError
+from ..key_files import read_secret
+from ..manifest import lossy_codecs, plan_id, policy_id
+from ..trace_file import TraceWriter
+from .executor import Executor
+from .fleet_loop import FleetLoop
+from .loop import Owner
+from .network import Network
+from .pace import Pace
+from .packer import Packer
+from .transport import Transport
+
+_FLOAT_BYTES = 4
+_ID_BYTES = 16
+
+
+class Membership(NamedTuple):
+    """Which worker of which cluster this process is, and how it takes part. `admission`: kind of
+    algorithm, None for the cluster's. `pace`: how long stages shall take. `trace`: file to write.
+    `transport` instead of ZeroMQ, given the worker's id and epoch."""
+
+    cluster: Cluster
+    name: str
+    admission: Optional[str] = None
+    pace: Optional[Pace] = None
+    trace: Optional[str] = None
+    insecure_network: bool = False
+    transport: Optional[Callable[[int, int], Transport]] = None
+
+    @property
+    def entry(self) -> WorkerEntry:
+        """Our own line of the cluster file."""
+        return self.cluster.worker(self.name)
+
+
+def membership_of(
+    cluster: Union[str, "os.PathLike[str]"],
+    name: Optional[str],
+    admission: Optional[str],
+    trace: Optional[str],
+    insecure_network: bool,
+) -> Membership:
+    """The worker `name` of the cluster file `cluster`. Raises ConfigError for what is not there."""
+    file = read_cluster(cluster)
+    if name is None:
+        names = ", ".join(entry.name for entry in file.workers)
+        raise ConfigError("name: found None, expected this worker's in the cluster: " + names)
+    if admission is not None and admission not in KINDS:
+        raise ConfigError(
+            "admission: found {!r}, expected one of {}".format(admission, ", ".join(KINDS))
+        )
+    membership = Membership(file, name, admission, None, trace, insecure_network)
+    file.worker(name)  # or an error that lists the names there are
+    return membership
+
+
+def join(
+    membership: Membership,
+    bundle: Bundle,
+    plan: Plan,
+    policy: ExitPolicy,
+    executor: Executor,
+    owner: Owner,
+    max_batch: int,
+    seed: int,
+) -> Tuple[FleetLoop, Metrics]:
+    """The loop of a worker that greets its neighbours as soon as somebody drives it.
+
+    Raises ConfigError for what does not fit together, TransportError for an address that cannot be
+    bound, BackendUnavailable without CURVE.
+    """
+    cluster, entry = membership.cluster, membership.entry
+    check_exposure(cluster, entry.name, membership.insecure_network)
+    _check_travels(bundle, plan, policy)
+    spec = _core_spec(membership, bundle, plan, policy, max_batch, seed)
+    core, metrics = new_core(spec)
+    neighbours = cluster.neighbours(entry.name)
+    make = membership.transport
+    transport = (
+        _zeromq(membership, spec.identity)
+        if make is None
+        else make(spec.identity.worker, spec.identity.epoch)
+    )
+    try:
+        trace = None
+        if membership.trace is not None:
+            trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
+        names = {each.entry.worker_id: each.entry.name for each in neighbours}
+        packer = Packer(cluster.codec, _codecs(cluster, bundle, policy), core.neighbours.get)
+        network = Network(transport, executor, len(plan.stages), names, packer)
+        loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
+    except BaseException:
+        transport.close(0)
+        raise
+    for each in neighbours:
+        loop.post(PeerFound(each.entry.worker_id, each.offload))
+    return loop, metrics
+
+
+def _core_spec(
+    membership: Membership,
+    bundle: Bundle,
+    plan: Plan,
+    policy: ExitPolicy,
+    max_batch: int,
+    seed: int,
+) -> CoreSpec:
+    cluster, entry = membership.cluster, membership.entry
+    held = range(len(plan.stages)) if entry.stages is None else entry.stages
+    admission = cluster.admission
+    if membership.admission is not None:
+        admission = admission._replace(kind=membership.admission)
+    _check_admission(admission, policy)
+    return CoreSpec(
+        identity=Identity(
+            worker=entry.worker_id,
+            epoch=secrets.randbits(32) or 1,
+            model_id=bytes.fromhex(bundle.manifest.model_id),
+            plan_id=_agreement(bundle, plan, policy),
+            stages=tuple((0, stage) for stage in held),
+        ),
+        plans=(plan,),
+        policy=policy,
+        exit_count=len(bundle.manifest.parts[0].exits),
+        # Numbers of sessions are drawn too, and must not come again after a restart.
+        seed=seed ^ secrets.randbits(63),
+        max_batch=max_batch,
+        offloading=cluster.offloading,
+        admission=admission,
+    )
+
+
+def _agreement(bundle: Bundle, plan: Plan, policy: ExitPolicy) -> bytes:
+    """16 bytes that are equal where plan and policy are: a task may leave wherever it is."""
+    both = plan_id(bundle.manifest, 0, plan.name) + policy_id(policy)
+    return sha256(both.encode("ascii")).digest()[:_ID_BYTES]
+
+
+def _check_travels(bundle: Bundle, plan: Plan, policy: ExitPolicy) -> None:
+    """Raise ConfigError for what no message can carry, before anything begins."""
+    if policy.reason not in REASONS:
+        raise ConfigError(
+            "policy: found the reason {!r}, expected one that results can carry to other "
+            "workers: {}".format(policy.reason, ", ".join(REASONS))
+        )
+    part = bundle.manifest.parts[0]
+    for index, stage in enumerate(plan.stages):
+        shape = part.segments[stage.first_segment].input_shape
+        size = _FLOAT_BYTES
+        for axis in shape:
+            size *= axis
+        if len(shape) > AXES_MAX or size > BODY_BYTES_MAX:
+            raise ConfigError(
+                "plan {!r}: the input of stage {} is {}, {} bytes; expected at most {} axes and {} "
+                "bytes, what a message carries: choose a plan with other cuts".format(
+                    plan.name, index, list(shape), size, AXES_MAX, BODY_BYTES_MAX
+                )
+            )
+
+
+def _check_admission(admission: Admission, policy: ExitPolicy) -> None:
+    check_admission(admission)
+    if admission.kind == "threshold" and policy.kind != MaxProbability.kind:
+        raise ConfigError(
+            "admission: found {!r} beside the policy {}, expected a policy of the kind {!r}, whose "
+            "threshold Algorithm 4 moves".format(admission.kind, policy, MaxProbability.kind)
+        )
+
+
+def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, ...]:
+    """What "auto" may choose from. Raises ConfigError for a lossy codec that calibration has not
+    found harmless."""
+    harmless = lossy_codecs(bundle.manifest, policy=policy)
+    if cluster.codec in LOSSY_CODECS and cluster.codec not in harmless:
+        raise ConfigError(
+            "{}: codec: found {!r}, which calibration has not found harmless for this bundle; "
+            "expected one of {}, or calibrate: python -m edgesdk.train calibrate {} --data PATH "
+            "--codecs-only".format(
+                cluster.path, cluster.codec, ", ".join(LOSSLESS_CODECS + harmless), bundle.path
+            )
+        )
+    return candidates(available(), harmless if cluster.lossy else ())
+
+
+def _zeromq(membership: Membership, identity: Identity) -> Transport:
+    from .zeromq import Address, ZeroMQ  # a pipeline without neighbours needs no libzmq
+    from .zeromq_security import Curve
+
+    cluster, entry = membership.cluster, membership.entry
+    others = [each.entry for each in cluster.neighbours(entry.name)]
+    curve = None
+    if not cluster.security.insecure:
+        keys = cluster.public_keys()
+        curve = Curve(
+            keys[entry.name],
+            read_secret(cluster.security.keys, entry.name),
+            {each.worker_id: keys[each.name] for each in others},
+        )
+    return ZeroMQ(
+        identity.worker,
+        identity.epoch,
+        Address(entry.bind_address, entry.bind_data_address),
+        {each.worker_id: Address(each.control_address, each.data_address) for each in others},
+        curve,
+    )

@@ -1,0 +1,162 @@
+"""Between the core's messages and a transport's frames: encode, decode, and whom to believe.
+
+What a neighbour sends is checked here and in `core/wire.py` before the core hears of it; what is
+wrong is counted, said in the log, and dropped: a neighbour cannot make this process fail.
+"""
+
+import logging
+from typing import Dict, Optional, Tuple, Union
+
+import numpy as np
+
+from ..codec import decode_auxiliary
+from ..core import wire
+from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
+from ..core.messages import Hello, Reject, Task, Welcome
+from ..core.tensor import Tensor
+from ..errors import PeerError
+from .executor import Executor
+from .packer import Packer
+from .transport import Arrival, Departure, Transport
+
+_logger = logging.getLogger("edgesdk.network")
+
+# A neighbour greets twice a second at most. More is a fault or malice.
+HELLOS_PER_S = 4.0
+HELLOS_AT_ONCE = 16.0
+
+
+class HelloLimit:
+    """A token bucket for each neighbour."""
+
+    def __init__(self) -> None:
+        self._buckets: Dict[int, Tuple[float, int]] = {}  # tokens, and as of when
+
+    def allows(self, peer: int, now_us: int) -> bool:
+        """Whether one more Hello of `peer` is to be looked at."""
+        tokens, since_us = self._buckets.get(peer, (HELLOS_AT_ONCE, now_us))
+        tokens = min(HELLOS_AT_ONCE, tokens + (now_us - since_us) * 1e-6 * HELLOS_PER_S)
+        allowed = tokens >= 1.0
+        self._buckets[peer] = (tokens - allowed, now_us)
+        return allowed
+
+
+class Network:
+    """Carries out Send, Keep, OpenLink and CloseLink over `transport`, and gives the core what
+    comes in. `names` of neighbours, by worker id, are for people. Belongs to whoever holds the
+    loop."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        executor: Executor,
+        stage_count: int,
+        names: Dict[int, str],
+        packer: Packer,
+    ) -> None:
+        self.transport = transport
+        self._executor = executor
+        self._stage_count = stage_count
+        self.names = names
+        self._packer = packer
+        self._limit = HelloLimit()
+        self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
+        self._complaints: Dict[Tuple[int, str], int] = {}
+
+    def receive(self, now_us: int) -> Union[MessageReceived, PeerLost, None]:
+        """The next thing that the core should hear of, or None."""
+        while True:
+            got = self.transport.receive()
+            if got is None:
+                return None
+            if isinstance(got, Departure):
+                return PeerLost(got.peer)
+            event = self._read(got, now_us)
+            if event is not None:
+                return event
+
+    def _read(self, arrival: Arrival, now_us: int) -> Optional[MessageReceived]:
+        peer = arrival.peer
+        self._arrived = None
+        try:
+            envelope, tensor = wire.decode(arrival.frames)
+            message = envelope.message
+            if isinstance(message, Task):
+                assert tensor is not None  # it goes with nothing else
+                self._arrived = self._unpack(message, tensor)
+            elif isinstance(message, (Hello, Welcome)):
+                self._check_greeting(peer, message)
+        except PeerError as error:
+            self._complain(peer, "malformed_messages", str(error))
+            return None
+        if isinstance(message, Hello) and not self._limit.allows(peer, now_us):
+            self.transport.count("hellos_over_limit")
+            return None
+        if isinstance(message, Reject):
+            self._complain(peer, "rejected_by_peer", message.reason)
+        return MessageReceived(peer, envelope)
+
+    def _unpack(self, task: Task, tensor: Tensor) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """The features of a task and what its policy compares with. Raises PeerError."""
+        if task.part or task.stage >= self._stage_count:
+            raise PeerError(
+                "stage: found part {} stage {}, expected part 0 and at most stage {}".format(
+                    task.part, task.stage, self._stage_count - 1
+                )
+            )
+        expected = self._executor.input_shapes[task.stage]
+        if tensor.shape != expected:
+            raise PeerError(
+                "features of stage {}: found shape {}, expected {}".format(
+                    task.stage, list(tensor.shape), list(expected)
+                )
+            )
+        compared = decode_auxiliary(tensor)
+        self._executor.check_compared(task.stage, compared)
+        return self._packer.decode(tensor), compared
+
+    def _check_greeting(self, peer: int, message: Union[Hello, Welcome]) -> None:
+        if message.greeting.worker != peer:
+            raise PeerError(
+                "worker: found {:016x}, expected {:016x}, who sent it".format(
+                    message.greeting.worker, peer
+                )
+            )
+
+    def send(self, action: Send) -> None:
+        """Send a message, with its features if it is a task."""
+        peer, lane, envelope, item = action
+        if item is None:
+            self.transport.send(peer, lane, wire.encode(envelope))
+            return
+        features, compared = self._executor.features(item)
+        tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
+        if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
+            self._executor.lend(item)
+        self.transport.send(peer, lane, wire.encode(envelope, tensor))
+
+    def keep(self, action: Keep) -> None:
+        """The features that came last are those of an item."""
+        assert self._arrived is not None  # the core keeps only what came with this very event
+        self._executor.keep(action.item, *self._arrived)
+
+    def open_link(self, action: OpenLink) -> None:
+        """Make ready to send to a neighbour."""
+        self.transport.open_link(action.peer)
+
+    def close_link(self, action: CloseLink) -> None:
+        """Nothing more goes to a neighbour."""
+        self.transport.close_link(action.peer)
+
+    def _complain(self, peer: int, name: str, what: str) -> None:
+        """Count it, and say it in the log the first time and every hundredth."""
+        self.transport.count(name)
+        count = self._complaints[(peer, name)] = self._complaints.get((peer, name), 0) + 1
+        if count % 100 == 1:
+            _logger.warning(
+                "%s: %s: %s (%d so far)",
+                self.names.get(peer, "{:016x}".format(peer)),
+                name.replace("_", " "),
+                what,
+                count,
+            )

@@ -1,0 +1,75 @@
+"""Features into bodies and back, by the codec that suits each link."""
+
+from time import perf_counter
+from typing import Callable, Dict, Optional, Sequence
+
+import numpy as np
+
+from .. import codec
+from ..core.codec_choice import RAW, CodecChooser
+from ..core.link import DELAY_WEIGHT
+from ..core.peer import Peer
+from ..core.tensor import Tensor
+
+AUTO = "auto"
+
+
+class Packer:
+    """Encodes and decodes, and learns what that costs.
+
+    `name`: a codec for everything, or "auto": the best of `choices` or none, by the measured rate
+    of the link; `find_peer` gives what is known of it. Raises ConfigError or BackendUnavailable for
+    a codec that cannot be used.
+    """
+
+    def __init__(
+        self, name: str, choices: Sequence[str], find_peer: Callable[[int], Optional[Peer]]
+    ) -> None:
+        if name != AUTO:
+            codec.check_codec(name)
+        self._name = name
+        self._chooser = CodecChooser(choices)
+        self._find_peer = find_peer
+        self._body_bytes: Dict[int, float] = {}  # of what was sent to each neighbour, smoothed
+
+    def encode(
+        self, peer: int, stage: int, features: np.ndarray, compared: Optional[np.ndarray]
+    ) -> Tensor:
+        """`features` on their way to `peer`, which is to compute `stage`."""
+        name = self._name
+        if name == AUTO:
+            rate = link_bytes_per_s(self._find_peer(peer), self._body_bytes.get(peer, 0.0))
+            name = self._chooser.choose(stage, features.nbytes, rate)
+        if name == RAW:
+            self._note(peer, features.nbytes)
+            return codec.encode(features, name, compared)
+        begin_s = perf_counter()
+        tensor = codec.encode(features, name, compared)
+        took_us = (perf_counter() - begin_s) * 1e6
+        body_bytes = memoryview(tensor.body).nbytes
+        self._chooser.encoded(stage, name, features.nbytes, body_bytes, took_us)
+        self._note(peer, body_bytes)
+        return tensor
+
+    def _note(self, peer: int, body_bytes: int) -> None:
+        known = self._body_bytes.get(peer, float(body_bytes))
+        self._body_bytes[peer] = known + (body_bytes - known) * DELAY_WEIGHT
+
+    def decode(self, tensor: Tensor) -> np.ndarray:
+        """The features of a task that has come: a view where they travelled raw. Raises PeerError
+        for a body that is not what it says."""
+        if tensor.codec == RAW:
+            return codec.decode(tensor)
+        begin_s = perf_counter()
+        features = codec.decode(tensor)
+        self._chooser.decoded(tensor.codec, features.nbytes, (perf_counter() - begin_s) * 1e6)
+        return features
+
+
+def link_bytes_per_s(peer: Optional[Peer], body_bytes: float) -> Optional[float]:
+    """What the link to `peer` carries, from how long tasks of `body_bytes` were under way beyond
+    what a heartbeat takes; None while nothing is known."""
+    if peer is None or peer.link.round_trip_us is None or peer.control_round_trip_us is None:
+        return None
+    beyond_us = peer.link.round_trip_us - peer.control_round_trip_us
+    return body_bytes * 1e6 / beyond_us if beyond_us > 0 else None

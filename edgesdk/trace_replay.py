@@ -1,0 +1,91 @@
+"""Replay: a fresh core is told what a trace tells; does it do the same?"""
+
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+from .core.events import Action, Event, MessageReceived
+from .core.fleet import FleetWorker
+from .core_spec import new_core
+from .trace_file import Record, Trace
+from .trace_values import digest
+
+
+class Difference(NamedTuple):
+    """Where a core does not do what it did when `record` was written: now it asks for `actions`,
+    or raises `error`."""
+
+    record: Record
+    actions: Tuple[Action, ...]
+    error: str
+
+
+class Replayed(NamedTuple):
+    """`kinds`: how many events of each class, messages by theirs. `ended`: how many items, by
+    status and reason. `difference`: the first, or None. `is_complete`: see `Trace`; False where
+    the replay stopped at a difference."""
+
+    event_count: int
+    kinds: Dict[str, int]
+    duration_us: int
+    ended: Dict[str, int]
+    is_complete: bool
+    difference: Optional[Difference]
+
+
+def stop(difference: Difference) -> bool:
+    """Do not go on behind a difference."""
+    return False
+
+
+def replay(
+    trace: Trace,
+    on_difference: Callable[[Difference], bool] = stop,
+    on_record: Callable[[Record], None] = lambda record: None,
+) -> Replayed:
+    """Tell a fresh core the events of `trace`, at their times, and compare what it does.
+
+    `on_record` is told of every event before the core is, `on_difference` says whether to go on.
+    Raises ConfigError for a malformed trace.
+    """
+    core, metrics = new_core(trace.spec)
+    kinds: Dict[str, int] = {}
+    first_us = last_us = None
+    first: Optional[Difference] = None
+    for record in trace.records():
+        on_record(record)
+        kind = kind_of(record.event)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        last_us = record.now_us
+        first_us = last_us if first_us is None else first_us
+        difference = _again(core, record)
+        if difference is not None:
+            first = first or difference
+            if not on_difference(difference):
+                break
+    return Replayed(
+        sum(kinds.values()),
+        kinds,
+        (last_us or 0) - (first_us or 0),
+        dict(metrics.ended),
+        trace.is_complete,
+        first,
+    )
+
+
+def _again(core: FleetWorker, record: Record) -> Optional[Difference]:
+    """What is different about one event."""
+    try:
+        actions = core.handle(record.event, record.now_us)
+    except Exception as error:  # a bug of the core may be just what the trace is about
+        name = type(error).__name__
+        return None if name == record.error else Difference(record, (), repr(error))
+    if digest(actions) == record.digest:
+        return None
+    return Difference(record, tuple(actions), "")
+
+
+def kind_of(event: Event) -> str:
+    """The class of an event, and that of the message in it."""
+    name = type(event).__name__
+    if isinstance(event, MessageReceived):
+        name += " " + type(event.envelope.message).__name__
+    return name
