@@ -91,7 +91,8 @@ def _cells(found: Found, way: Way, raw: str) -> Tuple[str, ...]:
     if way in found.trips_us:
         trip = tuple("{:.0f}".format(found.trip_us(way, share)) for share in SHARES.values())
     if way in found.streams_mb_s:
-        stream = "{:.1f}".format(statistics.median(found.streams_mb_s[way]))
+        rate = statistics.median(found.streams_mb_s[way])
+        stream = "{:.{}f}".format(rate, 2 if rate < 10 else 0)
     return trip + (
         _times(found.trip_ratio(way, (raw, ECHO))),
         _times(found.trip_ratio(way, (raw, ANSWER))),
