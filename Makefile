@@ -34,8 +34,8 @@ DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
-.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench soak clean \
-  distclean
+.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench bench-deps soak \
+  clean distclean
 
 help:       ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /make \1\t/p' Makefile | expand -t 20
@@ -76,6 +76,9 @@ format: $(VENV)/.develop  ## rewrite the sources in the house style
 
 bench: $(VENV)/.develop  ## measure, beside what one would use instead
 	$(BIN)/python -m edgesdk.bench $(BENCH_ARGS)
+
+bench-deps: $(VENV)/.develop  ## install what only benches compare with
+	$(PIP_INSTALL) --no-build-isolation -e ".[bench]"
 
 soak: $(VENV)/.develop  ## simulate SEEDS worlds in which much goes wrong, under all checks
 	$(BIN)/python -m edgesdk.soak --seeds $(SEEDS) $(SOAK_ARGS)

@@ -96,6 +96,7 @@ EXTRAS = {
     "zstd": ["zstandard"],
     "lz4": ["lz4"],
     "metrics": ["prometheus-client"],
+    "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
 }
 TEST = ["pytest", "pytest-timeout", "hypothesis", "vermin", "Cython>=3.0", "cmake>=3.10", "wheel"]

@@ -22,6 +22,7 @@ TARGETS = [
     "lint",
     "format",
     "bench",
+    "bench-deps",
     "soak",
     "clean",
     "distclean",

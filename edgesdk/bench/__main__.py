@@ -12,7 +12,7 @@ from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
-from . import codec, core, engine, kernels, pipeline, sim, torch_eager
+from . import codec, core, engine, kernels, link, pipeline, sim, torch_eager
 from .images import read_test_images
 from .timing import conditions, pin
 
@@ -21,13 +21,19 @@ EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
 
 class Bench(NamedTuple):
     """One subcommand: `measure` prints for a person and returns the figures. `options` adds its
-    own; `seconds` is its default, and `per` what they are spent on."""
+    own; `seconds` is its default, and `per` what they are spent on. `place` chooses cores and tells
+    which, before; `arguments.places` is what it told."""
 
     description: str
     measure: Callable[[argparse.Namespace], List[Dict[str, Any]]]
     seconds: float = 0.5
     per: str = "per size"
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
+    place: Callable[[argparse.Namespace], Dict[str, Any]] = lambda arguments: _place(arguments)
+
+
+def _place(arguments: argparse.Namespace) -> Dict[str, Any]:
+    return {"cores": pin(arguments.threads)}
 
 
 def measure_kernels(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -147,6 +153,11 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Carrying payloads to another process, beside pyzmq, gRPC and torch RPC."""
+    return link.measure(arguments, _progress)
+
+
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
@@ -174,6 +185,13 @@ BENCHES = {
         per="per batch size",
         options=_engine_options,
     ),
+    "link": Bench(
+        "the transport beside pyzmq, gRPC and torch RPC, each to a process of its own",
+        measure_link,
+        seconds=30.0,
+        options=link.options,
+        place=link.place,
+    ),
 }
 
 
@@ -185,12 +203,13 @@ def _progress(text: str) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    pin(arguments.threads)
-    figures = BENCHES[arguments.bench].measure(arguments)
+    bench = BENCHES[arguments.bench]
+    arguments.places = bench.place(arguments)
+    figures = bench.measure(arguments)
     if arguments.json:
-        versions = cli.versions(("onnxruntime", "torch"))
-        found = {"versions": versions, "conditions": conditions(arguments.threads)}
-        cli.print_json(dict(found, figures=figures))
+        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc"))
+        where = dict(conditions(arguments.threads), **arguments.places)
+        cli.print_json({"versions": versions, "conditions": where, "figures": figures})
     return 0
 
 

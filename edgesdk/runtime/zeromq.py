@@ -135,11 +135,11 @@ class ZeroMQ(Transport):
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
         frames = inbox.recv_multipart(zmq.DONTWAIT, copy=False)
-        peer = self._sender(frames[0])
-        if peer is None:
-            return None
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
+            return None
+        peer = self._sender(frames[0].bytes, frames[1])
+        if peer is None:
             return None
         link = self._links.get(peer)
         if link is not None and not link.is_up and monotonic() - link.opened_s > REOPEN_AFTER_S:
@@ -147,9 +147,9 @@ class ZeroMQ(Transport):
             self.open_link(peer)
         return Arrival(peer, [frames[1].bytes] + [frame.buffer for frame in frames[2:]])
 
-    def _sender(self, frame: Any) -> Optional[int]:
-        """Who sent a message: whom it names, if its key says the same."""
-        routing_id = frame.bytes
+    def _sender(self, routing_id: bytes, frame: Any) -> Optional[int]:
+        """Who sent a message: whom it names, if the key that `frame` came under says the same.
+        (Not the frame of the routing id: libzmq 4.3.4 does not always mark that.)"""
         if routing_id[:1] == b"\0":  # libzmq's own name for one that another has taken over from
             self.count("superseded_connections")
             return None
