@@ -91,14 +91,14 @@ class ZeroMQ(Transport):
         self._epoll.register(self._sleeper.fileno(), select.EPOLLIN)
         self._chores: Dict[int, Callable[[], None]] = {}  # by the descriptor that asks for one
         self._is_closed = False
+        self._doorkeeper: Optional[Doorkeeper] = None
+        self._inboxes: List[Any] = []
         try:
-            self._doorkeeper = None if curve is None else Doorkeeper(self._context, curve)
-            if self._doorkeeper is not None:
+            if curve is not None:
+                self._doorkeeper = Doorkeeper(self._context, curve)
                 self._watch(self._doorkeeper.socket, self._open_door)
-            self._inboxes = [
-                self._bind(CONTROL, listens.control),
-                self._bind(DATA, listens.data),
-            ]
+            self._bind(CONTROL, listens.control)
+            self._bind(DATA, listens.data)
         except BaseException:
             self.close(0)
             raise
@@ -121,6 +121,8 @@ class ZeroMQ(Transport):
 
     def receive(self) -> Union[Arrival, Departure, None]:
         """See `Transport.receive`."""
+        if self._is_closed:
+            return None
         for inbox in self._inboxes:
             while inbox.get(zmq.EVENTS) & zmq.POLLIN:
                 arrival = self._take(inbox)
@@ -210,18 +212,26 @@ class ZeroMQ(Transport):
                 return
         outlet = link.outlets[lane]
         try:
-            if len(frames) == 1:
-                outlet.send(frames[0], zmq.DONTWAIT)
-                return
-            outlet.send(frames[0], zmq.DONTWAIT | zmq.SNDMORE)
-            for index, body in enumerate(frames[1:], start=2):
-                size = body.nbytes if hasattr(body, "nbytes") else len(body)
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < len(frames) else 0)
-                outlet.send(body, flags, copy=size < self.uncopied_bytes_min)
-        except zmq.Again:
-            self.count("lane_full")
+            # libzmq looks once in a millisecond whether there is room again, unless it is asked.
+            if not (
+                self._push(outlet, frames)
+                or (outlet.get(zmq.EVENTS) & zmq.POLLOUT and self._push(outlet, frames))
+            ):
+                self.count("lane_full")
         except zmq.ZMQError as error:
-            self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer], error)
+            self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer].control, error)
+
+    def _push(self, outlet: Any, frames: List[Any]) -> bool:
+        """Send one message; False if there is no room for it."""
+        last = len(frames) - 1
+        try:
+            for index, frame in enumerate(frames):
+                size = frame.nbytes if hasattr(frame, "nbytes") else len(frame)
+                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < last else 0)
+                outlet.send(frame, flags, copy=size < self.uncopied_bytes_min)
+        except zmq.Again:
+            return False
+        return True
 
     def _read_monitor(self, peer: int, link: Link) -> None:
         """A connection that was there, broke, and is refused now: nobody listens any more."""
@@ -237,8 +247,8 @@ class ZeroMQ(Transport):
 
     # --- sockets ------------------------------------------------------------------------------
 
-    def _bind(self, lane: str, address: str) -> Any:
-        inbox = self._context.socket(zmq.ROUTER)
+    def _bind(self, lane: str, address: str) -> None:
+        inbox = self._socket(zmq.ROUTER, self._inboxes)
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
         inbox.setsockopt(zmq.IPV6, "[" in address)
         if self._curve is not None:
@@ -246,13 +256,11 @@ class ZeroMQ(Transport):
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
-            inbox.close(0)
             raise TransportError(
                 "{}: cannot listen there ({}); another program, or another worker of this name, "
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
         self._epoll.register(int(inbox.get(zmq.FD)), select.EPOLLIN)
-        return inbox
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
         socket = self._context.socket(kind)
@@ -291,6 +299,7 @@ class ZeroMQ(Transport):
         if self._is_closed:
             return
         self._is_closed = True
+        self.wake()  # whoever waits
         for link in self._links.values():
             link.outlets[CONTROL].disable_monitor()
             link.monitor.close(0)
@@ -299,7 +308,7 @@ class ZeroMQ(Transport):
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
-        self._discard(getattr(self, "_inboxes", []))
+        self._discard(self._inboxes)
         self._end_context(linger_s)
         self._epoll.close()
         self._sleeper.close()
