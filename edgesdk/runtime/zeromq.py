@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from struct import Struct
 from time import monotonic
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -36,7 +36,8 @@ _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
 REOPEN_AFTER_S = 0.3
 _TERM_GRACE_S = 1.0
-_MONITORED = ("HANDSHAKE_SUCCEEDED", "DISCONNECTED", "CLOSED")
+_LINK_EVENTS = ("HANDSHAKE_SUCCEEDED", "DISCONNECTED", "CLOSED")
+_INBOX_EVENTS = ("HANDSHAKE_FAILED_NO_DETAIL", "HANDSHAKE_FAILED_PROTOCOL")
 
 
 class Address(NamedTuple):
@@ -93,6 +94,7 @@ class ZeroMQ(Transport):
         self._is_closed = False
         self._doorkeeper: Optional[Doorkeeper] = None
         self._inboxes: List[Any] = []
+        self._monitors: Dict[str, Any] = {}  # of the inboxes, by address
         try:
             if curve is not None:
                 self._doorkeeper = Doorkeeper(self._context, curve)
@@ -152,8 +154,9 @@ class ZeroMQ(Transport):
     def _sender(self, routing_id: bytes, frame: Any) -> Optional[int]:
         """Who sent a message: whom it names, if the key that `frame` came under says the same.
         (Not the frame of the routing id: libzmq 4.3.4 does not always mark that.)"""
-        if routing_id[:1] == b"\0":  # libzmq's own name for one that another has taken over from
-            self.count("superseded_connections")
+        # libzmq's own names: of one that gave none, or that another has taken over from.
+        if routing_id[:1] == b"\0":
+            self.count("nameless_connections")
             return None
         if len(routing_id) != _ROUTING_ID.size or routing_id[:1] != _LETTER:
             self.count("strangers")
@@ -184,8 +187,7 @@ class ZeroMQ(Transport):
                 if self._curve is not None:
                     self._curve.lock_client(outlet, peer)
                 if lane == CONTROL:
-                    events = [getattr(zmq, "EVENT_" + name, 0) for name in _MONITORED]
-                    monitor = outlet.get_monitor_socket(sum(events))
+                    monitor = _monitor(outlet, _LINK_EVENTS)
                 outlet.connect(end)
         except zmq.ZMQError as error:
             self._discard(made)
@@ -261,6 +263,8 @@ class ZeroMQ(Transport):
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
         self._epoll.register(int(inbox.get(zmq.FD)), select.EPOLLIN)
+        monitor = self._monitors[address] = _monitor(inbox, _INBOX_EVENTS)
+        self._watch(monitor, lambda: self._read_failures(address, monitor))
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
         socket = self._context.socket(kind)
@@ -288,6 +292,16 @@ class ZeroMQ(Transport):
         for _ in range(refused_count):
             self._complain("keys_refused", "refused a key that is not in the cluster file")
 
+    def _read_failures(self, address: str, monitor: Any) -> None:
+        """Somebody has connected who does not know how, or not with our keys."""
+        while monitor.get(zmq.EVENTS) & zmq.POLLIN:
+            recv_monitor_message(monitor, zmq.DONTWAIT)
+            self._complain(
+                "handshakes_failed",
+                "%s: a connection came to nothing: wrong or no keys, or no worker at all",
+                address,
+            )
+
     def _complain(self, name: str, message: str, *arguments: Any) -> None:
         """Count it, and log the first and every hundredth."""
         self.count(name)
@@ -308,7 +322,9 @@ class ZeroMQ(Transport):
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
-        self._discard(self._inboxes)
+        for inbox in self._inboxes:
+            inbox.disable_monitor()
+        self._discard(list(self._monitors.values()) + self._inboxes)
         self._end_context(linger_s)
         self._epoll.close()
         self._sleeper.close()
@@ -321,3 +337,8 @@ class ZeroMQ(Transport):
         ender.join(linger_s + _TERM_GRACE_S)
         if ender.is_alive():
             _logger.warning("libzmq does not let go of its sockets; they end with the process")
+
+
+def _monitor(socket: Any, names: Sequence[str]) -> Any:
+    """A socket that tells of these events of `socket`, as far as this libzmq has them."""
+    return socket.get_monitor_socket(sum(getattr(zmq, "EVENT_" + name, 0) for name in names))

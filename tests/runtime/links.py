@@ -1,5 +1,6 @@
 """Transports for tests: ends of links between workers 1, 2, ... of one process, of every kind."""
 
+import os
 import random
 import socket
 import time
@@ -140,3 +141,13 @@ def eventually(condition, *ends, timeout_s=WAIT_S):
         for end in ends:
             end.receive()
         (ends[0].wait if ends else time.sleep)(0.01)
+
+
+def used():
+    """Threads, those of libzmq too, and descriptors of any kind."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+def nothing_more_than(before):
+    """Whether no more than `before` is used now; a thread that has ended is there a little longer."""
+    return all(now <= then for now, then in zip(used(), before))
