@@ -268,6 +268,8 @@ class Pipeline:
             stats["worker"] = self.name
             stats["admission"] = self._recorder.gate.describe()
             stats["neighbours"] = self._loop.describe_neighbours()
+            if self._membership is not None and self._membership.pace is not None:
+                stats["pace"] = self._membership.pace.describe()
             stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 

@@ -158,6 +158,12 @@ class Executor:
         self._pool.give(run.output)
         self._rows.let_go(run.features)
 
+    def forsake(self, run: Run) -> None:
+        """A batch does not end: its items hold what they held before, and none of its memory is
+        used again, for whoever computes may still write there."""
+        run.features.shelf = None
+        self._rows.let_go(run.features)
+
     def logits(self, item: int) -> Optional[np.ndarray]:
         """float32 [N] of the latest exit evaluated here for `item`, if they are wanted."""
         return self._latest.get(item) if self._keep_logits else None

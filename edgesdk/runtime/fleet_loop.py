@@ -36,6 +36,9 @@ EVENTS_AT_ONCE = 64  # then whoever else wants the loop may have it
 YIELD_S, YIELD_S_MAX = 0.005, 0.05
 WAIT_S_MAX = 0.1  # of whoever drives, who may have a deadline of his own
 LINGER_S = 2.0  # for the last words
+# A stage that takes longer hangs. Each costs a thread, so not too many.
+STAGE_US_MAX = 30_000_000
+HUNG_MAX = 8
 
 
 class Budget:
@@ -52,6 +55,8 @@ class Budget:
 class FleetLoop(Loop):
     """Drives one core worker among neighbours."""
 
+    stage_us_max = STAGE_US_MAX
+
     def __init__(
         self,
         worker: FleetWorker,
@@ -65,7 +70,11 @@ class FleetLoop(Loop):
         self.core = worker
         self.network = network
         self._transport = network.transport
+        self._pace = pace
         self._compute = ComputeThread(executor, self._on_computed, pace)
+        self._running: Optional[Run] = None
+        self._running_since_us = 0
+        self._hung_count = 0
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
@@ -179,8 +188,10 @@ class FleetLoop(Loop):
 
     def _next_event(self) -> Optional[Event]:
         event = super()._next_event()
-        if event is None and self._ended:
+        while event is None and self._ended:
             event = self._finish(*self._ended.popleft())
+        if event is None and self._running is not None and self._hangs:
+            event = self._lose_run(self._running)
         return event if event is not None else self.network.receive(now_us())
 
     def _handle(self, event: Event) -> None:
@@ -198,23 +209,46 @@ class FleetLoop(Loop):
             return
         if action.stage == 0:
             self._owner.on_started(tuple([item for item in action.items if item >= 0]))
-        self._compute.start(self._executor.begin(action))
+        self._running, self._running_since_us = self._executor.begin(action), now_us()
+        self._compute.start(self._running)
 
     def _on_computed(self, run: Run, error: Optional[BaseException]) -> None:
         """The compute thread says so."""
         self._ended.append((run, error))
         self._transport.wake()
 
-    def _finish(self, run: Run, error: Optional[BaseException]) -> Event:
+    def _finish(self, run: Run, error: Optional[BaseException]) -> Optional[Event]:
+        if run is not self._running:
+            return None  # it was given up
+        self._running = None
         if error is None:
             return self._executor.finish(run)
         self._executor.abandon(run)
-        part, stage, items, _ = run.action
-        reason = "stage {}: {}: {}".format(stage, type(error).__name__, error)
-        return StageFailed(part, stage, items, reason)
+        return _failed(run, "{}: {}".format(type(error).__name__, error))
+
+    @property
+    def _hangs(self) -> bool:
+        return now_us() - self._running_since_us > self.stage_us_max
+
+    def _lose_run(self, run: Run) -> Event:
+        """A stage hangs: its thread and its memory are lost, its items fail, the others go on."""
+        self._running = None
+        self._hung_count += 1
+        self._executor.forsake(run)
+        reason = "has run for {:g} s".format(self.stage_us_max * 1e-6)
+        if self._hung_count >= HUNG_MAX:
+            raise RuntimeError("stage {} {}, as others before".format(run.action.stage, reason))
+        self._compute.close(0.0)
+        self._compute = ComputeThread(self._executor, self._on_computed, self._pace)
+        return _failed(run, reason)
 
     def _send(self, action: Send) -> None:
         item, message = action.item, action.envelope.message
         if item is not None and item >= 0 and isinstance(message, Task) and not message.stage:
             self._owner.on_started((item,))
         self.network.send(action)
+
+
+def _failed(run: Run, what: str) -> StageFailed:
+    part, stage, items, _ = run.action
+    return StageFailed(part, stage, items, "stage {}: {}".format(stage, what))

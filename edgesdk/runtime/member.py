@@ -118,7 +118,10 @@ def join(
             trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
         packer = Packer(cluster.codec, _codecs(cluster, bundle, policy), core.neighbours.get)
-        network = Network(transport, executor, len(plan.stages), names, packer)
+        # CURVE protects features better, and TCP on one machine has nothing to protect them from.
+        others = [entry] + [each.entry for each in neighbours]
+        checks = cluster.security.insecure and not all(each.is_loopback for each in others)
+        network = Network(transport, executor, len(plan.stages), names, packer, checks)
         loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
     except BaseException:
         transport.close(0)

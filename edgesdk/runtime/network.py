@@ -43,8 +43,8 @@ class HelloLimit:
 
 class Network:
     """Carries out Send, Keep, OpenLink and CloseLink over `transport`, and gives the core what
-    comes in. `names` of neighbours, by worker id, are for people. Belongs to whoever holds the
-    loop."""
+    comes in. `names` of neighbours, by worker id, are for people. `checks_bodies`: send checksums
+    of features, where nothing else protects them. Belongs to whoever holds the loop."""
 
     def __init__(
         self,
@@ -53,12 +53,14 @@ class Network:
         stage_count: int,
         names: Dict[int, str],
         packer: Packer,
+        checks_bodies: bool = False,
     ) -> None:
         self.transport = transport
         self._executor = executor
         self._stage_count = stage_count
         self.names = names
         self._packer = packer
+        self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
         self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
         self._complaints: Dict[Tuple[int, str], int] = {}
@@ -133,7 +135,7 @@ class Network:
         tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
             self._executor.lend(item)
-        self.transport.send(peer, lane, wire.encode(envelope, tensor))
+        self.transport.send(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
 
     def keep(self, action: Keep) -> None:
         """The features that came last are those of an item."""

@@ -31,6 +31,9 @@ from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, LINK_OPTIONS, set_optio
 from .zeromq_security import Curve, Doorkeeper
 
 _logger = logging.getLogger("edgesdk.link")
+# Plain numbers: arithmetic on pyzmq's enumerations costs more than what it is for.
+_READABLE, _AT_ONCE = int(zmq.POLLIN), int(zmq.DONTWAIT)
+_AT_ONCE_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
@@ -122,7 +125,7 @@ class ZeroMQ(Transport):
     def receive(self) -> Union[Arrival, Departure, None]:
         """See `Transport.receive`."""
         for inbox in self._inboxes:
-            while inbox.get(zmq.EVENTS) & zmq.POLLIN:
+            while int(inbox.get(zmq.EVENTS)) & _READABLE:
                 arrival = self._take(inbox)
                 if arrival is not None:
                     return arrival
@@ -134,7 +137,7 @@ class ZeroMQ(Transport):
 
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
-        frames = inbox.recv_multipart(zmq.DONTWAIT, copy=False)
+        frames = inbox.recv_multipart(_AT_ONCE, copy=False)
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
             return None
@@ -211,12 +214,12 @@ class ZeroMQ(Transport):
         outlet = link.outlets[lane]
         try:
             if len(frames) == 1:
-                outlet.send(frames[0], zmq.DONTWAIT)
+                outlet.send(frames[0], _AT_ONCE)
                 return
-            outlet.send(frames[0], zmq.DONTWAIT | zmq.SNDMORE)
+            outlet.send(frames[0], _AT_ONCE_MORE)
             for index, body in enumerate(frames[1:], start=2):
                 size = body.nbytes if hasattr(body, "nbytes") else len(body)
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < len(frames) else 0)
+                flags = _AT_ONCE_MORE if index < len(frames) else _AT_ONCE
                 outlet.send(body, flags, copy=size < self.uncopied_bytes_min)
         except zmq.Again:
             self.count("lane_full")
@@ -225,7 +228,7 @@ class ZeroMQ(Transport):
 
     def _read_monitor(self, peer: int, link: Link) -> None:
         """A connection that was there, broke, and is refused now: nobody listens any more."""
-        while link.monitor.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(link.monitor.get(zmq.EVENTS)) & _READABLE:
             event = recv_monitor_message(link.monitor, zmq.DONTWAIT)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 link.is_up = link.was_up = True
