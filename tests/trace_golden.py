@@ -24,6 +24,7 @@ from edgesdk.core.events import (
     Outcome,
     PeerFound,
     PeerGone,
+    PeerLost,
     Release,
     RunStage,
     Scores,
@@ -100,6 +101,7 @@ EVENTS = (
     Cancel(3),
     PeerFound(5, False),
     PeerGone(5),
+    PeerLost(6),
     Leave(),
     Shutdown("closed", "the end"),
 ) + tuple(MessageReceived(5, Envelope(2**32 - 1, 17, message)) for message in MESSAGES)
