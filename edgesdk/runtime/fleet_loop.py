@@ -199,7 +199,11 @@ class FleetLoop(Loop):
             super()._handle(event)
             return
         at_us = now_us()
-        actions = self._worker.handle(event, at_us)
+        try:
+            actions = self._worker.handle(event, at_us)
+        except Exception as error:
+            self._trace.record_failure(at_us, event, error)
+            raise
         self._trace.record(at_us, event, actions)
         for action in actions:
             self._perform[action.__class__](action)
