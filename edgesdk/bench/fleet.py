@@ -42,7 +42,7 @@ from .images import LabelledImages, read_test_images
 from .link_process import Child, free_port_pair
 from .timing import conditions
 
-SLOWER = 40.0
+SLOWER = 80.0
 JOIN_S = 30.0
 WARMUP_SHARE = 0.25  # of the run, in which admission looks for its rate
 SOURCE = "source"
