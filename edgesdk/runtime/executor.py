@@ -58,9 +58,9 @@ class LoadedStage(NamedTuple):
 
 class Run:
     """One batch on its way through a stage: `features` and `output` are held for it. `found` are
-    the scores of its head, None where none is asked for."""
+    the scores of its head, None where none is asked for; `taken_us` is for whoever computes it."""
 
-    __slots__ = ("action", "features", "found", "output", "stage")
+    __slots__ = ("action", "features", "found", "output", "stage", "taken_us")
 
     def __init__(
         self, action: RunStage, stage: LoadedStage, features: Buffer, output: Buffer
@@ -70,6 +70,7 @@ class Run:
         self.features = features
         self.output = output
         self.found: "Optional[kernels.ExitScores]" = None
+        self.taken_us = 0
 
 
 class Executor:

@@ -1,8 +1,8 @@
 """The main loop among neighbours: `runtime/loop.py`, and messages as a further kind of event.
 
-Stages run in a thread of their own, so that heartbeats and results never wait for one. Whoever
-waits for an outcome still drives the loop, and so gets it without a hand-over between threads;
-while nobody does, a background thread drives.
+Stages run in a thread of their own, so that heartbeats and results never wait for one, unless they
+are shorter than the hand-over. Whoever waits for an outcome still drives the loop, and so gets it
+without a hand-over between threads; while nobody does, a background thread drives.
 """
 
 import threading
@@ -39,6 +39,10 @@ LINGER_S = 2.0  # for the last words
 # A stage that takes longer hangs. Each costs a thread, so not too many.
 STAGE_US_MAX = 30_000_000
 HUNG_MAX = 8
+# A stage that is over before another thread has begun to run is computed in the loop. What was the
+# longest counts less with every run.
+INLINE_US_MAX = 250
+LONGEST_KEPT = 0.98
 
 
 class Budget:
@@ -75,6 +79,7 @@ class FleetLoop(Loop):
         self._running: Optional[Run] = None
         self._running_since_us = 0
         self._hung_count = 0
+        self._longest_us: Dict[Tuple[int, int], float] = {}  # by stage and number of items
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
@@ -211,10 +216,22 @@ class FleetLoop(Loop):
     def _run_stage(self, action: RunStage) -> None:
         if self._closing is not None:
             return
+        kind = (action.stage, len(action.items))
+        if self._longest_us.get(kind, INLINE_US_MAX) < INLINE_US_MAX:
+            begin_us = now_us()
+            super()._run_stage(action)
+            self._note_time(kind, now_us() - begin_us)
+            return
         if action.stage == 0:
-            self._owner.on_started(tuple([item for item in action.items if item >= 0]))
+            self._owner.on_started(action.items)
         self._running, self._running_since_us = self._executor.begin(action), now_us()
         self._compute.start(self._running)
+
+    def _note_time(self, kind: Tuple[int, int], taken_us: int) -> None:
+        """How long a stage takes on so many items: of late, at most."""
+        if self._pace is None:
+            before_us = self._longest_us.get(kind, 0.0)
+            self._longest_us[kind] = max(taken_us, before_us * LONGEST_KEPT)
 
     def _on_computed(self, run: Run, error: Optional[BaseException]) -> None:
         """The compute thread says so."""
@@ -225,6 +242,7 @@ class FleetLoop(Loop):
         if run is not self._running:
             return None  # it was given up
         self._running = None
+        self._note_time((run.action.stage, len(run.action.items)), run.taken_us)
         if error is None:
             return self._executor.finish(run)
         self._executor.abandon(run)
