@@ -14,7 +14,7 @@ from ..core import wire
 from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
 from ..core.messages import Hello, Reject, Task, Welcome
 from ..core.tensor import Tensor
-from ..errors import PeerError
+from ..errors import BackendUnavailable, PeerError
 from .executor import Executor
 from .packer import Packer
 from .transport import Arrival, Departure, Transport
@@ -88,7 +88,7 @@ class Network:
                 self._arrived = self._unpack(message, tensor)
             elif isinstance(message, (Hello, Welcome)):
                 self._check_greeting(peer, message)
-        except PeerError as error:
+        except (PeerError, BackendUnavailable) as error:  # a codec that we never announced
             self._complain(peer, "malformed_messages", str(error))
             return None
         if isinstance(message, Hello) and not self._limit.allows(peer, now_us):
