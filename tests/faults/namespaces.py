@@ -28,7 +28,7 @@ COMMAND_TIMEOUT_S = 20
 TOOLS = {"ip": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftables"}
 
 TO_HOST, FROM_HOST = "to host", "from host"
-HOOKS = {TO_HOST: ("input", "iifname"), FROM_HOST: ("output", "oifname")}
+WAYS = {TO_HOST: "oifname", FROM_HOST: "iifname"}  # as the switch sees the host's plug
 
 _numbers = itertools.count()
 
@@ -47,7 +47,11 @@ def missing() -> Optional[str]:
             return "this machine allows no network namespaces: run on a host or as --privileged"
         if _try("ip", "-n", name, "link", "add", "br0", "type", "bridge"):
             return "this kernel has no bridge: load it (modprobe bridge veth)"
-    return None
+        rules = drop_rules("probe", 'iifname "nobody"', "drop")
+        with contextlib.suppress(AssertionError):
+            run("ip", "netns", "exec", name, "nft", "-f", "-", stdin=rules)
+            return None
+    return "nft cannot filter a bridge here: it needs a kernel with CONFIG_NF_TABLES_BRIDGE"
 
 
 def need_namespaces() -> None:
@@ -55,6 +59,16 @@ def need_namespaces() -> None:
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
+
+
+def drop_rules(table: str, match: str, verdict: str) -> str:
+    """For `nft -f`: a table of a switch with one rule for IPv4, or without any if no verdict."""
+    lines = ["table bridge {} {{}}".format(table), "delete table bridge {}".format(table)]
+    if verdict:
+        lines += ["table bridge {} {{".format(table), "chain faults {"]
+        lines += ["type filter hook forward priority 0; policy accept;"]
+        lines += ["{} ether type ip counter {}".format(match, verdict), "}", "}"]
+    return "\n".join(lines) + "\n"
 
 
 def _try(*command: str) -> int:
@@ -116,8 +130,7 @@ class Network:
         if is_joined:
             self._namespaces.append(self._switch)
         self._children: List["subprocess.Popen[Any]"] = []
-        self._dropped: List[Any] = []
-
+        self.
     @property
     def _switch(self) -> str:
         return self._prefix + "switch"
@@ -215,16 +228,16 @@ class Network:
 
     def loss(self, host: str, percent: int, way: str = TO_HOST) -> None:
         """Drop that share of the packets to (or from) `host` at random; 0: none."""
-        self._rules(host, way, "numgen random mod 100 < {} drop".format(percent))
+        self._rules(host, way, "numgen random mod 100 < {} drop".format(percent) * (percent > 0))
 
     def partition(self, host: str, way: Optional[str] = None) -> None:
         """Let nothing through to and from `host`, or in one direction only; tell nobody."""
-        for one in HOOKS if way is None else [way]:
+        for one in WAYS if way is None else [way]:
             self._rules(host, one, "drop")
 
     def heal(self, host: str) -> None:
         """Take back loss and partition."""
-        for way in HOOKS:
+        for way in WAYS:
             self._rules(host, way, "")
 
     def link_down(self, host: str) -> None:
@@ -247,13 +260,9 @@ class Network:
         """Destroy the established TCP connections of `host`; both ends get a reset."""
         self.run(host, "ss", "-K", "-t", "state", "established")
 
-    def _rules(self, host: str, way: str, rule: str) -> None:
-        """Replace the rules for packets to (or from) `host` on its device."""
-        hook, match = HOOKS[way]
-        table = "edgesdk_" + hook
-        lines = ["table inet {} {{}}".format(table), "delete table inet {}".format(table)]
-        if rule:
-            chain = "type filter hook {} priority 0; policy accept;".format(hook)
-            lines += ["table inet {} {{".format(table), "chain faults {", chain]
-            lines += ['{} "{}" counter {}'.format(match, DEVICE, rule), "}", "}"]
-        self.run(host, "nft", "-f", "-", stdin="\n".join(lines) + "\n")
+    def _rules(self, host: str, way: str, verdict: str) -> None:
+        """Replace the rule for packets to (or from) `host`. It stands in the switch, so that a
+        sender does not notice; ARP passes, so that a partition of one direction is one."""
+        plug, match = self._port(host), WAYS[way]
+        rules = drop_rules("{}_{}".format(plug, match), '{} "{}"'.format(match, plug), verdict)
+        run("ip", "netns", "exec", self._switch, "nft", "-f", "-", stdin=rules)

@@ -20,8 +20,10 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+import pytest
 from namespaces import DEVICE, Network, run
 
+TUN = "/dev/net/tun"
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 IFNAMSIZ = 16
@@ -80,9 +82,15 @@ class Direction:
                 self.passed += 1
 
 
+def need_tun() -> None:
+    """Skip the test where there are no TUN devices."""
+    if not os.path.exists(TUN):
+        pytest.skip("{} is missing: load it (modprobe tun)".format(TUN))
+
+
 def tun_device() -> int:
     """The descriptor of a new device `eth0` where the calling thread is."""
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    descriptor = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
     request = struct.pack("{}sH22x".format(IFNAMSIZ), DEVICE.encode(), IFF_TUN | IFF_NO_PI)
     try:
         fcntl.ioctl(descriptor, TUNSETIFF, request)
