@@ -130,7 +130,7 @@ class Network:
         if is_joined:
             self._namespaces.append(self._switch)
         self._children: List["subprocess.Popen[Any]"] = []
-        self.
+
     @property
     def _switch(self) -> str:
         return self._prefix + "switch"
