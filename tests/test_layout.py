@@ -70,9 +70,14 @@ CROSS_CUTTING_TESTS = {
     "test_examples.py",
     "test_kernels_cpp.py",
     "test_layout.py",
+    "test_libzmq.py",
     "test_makefile.py",
+    "test_namespaces.py",
+    "test_proxy.py",
+    "test_raw_peer.py",
     "test_readme.py",
     "test_stress.py",
+    "test_tun_link.py",
 }
 
 NOT_SOURCE = {
