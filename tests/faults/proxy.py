@@ -300,22 +300,22 @@ class Proxy:
     @property
     def bytes_to_target(self) -> int:
         """Bytes passed on to the target, all connections together."""
-        return self._ways[TO_TARGET].passed_bytes
+        return self._see(lambda: self._ways[TO_TARGET].passed_bytes)
 
     @property
     def bytes_to_client(self) -> int:
         """Bytes passed on to clients, all connections together."""
-        return self._ways[TO_CLIENT].passed_bytes
+        return self._see(lambda: self._ways[TO_CLIENT].passed_bytes)
 
     @property
     def connections(self) -> int:
         """Connections that are open now."""
-        return len(self._connections)
+        return self._see(lambda: len(self._connections))
 
     @property
     def accepted(self) -> int:
         """Connections accepted since the start."""
-        return self._accepted
+        return self._see(lambda: self._accepted)
 
     # The thread.
 
@@ -323,14 +323,18 @@ class Proxy:
         states = [self._ways[one] for one in (WAYS if way is None else (way,))]
         self._do(lambda: [setattr(s, name, values[name]) for s in states for name in values])
 
-    def _do(self, verb: Callable[[], Any]) -> None:
-        """Have the proxy's thread run `verb`, and wait until it did."""
+    def _see(self, look: Callable[[], int]) -> int:
+        """A number as it is between two turns: whatever has arrived somewhere is counted."""
+        return self._do(look) if self._thread.is_alive() else look()
+
+    def _do(self, verb: Callable[[], Any]) -> Any:
+        """Have the proxy's thread run `verb`, and wait for what it returns."""
         if not self._thread.is_alive():
             raise RuntimeError("the proxy has stopped")
         done: "queue.Queue[Any]" = queue.Queue()
         self._verbs.put((verb, done))
         self._bell.send(b"!")
-        done.get(timeout=VERB_TIMEOUT_S)
+        return done.get(timeout=VERB_TIMEOUT_S)
 
     def _run(self) -> None:
         try:
@@ -391,8 +395,7 @@ class Proxy:
             self._alarm.recv(READ_BYTES)
         while not self._verbs.empty():
             verb, done = self._verbs.get()
-            verb()
-            done.put(None)
+            done.put(verb())
 
     def _accept(self) -> None:
         try:

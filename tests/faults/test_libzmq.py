@@ -1,21 +1,24 @@
 """What we rely on in libzmq, asked of the real one on loopback: each test is named after one
 assumption. If one fails after an update of libzmq, the code that rests on it must change."""
 
+import contextlib
 import gc
 import os
 import signal
 import threading
 import time
 import weakref
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import zmq
 import zmq.auth.thread
-from proxy import Proxy
+from proxy import TO_CLIENT, Proxy
 from zmq.utils import z85
 from zmq_helpers import (
     CLOSED,
+    CONNECT_RETRIED,
     DISCONNECTED,
     HANDSHAKE_SUCCEEDED,
     Child,
@@ -153,7 +156,7 @@ class TestImmediate:
 
 
 class TestHeartbeats:
-    OPTIONS = {"heartbeat_ivl": 100, "heartbeat_timeout": 300}
+    OPTIONS = MappingProxyType({"heartbeat_ivl": 100, "heartbeat_timeout": 300})
 
     def watch(self, sockets, port, **options):
         """The monitor of a dealer that has shaken hands."""
@@ -273,15 +276,16 @@ class TestCurve:
             zmq.ROUTER, curve_server=1, curve_secretkey=self.server_secret, **options
         )
 
+    def client(self, sockets, **options):
+        """A dealer with our key, not yet connected."""
+        keys = {"curve_publickey": self.public, "curve_secretkey": self.secret}
+        keys["curve_serverkey"] = self.server_public
+        return sockets.make(zmq.DEALER, **dict(keys, **options))
+
     def hears(self, sockets, router, port, server_key=None):
         """The frame that the router has of a client with our key, or None."""
-        client = sockets.connected(
-            zmq.DEALER,
-            port,
-            curve_serverkey=server_key or self.server_public,
-            curve_publickey=self.public,
-            curve_secretkey=self.secret,
-        )
+        client = self.client(sockets, curve_serverkey=server_key or self.server_public)
+        client.connect("tcp://127.0.0.1:{}".format(port))
         client.send(b"hello")
         return router.recv_multipart(copy=False)[1] if router.poll(500) else None
 
@@ -335,9 +339,7 @@ class TestCurve:
         authenticator = zmq.auth.thread.ThreadAuthenticator(sockets.context)
         authenticator.start()
         try:
-            authenticator.configure_curve_callback(
-                domain="fleet", credentials_provider=Anyone()
-            )
+            authenticator.configure_curve_callback(domain="fleet", credentials_provider=Anyone())
             frame = self.hears(sockets, router, port)
             assert bool(frame) == is_heard
             if frame:
@@ -353,6 +355,67 @@ class TestCurve:
     def test_a_client_that_expects_another_server_does_not_talk_to_this_one(self, sockets):
         router, port = self.server(sockets)
         assert not self.hears(sockets, router, port, server_key=zmq.curve_keypair()[0])
+
+    def test_a_flipped_bit_costs_the_message_and_the_connection(self, sockets):
+        router, port = self.server(sockets)
+        with Proxy(port) as proxy:
+            client = self.client(sockets, reconnect_ivl=20)
+            monitor = Monitor(client)
+            client.connect(proxy.endpoint)
+            say_hello(client, router)
+            proxy.flip_bit(50)
+            client.send(bytes(100))
+            assert monitor.next_of([DISCONNECTED], 5)
+            assert monitor.next_of([HANDSHAKE_SUCCEEDED], 5)
+            client.send(b"next")
+            assert [message[1:] for message in drain(router)] == [[b"next"]]
+
+    def test_even_so_the_bounds_of_messages_are_not_protected(self, sockets):
+        router, port = self.server(sockets)
+        assert flip_the_more_flag(router, port, self.client(sockets)) == [[b"one", b"two"]]
+
+
+def flip_the_more_flag(router, port, dealer):
+    """Send two messages and flip the first bit of the first: what the router receives."""
+    with Proxy(port) as proxy:
+        dealer.connect(proxy.endpoint)
+        say_hello(dealer, router)
+        proxy.flip_bit(0)
+        dealer.send(b"one")
+        dealer.send(b"two")
+        return [message[1:] for message in drain(router)]
+
+
+class TestNonsense:
+    def test_a_flipped_bit_can_join_two_messages(self, sockets):
+        router, port = sockets.bound(zmq.ROUTER)
+        joined = flip_the_more_flag(router, port, sockets.make(zmq.DEALER))
+        assert joined == [[b"one", b"two"]]
+
+    def never_retries(self, monitor):
+        """Whether the connection ends, and no other is tried within a second."""
+        assert monitor.next_of([DISCONNECTED], 5)
+        return not monitor.next_of([CONNECT_RETRIED, HANDSHAKE_SUCCEEDED], 1)
+
+    def test_a_dealer_that_hears_nonsense_while_shaking_hands_gives_up_for_good(self, sockets):
+        _, port = sockets.bound(zmq.ROUTER)
+        with Proxy(port) as proxy:
+            proxy.flip_bit(20, way=TO_CLIENT)  # in the name of the mechanism
+            dealer = sockets.make(zmq.DEALER, reconnect_ivl=20)
+            monitor = Monitor(dealer)
+            dealer.connect(proxy.endpoint)
+            assert self.never_retries(monitor)
+
+    def test_one_that_hears_it_later_gives_up_too_and_may_still_take_messages(self, sockets):
+        router, port = sockets.bound(zmq.ROUTER)
+        dealer = sockets.make(zmq.DEALER, reconnect_ivl=20, maxmsgsize=1000)
+        monitor = Monitor(dealer)
+        dealer.connect("tcp://127.0.0.1:{}".format(port))
+        router.send_multipart([say_hello(dealer, router), bytes(1001)])
+        assert self.never_retries(monitor)
+        with contextlib.suppress(zmq.Again):  # it takes a thousand of them, or none
+            dealer.send(b"where does this go?", flags=zmq.DONTWAIT)
+        assert drain(router) == []
 
 
 class TestThreads:
@@ -385,8 +448,6 @@ def verdict(monitor, within_s=0.5):
 
 
 class TestMonitor:
-    OPTIONS = {"reconnect_ivl": 100, "reconnect_ivl_max": 5000}
-
     @pytest.fixture
     def watched(self, sockets):
         """(process, proxy before it, monitor of a dealer behind the proxy)."""
@@ -394,16 +455,14 @@ class TestMonitor:
             yield child, proxy, self.watch(sockets, proxy.port)
 
     def watch(self, sockets, port):
-        dealer = sockets.make(zmq.DEALER, **self.OPTIONS)
+        dealer = sockets.make(zmq.DEALER, reconnect_ivl=100, reconnect_ivl_max=5000)
         monitor = Monitor(dealer)
         dealer.connect("tcp://127.0.0.1:{}".format(port))
         assert monitor.next_of([HANDSHAKE_SUCCEEDED], 5)
         return monitor
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-    def test_a_process_that_is_gone_refuses_connections_within_half_a_second(
-        self, sockets, number
-    ):
+    def test_a_process_that_is_gone_refuses_connections_within_half_a_second(self, sockets, number):
         with Child(ROUTER_PROCESS, "reads") as child:
             monitor = self.watch(sockets, child.port)
             child.signal(number)
