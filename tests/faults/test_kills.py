@@ -105,7 +105,7 @@ def test_while_features_of_three_megabytes_travel(tmp_path):
         fleet.start()
         link = fleet.links[SOURCE, "a"]
         link.data.throttle(8e6)
-        fleet.submit(24)
+        fleet.submit(10)
         wait_for(lambda: link.data.bytes_to_target > BIG_BYTES // 2, 10, "a body on its way")
         assert link.data.bytes_to_target % BIG_BYTES
         fleet.process("a").kill()
