@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,7 +72,7 @@ class Process:
 
     def __init__(self, name, command, folder, environment):
         self.name = name
-        self._command = command
+        self.command = command
         self._folder = str(folder)
         self._environment = environment
         self._popen = None
@@ -82,7 +83,7 @@ class Process:
         self._run_count += 1
         with open(self._path("err"), "wb") as err, open(self._path("out"), "wb") as out:
             self._popen = subprocess.Popen(
-                self._command, stderr=err, stdout=out, cwd=ROOT, env=self._environment
+                self.command, stderr=err, stdout=out, cwd=ROOT, env=self._environment
             )
 
     @property
@@ -174,8 +175,8 @@ class Fleet:
         self.names = (SOURCE,) + tuple(workers)
         self.links = {}
         self.pipe = None
-        self._images = busy_bundle.images(side)
-        self._expected = single_process_answers(bundle, self._images)
+        self.images = busy_bundle.images(side)
+        self.expected = single_process_answers(bundle, self.images)
         self._hosts = hosts or {}
         self._ports = dict(zip(self.names, free_port_pairs(len(self.names))))
         self._options, self._of_workers = options, of_workers
@@ -197,8 +198,7 @@ class Fleet:
                 self._make_links()
             paths = [self._write_cluster(name) for name in self.names]
             if self._is_curve:
-                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                    assert keys.main([paths[0]]) == 0
+                make_keys(paths[0])
             for name in self.names[1:]:
                 command = self._command(name)
                 self._processes[name] = Process(name, command, self.folder, environment())
@@ -239,10 +239,7 @@ class Fleet:
         """Open the source."""
         self._admitted_count = 0
         self.pipe = edgesdk.Pipeline.open(
-            cluster=self.path(SOURCE),
-            name=SOURCE,
-            backend="onnxruntime",
-            **self._pipeline_options
+            cluster=self.path(SOURCE), name=SOURCE, backend="onnxruntime", **self._pipeline_options
         )
 
     def close(self, **options):
@@ -255,7 +252,7 @@ class Fleet:
     def break_off(self):
         """Close the source as if it had died: at once. What is owed fails, and is forgotten."""
         self.close(drain=False)
-        self._take(list(self._open), False)
+        self.take_all(may_fail=True)
 
     def process(self, name):
         """The worker of that name."""
@@ -272,6 +269,25 @@ class Fleet:
     def restart(self, name):
         """Start a worker whose process has ended."""
         self._processes[name].start()
+
+    def impostor(self, name, has_keys):
+        """A process that takes the name of a worker, and listens elsewhere; perhaps it has stolen
+        its keys too."""
+        folder = os.path.join(str(self.folder), "impostor")
+        os.mkdir(folder)
+        real, self.folder = self.folder, folder
+        ports, self._ports = self._ports, dict(self._ports, **{name: free_port_pairs(1)[0]})
+        try:
+            self._write_cluster(name)
+            if self._is_curve:
+                make_keys(self.path(name))
+                for file in os.listdir(os.path.join(str(real), "keys")):
+                    if has_keys or (file.endswith(".public") and not file.startswith(name)):
+                        shutil.copy(os.path.join(str(real), "keys", file), folder + "/keys/" + file)
+            self._processes["impostor"] = Process(name, self._command(name), folder, environment())
+        finally:
+            self.folder, self._ports = real, ports
+        return self._processes["impostor"]
 
     def links_of(self, name):
         """Both directions of every link of `name`, where links are proxied."""
@@ -309,10 +325,10 @@ class Fleet:
     def submit(self, count, **options):
         """Hand in so many images; they are owed until `settle`."""
         for _ in range(count):
-            number = self._submitted_count % len(self._images)
+            number = self._submitted_count % len(self.images)
             self._submitted_count += 1
             self._admitted_count += 1
-            self._open.append((number, self.pipe.submit(self._images[number], **options)))
+            self._open.append((number, self.pipe.submit(self.images[number], **options)))
 
     def done_count(self):
         """How many of those that are owed have their outcome."""
@@ -347,14 +363,24 @@ class Fleet:
         assert sum(stats["ended"].values()) == self._admitted_count, stats["ended"]
         return took_s
 
+    def take_all(self, may_fail=False):
+        """What is owed must have its outcomes, although the source is closed; those that failed."""
+        before = len(self.failed)
+        self._take(list(self._open), not may_fail)
+        return self.failed[before:]
+
+    def count_as_admitted(self, count):
+        """A test has submitted so many by itself."""
+        self._admitted_count += count
+
     def _take(self, pairs, must_be_answered):
         for number, future in pairs:
             self._open.remove((number, future))
             error = future.exception(timeout=0)
             if error is None:
-                assert answer(future.result()) == self._expected[number]
+                assert answer(future.result()) == self.expected[number]
             elif must_be_answered:
-                raise AssertionError("{!r}; {}".format(error, self.counters()))
+                raise AssertionError("{!r}: an answer was expected".format(error))
             else:
                 assert isinstance(error, edgesdk.Failed), repr(error)
                 self.failed.append(error)
@@ -412,6 +438,12 @@ def environment():
     """For a process of a fleet: this package, one thread."""
     path = os.pathsep.join((ROOT, os.path.join(ROOT, "tests"), HERE))
     return dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
+
+
+def make_keys(path):
+    """Of every worker of a cluster file."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        assert keys.main([path]) == 0
 
 
 def answer(result):
@@ -487,9 +519,7 @@ def nothing_is_left_since(before):
     def is_clean():
         gc.collect()
         threads, tasks, descriptors = left_overs()
-        return (
-            threads <= before[0] and tasks <= before[1] and len(descriptors) <= len(before[2])
-        )
+        return threads <= before[0] and tasks <= before[1] and len(descriptors) <= len(before[2])
 
     wait_for(is_clean, 5.0, lambda: "clean; before {}, after {}".format(before, left_overs()))
 
