@@ -26,6 +26,7 @@ from zmq_helpers import (
     Sockets,
     Zap,
     drain,
+    verdict,
 )
 
 ROUTER_PROCESS = """
@@ -438,13 +439,6 @@ class TestThreads:
         messages = [router.recv_multipart() for _ in range(600)]
         for name in names:
             assert [int(n) for _, who, n in messages if who == name] == list(range(200))
-
-
-def verdict(monitor, within_s=0.5):
-    """The rule by which a death is told from a hiccup, after DISCONNECTED: "back" if hands are
-    shaken again, "gone" if a connection is refused first, "silent" if neither happens in time."""
-    event = monitor.next_of([HANDSHAKE_SUCCEEDED, CLOSED], within_s)
-    return {HANDSHAKE_SUCCEEDED: "back", CLOSED: "gone", None: "silent"}[event]
 
 
 class TestMonitor:

@@ -11,6 +11,7 @@ from zmq.utils.monitor import recv_monitor_message
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 
 CLOSED = zmq.EVENT_CLOSED
+CONNECT_DELAYED = zmq.EVENT_CONNECT_DELAYED
 CONNECT_RETRIED = zmq.EVENT_CONNECT_RETRIED
 DISCONNECTED = zmq.EVENT_DISCONNECTED
 HANDSHAKE_SUCCEEDED = zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -65,6 +66,27 @@ class Monitor:
             if event in events:
                 return event
         return None
+
+
+def verdict(monitor, within_s=0.5):
+    """The rule by which a death is told from a hiccup, after DISCONNECTED of a TCP endpoint.
+
+    "back": hands are shaken again, only the connection was lost. "gone": the peer's kernel refuses
+    a connection that was under way, so no process listens there. "silent": neither in time. A
+    connection that fails before it is under way says only that our own network is down.
+    """
+    until_s = time.monotonic() + within_s
+    is_under_way = False
+    while True:
+        left_s = until_s - time.monotonic()
+        event = monitor.next_of([HANDSHAKE_SUCCEEDED, CONNECT_DELAYED, CLOSED], left_s)
+        if event is None:
+            return "silent"
+        if event == HANDSHAKE_SUCCEEDED:
+            return "back"
+        if event == CLOSED and is_under_way:
+            return "gone"
+        is_under_way = event == CONNECT_DELAYED
 
 
 def drain(sock, wait_ms=300):
