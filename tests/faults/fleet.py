@@ -152,8 +152,9 @@ class Process:
 
 class Fleet:
     """See above. `odd`: by name, what is wrong with a worker (`odd_worker.py`). `options`: further
-    lines of the cluster file, `of_workers` and `of_source` such of their entries. `pipeline`:
-    further arguments of `Pipeline.open`. `hosts`: addresses by name, where that is not this host."""
+    lines of the cluster file, `of_workers` such of their entries. `pipeline`: further arguments of
+    `Pipeline.open`. `hosts`: addresses by name, where that is not this host; `prefixes`: what the
+    command of a process begins with."""
 
     def __init__(
         self,
@@ -188,6 +189,7 @@ class Fleet:
         self._submitted_count = 0  # of all sources, one after the other
         self._admitted_count = 0  # by this one
         self.failed = []  # outcomes that a test said it expects
+        self.differed = []  # wrong answers, of the same kind
         self._processes = {}
         start_what_pyzmq_keeps()
         self._before = left_overs()
@@ -338,7 +340,7 @@ class Fleet:
         """Until so many of those that are owed have their outcome."""
         return wait_for(lambda: self.done_count() >= count, timeout_s, self._progress)
 
-    def keep_busy(self, seconds, in_flight=32):
+    def keep_busy(self, seconds, in_flight=32, **taken):
         """Submit for so long, never more than `in_flight` at once; how many images that were."""
         until_s = time.monotonic() + seconds
         count = 0
@@ -349,14 +351,15 @@ class Fleet:
             else:
                 time.sleep(0.001)
             if len(self._open) > 4 * in_flight:
-                self._take([pair for pair in self._open if pair[1].done()], True)
+                self._take([pair for pair in self._open if pair[1].done()], **taken)
         return count
 
-    def settle(self, timeout_s=SETTLE_S, may_fail=False):
+    def settle(self, timeout_s=SETTLE_S, **taken):
         """Every image that is owed has one outcome, and it is the right one. How many seconds that
-        took. `may_fail`: `Failed` is right too, and is put into `failed`."""
+        took. With `may_fail`, `Failed` is put into `failed`; with `may_differ`, a wrong answer into
+        `differed`."""
         took_s = self.wait_until_done(len(self._open), timeout_s)
-        self._take(list(self._open), not may_fail)
+        self._take(list(self._open), **taken)
         stats = self.pipe.stats()
         assert stats["admitted_count"] == self._admitted_count
         assert stats["in_flight_count"] == 0
@@ -366,24 +369,23 @@ class Fleet:
     def take_all(self, may_fail=False):
         """What is owed must have its outcomes, although the source is closed; those that failed."""
         before = len(self.failed)
-        self._take(list(self._open), not may_fail)
+        self._take(list(self._open), may_fail)
         return self.failed[before:]
 
     def count_as_admitted(self, count):
         """A test has submitted so many by itself."""
         self._admitted_count += count
 
-    def _take(self, pairs, must_be_answered):
+    def _take(self, pairs, may_fail=False, may_differ=False):
         for number, future in pairs:
             self._open.remove((number, future))
             error = future.exception(timeout=0)
-            if error is None:
-                assert answer(future.result()) == self.expected[number]
-            elif must_be_answered:
-                raise AssertionError("{!r}: an answer was expected".format(error))
-            else:
-                assert isinstance(error, edgesdk.Failed), repr(error)
+            if error is not None:
+                assert may_fail and isinstance(error, edgesdk.Failed), repr(error)
                 self.failed.append(error)
+            elif answer(future.result()) != self.expected[number]:
+                assert may_differ, "{}, expected {}".format(future.result(), self.expected[number])
+                self.differed.append(future.result())
 
     def _progress(self):
         return "{} of {} outcomes; {}; neighbours {}".format(

@@ -1,7 +1,7 @@
 """A worker with something wrong with it: `python odd_worker.py FAULT ... --cluster ...`, with the
 arguments of `python -m edgesdk.worker` behind the faults. `FAULTS` says which there are.
 
-POISON is an image that only some faults mind: it is as dark as can be.
+A poisoned image, which only some faults mind, is the darkest of `busy_bundle.images`.
 """
 
 import os
@@ -14,7 +14,7 @@ from edgesdk import worker
 from edgesdk.core import guests
 from edgesdk.runtime.executor import Executor
 
-POISON_MEAN = 0.015  # mean of the features' first channel; other images are brighter
+POISON_MEAN = 0.038  # of the features of the darkest image; the others are brighter
 
 
 def main():
