@@ -64,6 +64,7 @@ class FleetLoop(Loop):
         super().__init__(worker, executor, owner)
         self.core = worker
         self.network = network
+        self.pace = pace
         self._transport = network.transport
         self._compute = ComputeThread(executor, self._on_computed, pace)
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
