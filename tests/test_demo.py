@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
-from edgesdk import demo, digits
+from edgesdk import digits
+from edgesdk.demo import exits
 
 ROOT = Path(__file__).parent.parent
 
@@ -111,14 +112,14 @@ def test_the_checks_can_fail():
     zeros, costs = np.zeros(len(labels), np.int64), np.full(len(labels), 100)
 
     def made(classes, exits, cost):
-        return demo.Run("", classes, exits, costs * cost, costs)
+        return exits.Run("", classes, exits, costs * cost, costs)
 
-    good = demo._check(made(labels, zeros + labels % 2, 1), made(labels, zeros, 2), *_plain(labels))
+    good = exits._check(made(labels, zeros + labels % 2, 1), made(labels, zeros, 2), *_plain(labels))
     assert list(good.values()) == [True] * 4
-    bad = demo._check(made(zeros, zeros, 2), made(labels, zeros, 2), *_plain(zeros, labels))
+    bad = exits._check(made(zeros, zeros, 2), made(labels, zeros, 2), *_plain(zeros, labels))
     assert list(bad.values()) == [False] * 4
 
 
 def _plain(classes, labels=None):
-    run = demo.Run("", classes, classes, classes, classes)
+    run = exits.Run("", classes, classes, classes, classes)
     return run, classes if labels is None else labels
