@@ -54,7 +54,7 @@ def draw_fleet(
     handles, labels = axis.get_legend_handles_labels()
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
     axis.legend(handles[::-1], labels[::-1], **beside)
-    figure.suptitle("Who answered: {} images, each exactly once".format(len(stream.answers)), y=1.1)
+    figure.suptitle("Who answered {} images".format(len(stream.answers)), y=1.03)
     return save(figure, path)
 
 
