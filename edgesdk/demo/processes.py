@@ -3,14 +3,14 @@
 Every process that was started here is ended here, whatever happens: an error, Ctrl-C, SIGTERM.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from types import TracebackType
-from typing import Any, Dict, List, Optional, Sequence, Type
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..cluster import read_cluster
 from ..errors import EdgeError, TransportError
@@ -91,9 +91,11 @@ class Processes:
         self._pace = pace
         self._backend = backend
         self._folder = os.path.dirname(cluster)
-        self._running: Dict[str, subprocess.Popen] = {}
+        self._running: Dict[str, "subprocess.Popen[bytes]"] = {}
         self._log_count = 0
         self._logs: Dict[str, str] = {}  # where a worker's standard output and error are
+        self._previous: Dict[int, Any] = {}  # what signals did before
+        self._holds_interrupts = self._was_interrupted = False
 
     def start(self, name: str) -> None:
         """Start the worker `name`, which does not run."""
@@ -104,16 +106,17 @@ class Processes:
         command += ["--cluster", self._cluster, "--pace", self._pace]
         if self._backend is not None:
             command += ["--backend", self._backend]
-        with open(log + ".out", "wb") as out, open(log + ".err", "wb") as err:
+        with self._uninterrupted(), open(log + ".out", "wb") as out, open(
+            log + ".err", "wb"
+        ) as err:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment()
             )
 
     def kill(self, name: str) -> None:
         """End the worker `name` at once, as a loss of power does."""
-        process = self._running.pop(name)
-        process.kill()
-        process.wait()
+        with self._uninterrupted():
+            _end(self._running.pop(name))
 
     def tell_to_leave(self, name: str) -> None:
         """Tell the worker `name` to end what it has, and go."""
@@ -150,23 +153,41 @@ class Processes:
         said = "\n".join("  " + line for line in last) or "  nothing"
         return EdgeError("worker {} {}; it said last:\n{}".format(name, what, said))
 
+    @contextlib.contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """An interrupt waits until the block is done: no process is started, or forgotten, that
+        nobody would end."""
+        self._holds_interrupts = True
+        try:
+            yield
+        finally:
+            self._holds_interrupts = False
+            if self._was_interrupted:
+                self._was_interrupted = False
+                raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if not self._holds_interrupts:
+            raise KeyboardInterrupt
+        self._was_interrupted = True
+
     def __enter__(self) -> "Processes":
-        self._previous = signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        for name in list(self._running):
-            self.kill(name)
-        signal.signal(signal.SIGTERM, self._previous)
+    def __exit__(self, *exception: Any) -> None:
+        with self._uninterrupted():
+            for process in self._running.values():
+                _end(process)
+            self._running.clear()
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 def _environment() -> Dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 import tiny
@@ -78,9 +79,24 @@ class TestProcesses:
             raise ZeroDivisionError
         assert len(running) == 2 and None not in [process.returncode for process in running]
 
-    def test_sigterm_ends_the_block_as_an_interrupt_does(self, cluster):
-        before = signal.getsignal(signal.SIGTERM)
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_signals_interrupt_the_block_and_mean_again_later_what_they_did(self, cluster, number):
+        before = signal.getsignal(number)
         with pytest.raises(KeyboardInterrupt), refused(cluster):
+            os.kill(os.getpid(), number)
+            pytest.fail("interrupted late")
+        assert signal.getsignal(number) == before
+
+    def test_an_interrupt_while_one_is_started_leaves_none_behind(self, cluster, monkeypatch):
+        started = []
+
+        def interrupted(*arguments, **options):
+            started.append(Popen(*arguments, **options))
             os.kill(os.getpid(), signal.SIGTERM)
-            signal.pause()
-        assert signal.getsignal(signal.SIGTERM) == before
+            return started[0]
+
+        Popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(KeyboardInterrupt), refused(cluster) as processes:
+            processes.start("one")
+        assert started[0].returncode is not None
