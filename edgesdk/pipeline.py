@@ -257,7 +257,8 @@ class Pipeline:
     def stats(self) -> Dict[str, Any]:
         """Counts since opening: admitted_count, in_flight_count, ended (by status and reason),
         exit_counts (per trained exit), latency (count, mean_us, p50_us, p95_us, max_us), and what
-        runs: model_id, plan, policy, backend, kernels."""
+        runs: model_id, plan, policy, backend, kernels. In a cluster also what there was between
+        workers: counters, neighbours (state, queue, counts), admission, transport, and pace."""
         stats = self._metrics.snapshot()
         stats["model_id"] = self.bundle.manifest.model_id
         stats["plan"] = self.plan.name
@@ -268,8 +269,7 @@ class Pipeline:
             stats["worker"] = self.name
             stats["admission"] = self._recorder.gate.describe()
             stats["neighbours"] = self._loop.describe_neighbours()
-            if self._membership is not None and self._membership.pace is not None:
-                stats["pace"] = self._membership.pace.describe()
+            stats["pace"] = None if self._loop.pace is None else self._loop.pace.describe()
             stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 

@@ -42,8 +42,8 @@ DOORS = {
     "zstandard": ["codec.py"],
     "lz4": ["codec.py"],
     "sklearn": ["digits.py"],
-    "PIL": ["demo.py", "digits.py", "train/*", "bench/*"],
-    "matplotlib": ["demo.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],
+    "PIL": ["digits.py", "train/*", "bench/*"],
+    "matplotlib": ["demo/pictures.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],
     "rich": [name + "*" for name in FLOORS[-1]] + ["train/*"],
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],
 }
