@@ -12,7 +12,6 @@ def short_leases(monkeypatch):
     monkeypatch.setattr(leases, "RENEWED_US_MAX", 3_000_000)
 
 
-
 def test_a_stage_that_raises_everywhere(tmp_path, busy):
     odd = {"a": "raises=1", "b": "raises=1"}
     with Fleet(tmp_path, busy, 16, odd=odd) as fleet:
@@ -70,6 +69,7 @@ def test_an_image_that_ends_processes(tmp_path, busy):
                 if not fleet.process(n).is_running:
                     fleet.restart(n)
             import time
+
             time.sleep(0.7)
             print(fleet.done_count(), fleet.counters())
         fleet.settle(may_fail=True)
