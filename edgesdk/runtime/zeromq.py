@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from struct import Struct
 from time import monotonic
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -31,6 +31,10 @@ from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, LINK_OPTIONS, set_optio
 from .zeromq_security import Curve, Doorkeeper
 
 _logger = logging.getLogger("edgesdk.link")
+# Plain numbers: arithmetic on pyzmq's enumerations costs more than what it is for.
+_DEPARTED = -1  # no descriptor: marks that someone has departed
+_READABLE, _AT_ONCE = int(zmq.POLLIN), int(zmq.DONTWAIT)
+_AT_ONCE_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
@@ -90,15 +94,16 @@ class ZeroMQ(Transport):
             end.setblocking(False)
         self._epoll.register(self._sleeper.fileno(), select.EPOLLIN)
         self._chores: Dict[int, Callable[[], None]] = {}  # by the descriptor that asks for one
+        self._marked: Set[int] = set()  # descriptors of what must be asked
         self._is_closed = False
+        self._inboxes: List[Tuple[int, Any]] = []
+        self._doorkeeper: Optional[Doorkeeper] = None
         try:
             self._doorkeeper = None if curve is None else Doorkeeper(self._context, curve)
             if self._doorkeeper is not None:
                 self._watch(self._doorkeeper.socket, self._open_door)
-            self._inboxes = [
-                self._bind(CONTROL, listens.control),
-                self._bind(DATA, listens.data),
-            ]
+            for lane, address in zip((CONTROL, DATA), listens):
+                self._inboxes.append(self._bind(lane, address))
         except BaseException:
             self.close(0)
             raise
@@ -109,8 +114,11 @@ class ZeroMQ(Transport):
         """See `Transport.wait`."""
         try:
             ready = self._epoll.poll(-1 if timeout_s is None else max(0.0, timeout_s))
-            if any(descriptor == self._sleeper.fileno() for descriptor, _ in ready):
-                self._sleeper.recv(4096)
+            for descriptor, _ in ready:
+                if descriptor == self._sleeper.fileno():
+                    self._sleeper.recv(4096)
+                else:
+                    self._marked.add(descriptor)
         except (BlockingIOError, ValueError, OSError):
             pass  # another thread was faster; or it was closed
 
@@ -120,21 +128,31 @@ class ZeroMQ(Transport):
             self._waker.send(b"w")
 
     def receive(self) -> Union[Arrival, Departure, None]:
-        """See `Transport.receive`."""
-        for inbox in self._inboxes:
-            while inbox.get(zmq.EVENTS) & zmq.POLLIN:
-                arrival = self._take(inbox)
-                if arrival is not None:
-                    return arrival
-        for descriptor, _ in self._epoll.poll(0):
+        """See `Transport.receive`. Only sockets that `wait` has marked are asked: one that is
+        passed over stays marked for the next `wait`."""
+        marked = self._marked
+        if not marked:
+            return None
+        for descriptor, inbox in self._inboxes:
+            if descriptor in marked:
+                while int(inbox.get(zmq.EVENTS)) & _READABLE:
+                    arrival = self._take(inbox)
+                    if arrival is not None:
+                        return arrival
+                marked.discard(descriptor)
+        for descriptor in list(marked):
+            marked.discard(descriptor)
             chore = self._chores.get(descriptor)
             if chore is not None:
                 chore()
-        return Departure(self._departed.popleft()) if self._departed else None
+        if not self._departed:
+            return None
+        marked.add(_DEPARTED)  # there may be more
+        return Departure(self._departed.popleft())
 
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
-        frames = inbox.recv_multipart(zmq.DONTWAIT, copy=False)
+        frames = inbox.recv_multipart(_AT_ONCE, copy=False)
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
             return None
@@ -211,12 +229,12 @@ class ZeroMQ(Transport):
         outlet = link.outlets[lane]
         try:
             if len(frames) == 1:
-                outlet.send(frames[0], zmq.DONTWAIT)
+                outlet.send(frames[0], _AT_ONCE)
                 return
-            outlet.send(frames[0], zmq.DONTWAIT | zmq.SNDMORE)
+            outlet.send(frames[0], _AT_ONCE_MORE)
             for index, body in enumerate(frames[1:], start=2):
                 size = body.nbytes if hasattr(body, "nbytes") else len(body)
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < len(frames) else 0)
+                flags = _AT_ONCE_MORE if index < len(frames) else _AT_ONCE
                 outlet.send(body, flags, copy=size < self.uncopied_bytes_min)
         except zmq.Again:
             self.count("lane_full")
@@ -225,7 +243,7 @@ class ZeroMQ(Transport):
 
     def _read_monitor(self, peer: int, link: Link) -> None:
         """A connection that was there, broke, and is refused now: nobody listens any more."""
-        while link.monitor.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(link.monitor.get(zmq.EVENTS)) & _READABLE:
             event = recv_monitor_message(link.monitor, zmq.DONTWAIT)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 link.is_up = link.was_up = True
@@ -237,7 +255,7 @@ class ZeroMQ(Transport):
 
     # --- sockets ------------------------------------------------------------------------------
 
-    def _bind(self, lane: str, address: str) -> Any:
+    def _bind(self, lane: str, address: str) -> Tuple[int, Any]:
         inbox = self._context.socket(zmq.ROUTER)
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
         inbox.setsockopt(zmq.IPV6, "[" in address)
@@ -251,8 +269,10 @@ class ZeroMQ(Transport):
                 "{}: cannot listen there ({}); another program, or another worker of this name, "
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
-        self._epoll.register(int(inbox.get(zmq.FD)), select.EPOLLIN)
-        return inbox
+        descriptor = int(inbox.get(zmq.FD))
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._marked.add(descriptor)
+        return descriptor, inbox
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
         socket = self._context.socket(kind)
@@ -299,7 +319,7 @@ class ZeroMQ(Transport):
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
-        self._discard(getattr(self, "_inboxes", []))
+        self._discard([inbox for _, inbox in self._inboxes])
         self._end_context(linger_s)
         self._epoll.close()
         self._sleeper.close()
