@@ -269,8 +269,7 @@ class Pipeline:
             stats["worker"] = self.name
             stats["admission"] = self._recorder.gate.describe()
             stats["neighbours"] = self._loop.describe_neighbours()
-            if self._membership is not None and self._membership.pace is not None:
-                stats["pace"] = self._membership.pace.describe()
+            stats["pace"] = None if self._loop.pace is None else self._loop.pace.describe()
             stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 

@@ -70,11 +70,23 @@ CROSS_CUTTING_TESTS = {
     "test_closing.py",
     "test_device_tier.py",
     "test_examples.py",
+    "test_hostile.py",
     "test_kernels_cpp.py",
+    "test_kills.py",
     "test_layout.py",
+    "test_leaving.py",
+    "test_libzmq.py",
+    "test_links.py",
     "test_makefile.py",
+    "test_models.py",
+    "test_namespaces.py",
+    "test_partitions.py",
+    "test_pauses.py",
+    "test_proxy.py",
+    "test_raw_peer.py",
     "test_readme.py",
     "test_stress.py",
+    "test_tun_link.py",
 }
 
 NOT_SOURCE = {

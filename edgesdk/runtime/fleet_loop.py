@@ -73,8 +73,8 @@ class FleetLoop(Loop):
         super().__init__(worker, executor, owner)
         self.core = worker
         self.network = network
+        self.pace = pace
         self._transport = network.transport
-        self._pace = pace
         self._compute = ComputeThread(executor, self._on_computed, pace)
         self._running: Optional[Run] = None
         self._running_since_us = 0
@@ -229,7 +229,7 @@ class FleetLoop(Loop):
 
     def _note_time(self, kind: Tuple[int, int], taken_us: int) -> None:
         """How long a stage takes on so many items: of late, at most."""
-        if self._pace is None:
+        if self.pace is None:
             before_us = self._longest_us.get(kind, 0.0)
             self._longest_us[kind] = max(taken_us, before_us * LONGEST_KEPT)
 
@@ -261,7 +261,7 @@ class FleetLoop(Loop):
         if self._hung_count >= HUNG_MAX:
             raise RuntimeError("stage {} {}, as others before".format(run.action.stage, reason))
         self._compute.close(0.0)
-        self._compute = ComputeThread(self._executor, self._on_computed, self._pace)
+        self._compute = ComputeThread(self._executor, self._on_computed, self.pace)
         return _failed(run, reason)
 
     def _send(self, action: Send) -> None:

@@ -33,12 +33,14 @@ class InProcess(Transport):
         self._worker_id = worker_id
         self._inbox: Deque[Arrival] = deque()
         self._something = threading.Event()
+        self._is_closed = False
         hub.ends[worker_id] = self
 
     def wait(self, timeout_s: Optional[float]) -> None:
         """See `Transport.wait`."""
         self._something.wait(timeout_s)
-        self._something.clear()
+        if not self._is_closed:
+            self._something.clear()
 
     def wake(self) -> None:
         """See `Transport.wake`."""
@@ -56,7 +58,7 @@ class InProcess(Transport):
 
     def send(self, peer: int, lane: str, frames: List[Any]) -> None:
         """See `Transport.send`. `lane` does not matter: nothing is slow."""
-        end = self._hub.ends.get(peer)
+        end = None if self._is_closed else self._hub.ends.get(peer)
         if end is None:
             self.count("sent_to_nobody")
         elif len(end._inbox) >= INBOX_MAX:
@@ -67,6 +69,8 @@ class InProcess(Transport):
 
     def close(self, linger_s: float) -> None:
         """See `Transport.close`."""
-        if self._hub.ends.get(self._worker_id) is self:
+        if not self._is_closed:
+            self._is_closed = True
+            self._inbox.clear()
             del self._hub.ends[self._worker_id]
         self.wake()

@@ -62,7 +62,8 @@ class Transport:
         raise NotImplementedError
 
     def close(self, linger_s: float) -> None:
-        """Send what waits, for at most `linger_s`, then free everything. Idempotent."""
+        """Send what waits, for at most `linger_s`, then free everything; every `wait` returns.
+        Idempotent. Nothing is sent or received afterwards, and asking for it is no error."""
         raise NotImplementedError
 
     def count(self, name: str) -> None:

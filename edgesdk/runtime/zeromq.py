@@ -33,7 +33,8 @@ from .zeromq_security import Curve, Doorkeeper
 _logger = logging.getLogger("edgesdk.link")
 # Plain numbers: arithmetic on pyzmq's enumerations costs more than what it is for.
 _DEPARTED = -1  # no descriptor: marks that someone has departed
-_READABLE, _AT_ONCE = int(zmq.POLLIN), int(zmq.DONTWAIT)
+_READABLE, _WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
+_AT_ONCE = int(zmq.DONTWAIT)
 _AT_ONCE_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
 _LETTER = b"w"
@@ -96,14 +97,14 @@ class ZeroMQ(Transport):
         self._chores: Dict[int, Callable[[], None]] = {}  # by the descriptor that asks for one
         self._marked: Set[int] = set()  # descriptors of what must be asked
         self._is_closed = False
-        self._inboxes: List[Tuple[int, Any]] = []
         self._doorkeeper: Optional[Doorkeeper] = None
+        self._inboxes: List[Tuple[int, Any]] = []  # with their descriptors
         try:
-            self._doorkeeper = None if curve is None else Doorkeeper(self._context, curve)
-            if self._doorkeeper is not None:
+            if curve is not None:
+                self._doorkeeper = Doorkeeper(self._context, curve)
                 self._watch(self._doorkeeper.socket, self._open_door)
-            for lane, address in zip((CONTROL, DATA), listens):
-                self._inboxes.append(self._bind(lane, address))
+            self._bind(CONTROL, listens.control)
+            self._bind(DATA, listens.data)
         except BaseException:
             self.close(0)
             raise
@@ -131,7 +132,7 @@ class ZeroMQ(Transport):
         """See `Transport.receive`. Only sockets that `wait` has marked are asked: one that is
         passed over stays marked for the next `wait`."""
         marked = self._marked
-        if not marked:
+        if not marked or self._is_closed:
             return None
         for descriptor, inbox in self._inboxes:
             if descriptor in marked:
@@ -228,18 +229,26 @@ class ZeroMQ(Transport):
                 return
         outlet = link.outlets[lane]
         try:
-            if len(frames) == 1:
-                outlet.send(frames[0], _AT_ONCE)
-                return
-            outlet.send(frames[0], _AT_ONCE_MORE)
-            for index, body in enumerate(frames[1:], start=2):
-                size = body.nbytes if hasattr(body, "nbytes") else len(body)
-                flags = _AT_ONCE_MORE if index < len(frames) else _AT_ONCE
-                outlet.send(body, flags, copy=size < self.uncopied_bytes_min)
-        except zmq.Again:
-            self.count("lane_full")
+            # libzmq looks once in a millisecond whether there is room again, unless it is asked.
+            if not (
+                self._push(outlet, frames)
+                or (int(outlet.get(zmq.EVENTS)) & _WRITABLE and self._push(outlet, frames))
+            ):
+                self.count("lane_full")
         except zmq.ZMQError as error:
-            self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer], error)
+            self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer].control, error)
+
+    def _push(self, outlet: Any, frames: List[Any]) -> bool:
+        """Send one message; False if there is no room for it."""
+        last = len(frames) - 1
+        try:
+            for index, frame in enumerate(frames):
+                size = frame.nbytes if hasattr(frame, "nbytes") else len(frame)
+                flags = _AT_ONCE_MORE if index < last else _AT_ONCE
+                outlet.send(frame, flags, copy=size < self.uncopied_bytes_min)
+        except zmq.Again:
+            return False
+        return True
 
     def _read_monitor(self, peer: int, link: Link) -> None:
         """A connection that was there, broke, and is refused now: nobody listens any more."""
@@ -255,8 +264,10 @@ class ZeroMQ(Transport):
 
     # --- sockets ------------------------------------------------------------------------------
 
-    def _bind(self, lane: str, address: str) -> Tuple[int, Any]:
+    def _bind(self, lane: str, address: str) -> None:
         inbox = self._context.socket(zmq.ROUTER)
+        descriptor = int(inbox.get(zmq.FD))
+        self._inboxes.append((descriptor, inbox))
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
         inbox.setsockopt(zmq.IPV6, "[" in address)
         if self._curve is not None:
@@ -264,15 +275,12 @@ class ZeroMQ(Transport):
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
-            inbox.close(0)
             raise TransportError(
                 "{}: cannot listen there ({}); another program, or another worker of this name, "
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
-        descriptor = int(inbox.get(zmq.FD))
         self._epoll.register(descriptor, select.EPOLLIN)
         self._marked.add(descriptor)
-        return descriptor, inbox
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
         socket = self._context.socket(kind)
@@ -311,6 +319,7 @@ class ZeroMQ(Transport):
         if self._is_closed:
             return
         self._is_closed = True
+        self.wake()  # whoever waits
         for link in self._links.values():
             link.outlets[CONTROL].disable_monitor()
             link.monitor.close(0)
