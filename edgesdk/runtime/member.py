@@ -129,6 +129,7 @@ def join(
         raise
     for each in neighbours:
         loop.post(PeerFound(each.entry.worker_id, each.offload))
+    loop.drive(lambda: len(core.neighbours) == len(neighbours))  # from now on stats name them
     return loop, metrics
 
 

@@ -7,6 +7,7 @@ from gated import BRIGHT, open_gated
 from edgesdk import codec
 from edgesdk.cluster import read_cluster
 from edgesdk.runtime import member
+from edgesdk.runtime.fleet_loop import FleetLoop
 from edgesdk.runtime.inprocess import Hub, InProcess
 from edgesdk.runtime.member import Membership
 from edgesdk.runtime.packer import Packer
@@ -97,3 +98,13 @@ def test_the_codec_of_the_cluster_file_goes_to_whoever_decodes_it(fleet, codecs,
     assert [each.label for each in found.camera.infer([tiny.image(BRIGHT)] * 3)] == ["bright"] * 3
     assert set(packed) == {"zstd" if "zstd" in codecs else "raw"}
     assert found.fallback_count() == (0 if "zstd" in codecs else len(packed))
+
+
+def test_stats_name_every_neighbour_from_the_first_moment(bundle, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(FleetLoop, "start", lambda self: None)  # nobody drives in the background
+        opened = Fleet(bundle, tmp_path, ("raw",), monkeypatch)
+        states = [pipe.stats()["neighbours"] for pipe in (opened.helper, opened.camera)]
+    opened.camera.close()
+    opened.helper.close()
+    assert [list(known) for known in states] == [["camera"], ["helper"]]
