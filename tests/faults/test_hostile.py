@@ -163,13 +163,8 @@ class TestPeers:
                     peer.send_many_frames(500)
                     peer.send_oversize(20 << 20)
                     fleet.keep_busy(0.3)
-        wait_for(
-            lambda: self.count(
-                fleet, "strangers", "malformed_messages", "wrong_frame_count", "keys_refused"
-            ),
-            5,
-            fleet.counters,
-        )
+        names = ["strangers", "superseded_connections", "malformed_messages", "keys_refused"]
+        wait_for(lambda: self.count(fleet, *names), 5, fleet.counters)
 
     def test_messages_that_mean_nothing(self, fleet):
         """A name is all that a stranger has: without sessions nothing counts."""
