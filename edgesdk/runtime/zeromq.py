@@ -51,6 +51,16 @@ class Address(NamedTuple):
     data: str
 
 
+def send_uncopied_once(context: Any) -> None:
+    """With the first message that is not copied, pyzmq makes a thread and sockets, and keeps them.
+    Better now, when it can still be said that there are no descriptors left, than under way."""
+    with context.socket(zmq.PAIR) as sender, context.socket(zmq.PAIR) as receiver:
+        sender.bind("inproc://edgesdk-uncopied")
+        receiver.connect("inproc://edgesdk-uncopied")
+        sender.send(bytes(ZeroMQ.uncopied_bytes_min), copy=False)
+        receiver.recv()
+
+
 class Link:
     """The two sockets that lead to one neighbour, and what their monitor has told."""
 
@@ -100,6 +110,7 @@ class ZeroMQ(Transport):
         self._doorkeeper: Optional[Doorkeeper] = None
         self._inboxes: List[Tuple[int, Any]] = []  # with their descriptors
         try:
+            send_uncopied_once(self._context)
             if curve is not None:
                 self._doorkeeper = Doorkeeper(self._context, curve)
                 self._watch(self._doorkeeper.socket, self._open_door)
