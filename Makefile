@@ -40,8 +40,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:       ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /make \1\t/p' Makefile | expand -t 20
 
-demo: $(VENV)/.demo  ## run the demonstration
+demo: $(VENV)/.demo  ## run the demonstrations: one process, then a fleet of four
 	$(BIN)/python -m edgesdk.demo $(DEMO_ARGS)
+	@echo
+	$(BIN)/python -m edgesdk.demo --workers 3 $(DEMO_ARGS)
 
 test: $(VENV)/.develop  ## run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

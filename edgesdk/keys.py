@@ -52,10 +52,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _keys(arguments: argparse.Namespace) -> int:
     cli.banner(as_json=arguments.json)
     cluster = read_cluster(arguments.cluster)
-    renewed = [cluster.worker(name).name for name in arguments.renew]
-    asked = [cluster.worker(name).name for name in arguments.names]
-    names = [entry.name for entry in cluster.workers if not asked or entry.name in asked + renewed]
-    pairs = [_pair(cluster.security.keys, name, name in renewed) for name in names]
+    pairs = make_keys(cluster, arguments.names, arguments.renew)
     for line in _report(cluster, pairs):
         cli.say(line, arguments.json)
     if arguments.json:
@@ -64,6 +61,19 @@ def _keys(arguments: argparse.Namespace) -> int:
 
 
 # --- making ---------------------------------------------------------------------------------------
+
+
+def make_keys(cluster: Cluster, names: Sequence[str] = (), renew: Sequence[str] = ()) -> List[Pair]:
+    """Make the pairs of keys that are missing, of the workers `names` or of all, and new ones for
+    those in `renew`.
+
+    Raises ConfigError for a name that the file lacks and for keys that do not belong together,
+    BackendUnavailable without CURVE.
+    """
+    renewed = [cluster.worker(name).name for name in renew]
+    asked = [cluster.worker(name).name for name in names]
+    chosen = [entry.name for entry in cluster.workers if not asked or entry.name in asked + renewed]
+    return [_pair(cluster.security.keys, name, name in renewed) for name in chosen]
 
 
 def _pair(folder: str, name: str, renew: bool) -> Pair:

@@ -257,7 +257,8 @@ class Pipeline:
     def stats(self) -> Dict[str, Any]:
         """Counts since opening: admitted_count, in_flight_count, ended (by status and reason),
         exit_counts (per trained exit), latency (count, mean_us, p50_us, p95_us, max_us), and what
-        runs: model_id, plan, policy, backend, kernels."""
+        runs: model_id, plan, policy, backend, kernels. In a cluster also what there was between
+        workers: counters, neighbours (state, queue, counts), admission, transport, and pace."""
         stats = self._metrics.snapshot()
         stats["model_id"] = self.bundle.manifest.model_id
         stats["plan"] = self.plan.name
@@ -268,6 +269,7 @@ class Pipeline:
             stats["worker"] = self.name
             stats["admission"] = self._recorder.gate.describe()
             stats["neighbours"] = self._loop.describe_neighbours()
+            stats["pace"] = None if self._loop.pace is None else self._loop.pace.describe()
             stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 
@@ -293,7 +295,7 @@ class Pipeline:
             return
         self._is_refusing = True
         until_s = time.monotonic() + timeout
-        if drain and not (self._loop.is_turning_here or self._loop.is_background_here):
+        if drain and not (self._loop.is_driving_here or self._loop.is_background_here):
             self._loop.start()
             self._ledger.wait_until_empty(timeout)
             if isinstance(self._loop, FleetLoop):

@@ -1,15 +1,20 @@
 """`python -m edgesdk.demo` as a stranger meets it."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 
-from edgesdk import demo, digits
+from edgesdk import digits
+from edgesdk.demo import exits
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,6 +71,83 @@ class TestTheDemo:
         assert run_demo("--out", tmp_path, cwd=tmp_path).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """The demo with two workers as it ends, and the folder with its picture."""
+    out = tmp_path_factory.mktemp("fleet")
+    return run_demo("--workers", 2, "--phase-s", 0.7, "--json", "--out", out), out
+
+
+class TestAFleet:
+    def test_ends_well(self, fleet):
+        assert fleet[0].returncode == 0, fleet[0].stderr
+        assert all(json.loads(fleet[0].stdout)["checks"].values())
+
+    def test_tells_what_happens_in_order(self, fleet):
+        happened = re.findall(r"^ +[0-9.]+ s  (.+)$", fleet[0].stderr, re.MULTILINE)
+        assert happened == [
+            "alone",
+            "workers start",
+            "all up",
+            "board-1 killed",
+            "board-1 missed",
+            "board-1 started again",
+            "board-1 up",
+            "board-2 told to leave",
+            "board-2 gone",
+            "end",
+        ]
+
+    def test_says_who_computed_how_much(self, fleet):
+        words = r"\s+(\d+)\s+(\d+)\s+\d+\s+[0-9.]+ %$"
+        for name in ("source", "board-1, again", "board-2"):
+            row = re.search("^" + name + words, fleet[0].stderr, re.MULTILINE)
+            assert row is not None and int(row.group(1)) > 0, name
+
+    def test_is_faster_than_one_of_its_processes(self, fleet):
+        figures = json.loads(fleet[0].stdout)["figures"]
+        value = {figure["name"]: figure["value"] for figure in figures}
+        assert value["with 2 workers"] > 1.2 * value["source alone"] > 0
+        assert value["death seen after"] < 5
+
+    def test_draws_a_picture(self, fleet):
+        content = (fleet[1] / "fleet.png").read_bytes()
+        assert content.startswith(b"\x89PNG") and len(content) > 10_000
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks for processes in /proc")
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_leaves_no_process_and_no_file_when_it_is_interrupted(self, number, tmp_path):
+        command = [sys.executable, "-m", "edgesdk.demo", "--workers", "2", "--phase-s", "0.5"]
+        process = subprocess.Popen(
+            command + ["--out", str(tmp_path / "out")],
+            cwd=str(ROOT),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            env=dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path)),
+        )
+        while "workers start" not in process.stdout.readline():
+            assert process.poll() is None
+        while len(children_of(process.pid)) < 2:
+            time.sleep(0.01)
+        workers = children_of(process.pid)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, said) == (130, "interrupted\n")
+        assert not [pid for pid in workers if os.path.exists("/proc/{}".format(pid))]
+        assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+    def test_takes_a_sensible_number_of_workers(self):
+        done = run_demo("--workers", 0)
+        assert done.returncode == 2 and "found 0, expected 1 to 8" in done.stderr
+
+
+def children_of(pid):
+    """The processes that were started by the main thread of `pid`."""
+    path = Path("/proc/{0}/task/{0}/children".format(pid))
+    return path.read_text().split()
+
+
 class TestWhenItCannot:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -110,15 +192,17 @@ def test_the_checks_can_fail():
     labels = digits.load_digits_split("test").labels
     zeros, costs = np.zeros(len(labels), np.int64), np.full(len(labels), 100)
 
-    def made(classes, exits, cost):
-        return demo.Run("", classes, exits, costs * cost, costs)
+    def made(classes, indices, cost):
+        return exits.Run("", classes, indices, costs * cost, costs)
 
-    good = demo._check(made(labels, zeros + labels % 2, 1), made(labels, zeros, 2), *_plain(labels))
+    good = exits._check(
+        made(labels, zeros + labels % 2, 1), made(labels, zeros, 2), *_plain(labels)
+    )
     assert list(good.values()) == [True] * 4
-    bad = demo._check(made(zeros, zeros, 2), made(labels, zeros, 2), *_plain(zeros, labels))
+    bad = exits._check(made(zeros, zeros, 2), made(labels, zeros, 2), *_plain(zeros, labels))
     assert list(bad.values()) == [False] * 4
 
 
 def _plain(classes, labels=None):
-    run = demo.Run("", classes, classes, classes, classes)
+    run = exits.Run("", classes, classes, classes, classes)
     return run, classes if labels is None else labels

@@ -70,4 +70,4 @@ def test_every_command_shows_an_example(command):
 
 
 def test_there_are_commands():
-    assert "edgesdk.demo" in COMMANDS and "edgesdk.bench.__main__" in COMMANDS
+    assert "edgesdk.demo.__main__" in COMMANDS and "edgesdk.bench.__main__" in COMMANDS

@@ -10,6 +10,7 @@ import pytest
 
 import edgesdk
 from edgesdk import digits
+from edgesdk.demo.processes import write_cluster
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -30,13 +31,27 @@ def test_the_programs_of_the_readme_run(monkeypatch, capsys):
     colour = np.repeat(images[:4, :, :, None], 3, axis=3).repeat(5, 1).repeat(5, 2)
     given = {"image": images[1], "batch": colour, "frame": colour[0], "camera": list(colour)}
     programs = blocks(ROOT / "README.md", "python")
-    assert len(programs) == 2
-    for program in programs:
+    assert len(programs) == 3
+    for program in programs[:2]:
         exec(compile(program, "README.md", "exec"), dict(given))
     first, *rest = capsys.readouterr().out.splitlines()
     promised = re.search(r"# (\w+ \d \w+)$", programs[0], re.MULTILINE).group(1)
     assert first == promised
     assert len(rest) == len(colour) + 1  # one line per frame of the stream, and the counts
+
+
+def test_the_program_for_several_devices_runs(monkeypatch, tmp_path, capsys):
+    scans = digits.load_digits_split("test")
+    program = blocks(ROOT / "README.md", "python")[2]
+    names = re.findall(r'^name = "(.+)"', (ROOT / "examples" / "robots.toml").read_text(), re.M)
+    cluster = write_cluster(str(tmp_path), str(ROOT / "engines/wrn16_1-digits/1"), names, 1)
+    Path(cluster).rename(tmp_path / "robots.toml")
+    monkeypatch.chdir(tmp_path)
+    exec(
+        compile(program, "README.md", "exec"),
+        {"edgesdk": edgesdk, "camera": list(scans.images[:4])},
+    )
+    assert sorted(capsys.readouterr().out.split()) == sorted(map(str, scans.labels[:4]))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -166,12 +166,14 @@ class TestTroubleOnTheWay:
         assert len(caplog.records) == 1 and not writer.is_open
 
     def test_so_does_the_limit(self, path, caplog):
-        writer = TraceWriter(path, SPEC, {}, bytes_max=len(lines_of(trace_golden.PATH)[0]) + 60)
+        TraceWriter(path + ".header", SPEC, {}).close()
+        header_bytes = len(lines_of(path + ".header")[0])
+        writer = TraceWriter(path, SPEC, {}, bytes_max=header_bytes + 100)  # 4 events take more
         for time in range(9):
             writer.record(time * FLUSH_US, Timer(0), [])
         assert not writer.is_open and len(caplog.records) == 1
         assert "reached its limit" in caplog.records[0].getMessage()
-        assert len(read_all(path)[1]) in (1, 2, 3)
+        assert len(read_all(path)[1]) == 2
 
     @pytest.mark.parametrize("name", ["record", "record_failure"])
     def test_so_does_what_cannot_be_recorded(self, writer, name, caplog):

@@ -152,6 +152,12 @@ class TestDecoding:
     def test_a_field_that_came_later_has_its_default(self):
         assert decode({"Submit": [[0], [1], 5]}) == Submit((0,), (1,), 5)
 
+    def test_so_have_the_codecs_of_an_identity_and_a_greeting(self):
+        for value in (trace_golden.IDENTITY, trace_golden.GREETING):
+            assert again(value) == value and value.codecs == ("raw", "lz4")
+            name, fields = next(iter(json.loads(encode(value)).items()))
+            assert decode({name: fields[:-1]}) == value._replace(codecs=("raw",))
+
     def test_a_task_has_two_numbers_of_policy_state(self):
         text = encode(trace_golden.TASK).replace("[-1,2147483647]", "[-1]")
         with pytest.raises(ConfigError, match=r"Task\.policy_state: found"):

@@ -24,6 +24,7 @@ from edgesdk.core.events import (
     Outcome,
     PeerFound,
     PeerGone,
+    PeerLost,
     Release,
     RunStage,
     Scores,
@@ -60,7 +61,7 @@ from edgesdk.trace_file import TraceWriter
 PATH = Path(__file__).resolve().parent / "golden" / "trace-1.trace"
 
 LARGE = 2**64 - 1
-IDENTITY = Identity(LARGE, 7, bytes(range(16)), b"p" * 16, ((0, 0), (0, 1)))
+IDENTITY = Identity(LARGE, 7, bytes(range(16)), b"p" * 16, ((0, 0), (0, 1)), ("raw", "lz4"))
 PLAN = Plan("full", (Stage(0, 0, None, "a.onnx"), Stage(1, 2, 2, "b.onnx")))
 SPEC = CoreSpec(
     IDENTITY,
@@ -74,7 +75,7 @@ SPEC = CoreSpec(
 )
 NOTE = {"device": "a board \u2603", "why": ""}
 ITEM = ItemId(LARGE, 0xC0FFEE, 70000)
-GREETING = Greeting(*IDENTITY)
+GREETING = Greeting(**IDENTITY._asdict())
 ANSWER = Answer(2, Scores(3, 0.1, 1 / 3, 5e-324, float("inf"), NAN))
 TASK = Task(70001, 69990, ITEM, 0, 1, 1, 3, 250000, NAN, (-1, 2**31 - 1))
 MESSAGES = (
@@ -100,6 +101,7 @@ EVENTS = (
     Cancel(3),
     PeerFound(5, False),
     PeerGone(5),
+    PeerLost(6),
     Leave(),
     Shutdown("closed", "the end"),
 ) + tuple(MessageReceived(5, Envelope(2**32 - 1, 17, message)) for message in MESSAGES)

@@ -17,13 +17,16 @@ except (ImportError, OSError) as error:  # OSError: a library of its own is miss
 
 # Buffers come from a pool and return; this many pairs are far more than a pipeline has in flight.
 _BINDINGS_MAX = 256
+# What was lent to a link or came over one does not return: without this, it would stay for ever.
+_BOUND_BYTES_MAX = 8 << 20
 
 
 class OnnxRuntimeProgram(Program):
     """A session whose input and output are bound to the caller's arrays, without copies.
 
     Binding costs more than dispatching a small stage, so the binding of each pair of arrays is
-    kept, and the arrays with it: while they live, nothing else can have their identity.
+    kept, and the arrays with it: while they live, nothing else can have their identity. When they
+    become too many, or too large together, all are let go.
     """
 
     def __init__(self, session: Any) -> None:
@@ -31,6 +34,7 @@ class OnnxRuntimeProgram(Program):
         self._input = session.get_inputs()[0].name
         self._output = session.get_outputs()[0].name
         self._bindings: Dict[Tuple[int, int], Tuple[Any, np.ndarray, np.ndarray]] = {}
+        self._bound_bytes = 0
 
     def run(self, features: np.ndarray, out: np.ndarray) -> None:
         """See `Program.run`."""
@@ -38,8 +42,10 @@ class OnnxRuntimeProgram(Program):
         self._session.run_with_iobinding(bound[0] if bound else self._bind(features, out))
 
     def _bind(self, features: np.ndarray, out: np.ndarray) -> Any:
-        if len(self._bindings) >= _BINDINGS_MAX:
+        self._bound_bytes += features.nbytes + out.nbytes
+        if len(self._bindings) >= _BINDINGS_MAX or self._bound_bytes > _BOUND_BYTES_MAX:
             self._bindings.clear()
+            self._bound_bytes = features.nbytes + out.nbytes
         binding = self._session.io_binding()
         for bind, name, array in (
             (binding.bind_input, self._input, features),

@@ -12,7 +12,7 @@ from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
-from . import codec, core, engine, kernels, link, pipeline, sim, torch_eager
+from . import codec, core, engine, fleet, kernels, link, pipeline, sim, torch_eager
 from .images import read_test_images
 from .timing import conditions, pin
 
@@ -153,6 +153,16 @@ def _engine_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _fleet_options(command: argparse.ArgumentParser) -> None:
+    _pipeline_options(command)
+    fleet.options(command)
+
+
+def measure_pipeline(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """One pipeline beside other runtimes, or a fleet beside what bounds it."""
+    return (pipeline if arguments.workers is None else fleet).measure(arguments)
+
+
 def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Carrying payloads to another process, beside pyzmq, gRPC and torch RPC."""
     return link.measure(arguments, _progress)
@@ -173,10 +183,10 @@ BENCHES = {
     ),
     "pipeline": Bench(
         "edgesdk beside onnxruntime and PyTorch on real images, answers checked",
-        pipeline.measure,
+        measure_pipeline,
         seconds=10.0,
-        per="per batch size",
-        options=_pipeline_options,
+        per="per batch size; of a fleet, in all",
+        options=_fleet_options,
     ),
     "engine": Bench(
         "every stage and head of a plan alone; writes profiles",

@@ -54,8 +54,10 @@ class Rig:
             head(self.arrays[index + 1], False)
 
 
-def measure(bundle: Bundle, plan: str, backend: Backend, seconds: float) -> List[StageTime]:
-    """Times of every stage and head of a plan, for each of `BATCHES`, `seconds` for each.
+def measure(
+    bundle: Bundle, plan: str, backend: Backend, seconds: float, batches: Sequence[int] = BATCHES
+) -> List[StageTime]:
+    """Times of every stage and head of a plan, for each of `batches`, `seconds` for each.
 
     Raises ConfigError for a plan that the bundle lacks.
     """
@@ -65,7 +67,7 @@ def measure(bundle: Bundle, plan: str, backend: Backend, seconds: float) -> List
             "plan: found {!r}, expected one of {}".format(plan, ", ".join(sorted(plans)))
         )
     times: List[StageTime] = []
-    for batch in BATCHES:
+    for batch in batches:
         rig = Rig(bundle, plan, backend, batch)
         times += _stage_times(rig, plan, batch, seconds)
     return times

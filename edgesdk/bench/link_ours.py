@@ -139,9 +139,11 @@ class OursCurve(Ours):
 
 
 def serve(options: Options, ready: Ready) -> None:
-    """The other side: the worker command, as a person would start it."""
+    """The other side: the worker command, as a person would start it. `options`: "cluster", and
+    "name" and further "arguments" where they are not those of this bench."""
     ready({})  # the first answer tells when it has joined
-    sys.argv = [WORKER_COMMAND, "--cluster", options["cluster"], "--name", WORKER]
+    name, arguments = options.get("name", WORKER), options.get("arguments", [])
+    sys.argv = [WORKER_COMMAND, "--cluster", options["cluster"], "--name", name] + arguments
     runpy.run_module(WORKER_COMMAND, run_name="__main__", alter_sys=True)
 
 

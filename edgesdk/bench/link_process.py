@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -24,6 +25,7 @@ from ..errors import TransportError
 START = "from edgesdk.bench.link_process import main; main()"
 READY_S = 60.0  # importing torch from a slow card takes half of it
 LEAVE_S = 5.0  # until a child that was asked to leave is killed
+PORTS = range(10000, 30000)  # below those that the system gives to outgoing connections
 EXPLAINED_LINES = 4  # of what a child that failed wrote last
 
 Ready = Callable[[Dict[str, Any]], None]
@@ -132,13 +134,10 @@ def main() -> None:
 def free_port_pair() -> int:
     """A TCP port of 127.0.0.1 that is free now, with the next one too."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
+        port = random.choice(PORTS)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
             return port
 
 

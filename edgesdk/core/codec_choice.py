@@ -19,6 +19,9 @@ is not wasted, it is a body sent in another way. A codec that is far from worth 
 HOPELESS_TURN-th trial only: at one body in 1024, even one that takes 50 times as long as sending
 adds 5 %.
 
+Neighbours need not decode the same codecs. Those that differ are counted apart: where two of them
+take turns, one that decodes none would else have all the trials.
+
 Everything is counted, nothing drawn; time comes from outside.
 """
 
@@ -102,27 +105,38 @@ class CodecChooser:
                     "codecs: found {!r}, expected some of {}".format(name, ", ".join(known))
                 )
         self._names = tuple(names)
-        self._body_counts: Dict[int, int] = {}
+        self._body_counts: Dict[Tuple[int, Tuple[str, ...]], int] = {}
         self._body_share: Dict[Tuple[int, str], float] = {}
         self._encoding: Dict[Tuple[int, str], _Speed] = {}
         self._decoding: Dict[str, _Speed] = {}
 
-    def choose(self, border: int, array_bytes: int, link_bytes_per_s: Optional[float]) -> str:
-        """The codec for an array of `array_bytes` that crosses `border`.
+    def choose(
+        self,
+        border: int,
+        array_bytes: int,
+        link_bytes_per_s: Optional[float],
+        decodable: Sequence[str],
+    ) -> str:
+        """The codec for an array of `array_bytes` that crosses `border`: one of `decodable`, what
+        the other end of the link knows, or "raw".
 
         `link_bytes_per_s`: what the link was seen to carry; None (unknown) gives "raw", and so do
         small arrays.
         """
         if array_bytes < SMALL_BYTES or link_bytes_per_s is None or link_bytes_per_s <= 0:
             return RAW
-        count = self._body_counts[border] = self._body_counts.get(border, 0) + 1
-        found = self._estimates(border)
+        names = tuple(name for name in self._names if name in decodable)
+        count = self._body_counts[border, names] = self._body_counts.get((border, names), 0) + 1
+        found = self._estimates(border, names)
         best, best_gain = RAW, 0.0
         for name, estimate in found.items():
             gain = gain_us_per_byte(estimate, link_bytes_per_s)
             if gain > best_gain:
                 best, best_gain = name, gain
-        return self._trial(border, count, found, best, link_bytes_per_s) or best
+        unknown = [name for name in names if not self._is_known(border, name)]
+        if unknown and count % LEARN_EVERY == 1:
+            return unknown[0]
+        return _trial(count, found, best, link_bytes_per_s) or best
 
     def encoded(
         self, border: int, codec: str, array_bytes: int, body_bytes: int, encode_us: float
@@ -149,38 +163,31 @@ class CodecChooser:
         decoding = self._decoding.get(codec, encoding)
         return Estimate(share, encoding.us_per_byte, decoding.us_per_byte)
 
-    def _estimates(self, border: int) -> Dict[str, Estimate]:
-        found = {name: self.estimate(border, name) for name in self._names}
+    def _estimates(self, border: int, names: Sequence[str]) -> Dict[str, Estimate]:
+        found = {name: self.estimate(border, name) for name in names}
         return {name: estimate for name, estimate in found.items() if estimate is not None}
 
     def _is_known(self, border: int, codec: str) -> bool:
         encoding = self._encoding.get((border, codec))
         return encoding is not None and encoding.count >= FIRST_COUNT
 
-    def _trial(
-        self,
-        border: int,
-        count: int,
-        found: Dict[str, Estimate],
-        best: str,
-        link_bytes_per_s: float,
-    ) -> Optional[str]:
-        """The codec to be tried on the `count`-th body of `border`, if one is."""
-        unknown = [name for name in self._names if not self._is_known(border, name)]
-        if unknown and count % LEARN_EVERY == 1:
-            return unknown[0]
-        if count % TRIAL_EVERY:
-            return None
-        turn = count // TRIAL_EVERY
-        is_turn_of_hopeless = turn % HOPELESS_TURN == 0
-        others: List[str] = [
-            name
-            for name, estimate in found.items()
-            if name != best and _is_hopeless(estimate, link_bytes_per_s) == is_turn_of_hopeless
-        ]
-        if is_turn_of_hopeless:
-            turn //= HOPELESS_TURN
-        return others[turn % len(others)] if others else None
+
+def _trial(
+    count: int, found: Dict[str, Estimate], best: str, link_bytes_per_s: float
+) -> Optional[str]:
+    """Which of the codecs `found` is to be tried on the `count`-th body, if one is."""
+    if count % TRIAL_EVERY:
+        return None
+    turn = count // TRIAL_EVERY
+    is_turn_of_hopeless = turn % HOPELESS_TURN == 0
+    others: List[str] = [
+        name
+        for name, estimate in found.items()
+        if name != best and _is_hopeless(estimate, link_bytes_per_s) == is_turn_of_hopeless
+    ]
+    if is_turn_of_hopeless:
+        turn //= HOPELESS_TURN
+    return others[turn % len(others)] if others else None
 
 
 def _saving(estimate: Estimate, link_bytes_per_s: float) -> float:

@@ -132,6 +132,7 @@ class Exchange(nb.Host):
                 task = self.guests.admit(message, peer.worker, self._policy, now_us)
                 actions.append(Keep(task.item))
                 self._metrics.add("tasks_received")
+                peer.received_count += 1
                 self._queues.place(task)
             else:
                 peer.link.judge(message.seq, False)
@@ -187,6 +188,7 @@ class Exchange(nb.Host):
         )
         task.drawn.clear()
         self._metrics.add("tasks_sent")
+        peer.sent_count += 1
         seq = self.neighbours.send_settled(peer, message, task, now_us, actions, task.item)
         task.sent = (peer.worker, seq)
         if guest is None:
@@ -330,17 +332,20 @@ class Exchange(nb.Host):
         if peer.link.receive(message.seq, message.oldest, now_us):
             peer.link.judge(message.seq, True)
             if self._is_ours(message.item):
-                self._take_result(message, now_us, actions)
+                self._take_result(peer, message, now_us, actions)
             else:
                 self._route_result(message, now_us, actions)
         self.neighbours.acknowledge(peer, now_us, actions)
 
-    def _take_result(self, message: ResultMessage, now_us: int, actions: List[Action]) -> None:
+    def _take_result(
+        self, peer: Peer, message: ResultMessage, now_us: int, actions: List[Action]
+    ) -> None:
         """First result wins: an item that is not open has had one."""
         item, part = message.item.number, message.part
         if not self._source.is_open(item):
             self._metrics.add("results_late")
         elif message.answer is not None:
+            peer.answered_count += 1
             self._source.leave(item, part, message.answer, message.reason, now_us, actions)
             self._queues.withdraw(item, part)
             self.cancel(item, part, answered=message.attempt)

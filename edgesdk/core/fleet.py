@@ -253,6 +253,7 @@ class FleetWorker(Worker, Queues):
         taken_us = (now_us - self._started_us) / len(event.items)
         weight = DELAY_WEIGHT if self._delay_us else 1.0
         self._delay_us += (taken_us - self._delay_us) * weight
+        self._source.metrics.add("tasks_computed", len(event.items))
         super()._on_stage_done(event, now_us, actions)
 
     def _on_shutdown(self, event: Shutdown, now_us: int, actions: List[Action]) -> None:

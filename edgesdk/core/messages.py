@@ -43,7 +43,9 @@ class Greeting(NamedTuple):
     """Who a worker is and what it can do: the content of Hello and Welcome.
 
     `worker` u64, `epoch` u32: drawn when the process started. `model_id` and `plan_id`: 16 bytes
-    each, which must agree. `stages`: (part, stage) pairs that it holds.
+    each, which must agree. `stages`: (part, stage) pairs that it holds. `codecs`: the names of
+    `core.tensor.CODECS` that it decodes, in the order of their codes, "raw" always among them;
+    nobody sends it another.
     """
 
     worker: int
@@ -52,6 +54,7 @@ class Greeting(NamedTuple):
     plan_id: bytes
     stages: Tuple[Tuple[int, int], ...]
     version: int = PROTOCOL_VERSION
+    codecs: Tuple[str, ...] = ("raw",)
 
 
 class Hello(NamedTuple):

@@ -56,6 +56,7 @@ class Identity(NamedTuple):
     model_id: bytes
     plan_id: bytes
     stages: Tuple[Tuple[int, int], ...]
+    codecs: Tuple[str, ...] = ("raw",)
 
 
 class Host(Reported):
@@ -250,7 +251,7 @@ class Neighbours:
     # --- greeting ---
 
     def _greeting(self) -> Greeting:
-        return Greeting(*self.identity)
+        return Greeting(**self.identity._asdict())
 
     def _greet(self, peer: Peer, now_us: int, actions: List[Action]) -> None:
         if peer.state is GREETING:

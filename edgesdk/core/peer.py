@@ -89,7 +89,9 @@ class Peer:
 
     `may_offload`: whether tasks may be sent to it at all. `link` is that of the current session.
     `queue_length` is I_m as last reported plus what was sent there since; `delay_us` is Gamma_m;
-    `task_limit` its credit and `report` the number of the report.
+    `task_limit` its credit and `report` the number of the report. Over all sessions: `sent_count`
+    tasks went there, `received_count` were taken from there, `answered_count` items of ours ended
+    by its results.
     """
 
     def __init__(self, worker: int, may_offload: bool, rng: Random) -> None:
@@ -105,6 +107,7 @@ class Peer:
         self.control_round_trip_us: Optional[float] = None
         self.report = 0
         self.greeting_us = GREETING_US
+        self.sent_count = self.received_count = self.answered_count = 0
         self._begin_session(self._draw_session(), 0)
 
     @property
@@ -207,13 +210,16 @@ class Peer:
         return control_us / 2 if task_us is None else max(task_us - control_us / 2, 0.0)
 
     def describe(self) -> Dict[str, Any]:
-        """For people: state and report."""
+        """For people: state, report and counts."""
         return {
             "state": self.state,
             "queue_length": self.queue_length,
             "delay_us": self.delay_us,
             "link_delay_us": self.link_delay_us,
             "unsettled_count": len(self.link.unsettled),
+            "sent_count": self.sent_count,
+            "received_count": self.received_count,
+            "answered_count": self.answered_count,
         }
 
     def _draw_session(self) -> int:

@@ -63,6 +63,7 @@ GREETING_FIELDS = (
     ("model_id", "16s"),
     ("plan_id", "16s"),
     ("version", "H"),
+    ("codecs", "H"),
     ("stage_count", "H"),
 )
 REJECT_FIELDS = (("reason_bytes", "H"),)

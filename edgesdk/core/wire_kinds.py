@@ -29,7 +29,7 @@ from .messages import (
     ResultMessage,
     Welcome,
 )
-from .tensor import refuse
+from .tensor import CODECS, refuse
 from .wire_format import (
     ACK_FIELDS,
     ANSWER_FIELDS,
@@ -61,6 +61,8 @@ _NO_ADDRESS = (0,) * 9
 FLAGS, HOP, FROM_SESSION, TO_SESSION, SOURCE, NUMBER, EPOCH, OWN = 3, 4, 5, 6, 7, 8, 11, 16
 
 _REASON_CODES = {reason: code for code, reason in enumerate(REASONS, start=1)}
+_CODEC_BITS = {name: 1 << (code - 1) for name, code in CODECS.items()}
+_CODECS_MASK = sum(_CODEC_BITS.values())
 _STAGE = struct.Struct("<" + STAGE_FORM)
 _PROGRESS_ITEM = struct.Struct("<" + PROGRESS_ITEM_FORM)
 _ANSWER = compiled(ANSWER_FIELDS)
@@ -93,19 +95,32 @@ def _tail(message: type, head: bytes) -> bytes:
 
 def _pack_greeting(message: Any) -> Parts:
     """Hello and Welcome."""
-    worker, epoch, model_id, plan_id, stages, version = message.greeting
+    worker, epoch, model_id, plan_id, stages, version, codecs = message.greeting
     for name, value in (("model_id", model_id), ("plan_id", plan_id)):
         if len(value) != ID_BYTES:
             refuse(name, "{} bytes".format(len(value)), ID_BYTES)
     check_count("stage_count", len(stages), STAGES_MAX)
-    values = (worker, epoch, model_id, plan_id, version, len(stages))
+    values = (worker, epoch, model_id, plan_id, version, _pack_codecs(codecs), len(stages))
     return 0, 0, _NO_ADDRESS, values, b"".join(_STAGE.pack(*pair) for pair in stages)
 
 
 def _unpack_greeting(values: Any, head: bytes) -> Greeting:
-    worker, epoch, model_id, plan_id, version, _ = values[OWN:]
+    worker, epoch, model_id, plan_id, version, mask, _ = values[OWN:]
     stages = tuple(_STAGE.iter_unpack(_tail(Hello, head)))
-    return Greeting(worker, epoch, model_id, plan_id, stages, version)
+    return Greeting(worker, epoch, model_id, plan_id, stages, version, _unpack_codecs(mask))
+
+
+def _pack_codecs(names: Tuple[str, ...]) -> int:
+    mask = sum(bit for name, bit in _CODEC_BITS.items() if name in names)
+    if _unpack_codecs(mask) != names:
+        refuse("codecs", names, "some of {}, in this order".format(", ".join(_CODEC_BITS)))
+    return mask
+
+
+def _unpack_codecs(mask: int) -> Tuple[str, ...]:
+    if mask & ~_CODECS_MASK or not mask & _CODEC_BITS["raw"]:
+        refuse("codecs", hex(mask), "bits of {}, that of raw set".format(hex(_CODECS_MASK)))
+    return tuple(name for name, bit in _CODEC_BITS.items() if mask & bit)
 
 
 def _unpack_hello(values: Any, head: bytes) -> Hello:

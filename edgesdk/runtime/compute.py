@@ -4,6 +4,7 @@ import queue
 import threading
 from typing import Any, Callable, Optional
 
+from .clock import now_us
 from .executor import Executor, Run
 from .pace import Pace
 
@@ -46,10 +47,12 @@ class ComputeThread:
             if run is None or self._closing.is_set():
                 return
             error: Optional[BaseException] = None
+            begin_us = now_us()
             try:
                 self._compute(run)
             except BaseException as raised:  # whatever a model does fails its items, and no more
                 error = raised
+            run.taken_us = now_us() - begin_us
             self._done(run, error)
 
     def _compute(self, run: Run) -> None:

@@ -58,9 +58,9 @@ class LoadedStage(NamedTuple):
 
 class Run:
     """One batch on its way through a stage: `features` and `output` are held for it. `found` are
-    the scores of its head, None where none is asked for."""
+    the scores of its head, None where none is asked for; `taken_us` is for whoever computes it."""
 
-    __slots__ = ("action", "features", "found", "output", "stage")
+    __slots__ = ("action", "features", "found", "output", "stage", "taken_us")
 
     def __init__(
         self, action: RunStage, stage: LoadedStage, features: Buffer, output: Buffer
@@ -70,6 +70,7 @@ class Run:
         self.features = features
         self.output = output
         self.found: "Optional[kernels.ExitScores]" = None
+        self.taken_us = 0
 
 
 class Executor:
@@ -156,6 +157,12 @@ class Executor:
     def abandon(self, run: Run) -> None:
         """A batch came to nothing: its items hold what they held before."""
         self._pool.give(run.output)
+        self._rows.let_go(run.features)
+
+    def forsake(self, run: Run) -> None:
+        """A batch does not end: its items hold what they held before, and none of its memory is
+        used again, for whoever computes may still write there."""
+        run.features.shelf = None
         self._rows.let_go(run.features)
 
     def logits(self, item: int) -> Optional[np.ndarray]:

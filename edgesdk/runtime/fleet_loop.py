@@ -1,8 +1,8 @@
 """The main loop among neighbours: `runtime/loop.py`, and messages as a further kind of event.
 
-Stages run in a thread of their own, so that heartbeats and results never wait for one. Whoever
-waits for an outcome still drives the loop, and so gets it without a hand-over between threads;
-while nobody does, a background thread drives.
+Stages run in a thread of their own, so that heartbeats and results never wait for one, unless they
+are shorter than the hand-over. Whoever waits for an outcome still drives the loop, and so gets it
+without a hand-over between threads; while nobody does, a background thread drives.
 """
 
 import threading
@@ -36,6 +36,13 @@ EVENTS_AT_ONCE = 64  # then whoever else wants the loop may have it
 YIELD_S, YIELD_S_MAX = 0.005, 0.05
 WAIT_S_MAX = 0.1  # of whoever drives, who may have a deadline of his own
 LINGER_S = 2.0  # for the last words
+# A stage that takes longer hangs. Each costs a thread, so not too many.
+STAGE_US_MAX = 30_000_000
+HUNG_MAX = 8
+# A stage that is over before another thread has begun to run is computed in the loop. What was the
+# longest counts less with every run.
+INLINE_US_MAX = 250
+LONGEST_KEPT = 0.98
 
 
 class Budget:
@@ -52,6 +59,8 @@ class Budget:
 class FleetLoop(Loop):
     """Drives one core worker among neighbours."""
 
+    stage_us_max = STAGE_US_MAX
+
     def __init__(
         self,
         worker: FleetWorker,
@@ -64,11 +73,17 @@ class FleetLoop(Loop):
         super().__init__(worker, executor, owner)
         self.core = worker
         self.network = network
+        self.pace = pace
         self._transport = network.transport
         self._compute = ComputeThread(executor, self._on_computed, pace)
+        self._running: Optional[Run] = None
+        self._running_since_us = 0
+        self._hung_count = 0
+        self._longest_us: Dict[Tuple[int, int], float] = {}  # by stage and number of items
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
+        self._front_thread: Optional[int] = None
         self._changed = threading.Condition()
         self._onlooker_count = 0  # threads that wait for an outcome and do not drive
         self._perform.update(
@@ -87,9 +102,11 @@ class FleetLoop(Loop):
             if not self._front.acquire(False):
                 self._look_on(done)
                 continue
+            self._front_thread = threading.get_ident()
             try:
                 self._drive(done)
             finally:
+                self._front_thread = None
                 self._front.release()
             if self._closing is not None:
                 return
@@ -120,6 +137,11 @@ class FleetLoop(Loop):
             self._transport.close(min(LINGER_S, timeout_s))
             if self._trace is not None:
                 self._trace.close()
+
+    @property
+    def is_driving_here(self) -> bool:
+        """See `Loop.is_driving_here`."""
+        return self.is_turning_here or self._front_thread == threading.get_ident()
 
     def describe_neighbours(self) -> Dict[str, Dict[str, Any]]:
         """State and last report of every neighbour, by name."""
@@ -179,8 +201,10 @@ class FleetLoop(Loop):
 
     def _next_event(self) -> Optional[Event]:
         event = super()._next_event()
-        if event is None and self._ended:
+        while event is None and self._ended:
             event = self._finish(*self._ended.popleft())
+        if event is None and self._running is not None and self._hangs:
+            event = self._lose_run(self._running)
         return event if event is not None else self.network.receive(now_us())
 
     def _handle(self, event: Event) -> None:
@@ -188,7 +212,11 @@ class FleetLoop(Loop):
             super()._handle(event)
             return
         at_us = now_us()
-        actions = self._worker.handle(event, at_us)
+        try:
+            actions = self._worker.handle(event, at_us)
+        except Exception as error:
+            self._trace.record_failure(at_us, event, error)
+            raise
         self._trace.record(at_us, event, actions)
         for action in actions:
             self._perform[action.__class__](action)
@@ -196,25 +224,61 @@ class FleetLoop(Loop):
     def _run_stage(self, action: RunStage) -> None:
         if self._closing is not None:
             return
+        kind = (action.stage, len(action.items))
+        if self._longest_us.get(kind, INLINE_US_MAX) < INLINE_US_MAX:
+            begin_us = now_us()
+            super()._run_stage(action)
+            self._note_time(kind, now_us() - begin_us)
+            return
         if action.stage == 0:
-            self._owner.on_started(tuple([item for item in action.items if item >= 0]))
-        self._compute.start(self._executor.begin(action))
+            self._owner.on_started(action.items)
+        self._running, self._running_since_us = self._executor.begin(action), now_us()
+        self._compute.start(self._running)
+
+    def _note_time(self, kind: Tuple[int, int], taken_us: int) -> None:
+        """How long a stage takes on so many items: of late, at most."""
+        if self.pace is None:
+            before_us = self._longest_us.get(kind, 0.0)
+            self._longest_us[kind] = max(taken_us, before_us * LONGEST_KEPT)
 
     def _on_computed(self, run: Run, error: Optional[BaseException]) -> None:
         """The compute thread says so."""
         self._ended.append((run, error))
         self._transport.wake()
 
-    def _finish(self, run: Run, error: Optional[BaseException]) -> Event:
+    def _finish(self, run: Run, error: Optional[BaseException]) -> Optional[Event]:
+        if run is not self._running:
+            return None  # it was given up
+        self._running = None
+        self._note_time((run.action.stage, len(run.action.items)), run.taken_us)
         if error is None:
             return self._executor.finish(run)
         self._executor.abandon(run)
-        part, stage, items, _ = run.action
-        reason = "stage {}: {}: {}".format(stage, type(error).__name__, error)
-        return StageFailed(part, stage, items, reason)
+        return _failed(run, "{}: {}".format(type(error).__name__, error))
+
+    @property
+    def _hangs(self) -> bool:
+        return now_us() - self._running_since_us > self.stage_us_max
+
+    def _lose_run(self, run: Run) -> Event:
+        """A stage hangs: its thread and its memory are lost, its items fail, the others go on."""
+        self._running = None
+        self._hung_count += 1
+        self._executor.forsake(run)
+        reason = "has run for {:g} s".format(self.stage_us_max * 1e-6)
+        if self._hung_count >= HUNG_MAX:
+            raise RuntimeError("stage {} {}, as others before".format(run.action.stage, reason))
+        self._compute.close(0.0)
+        self._compute = ComputeThread(self._executor, self._on_computed, self.pace)
+        return _failed(run, reason)
 
     def _send(self, action: Send) -> None:
         item, message = action.item, action.envelope.message
         if item is not None and item >= 0 and isinstance(message, Task) and not message.stage:
             self._owner.on_started((item,))
         self.network.send(action)
+
+
+def _failed(run: Run, what: str) -> StageFailed:
+    part, stage, items, _ = run.action
+    return StageFailed(part, stage, items, "stage {}: {}".format(stage, what))

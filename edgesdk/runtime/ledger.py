@@ -156,7 +156,8 @@ class Recorder(Owner):
     def on_started(self, items: Tuple[int, ...]) -> None:
         """See `Owner.on_started`."""
         for item in items:
-            self._ledger.waiter(item).on_started()
+            if item >= 0:  # of others nobody here waits for one
+                self._ledger.waiter(item).on_started()
 
     def on_outcome(self, outcome: Outcome) -> None:
         """See `Owner.on_outcome`."""

@@ -117,14 +117,19 @@ def join(
         if membership.trace is not None:
             trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
-        packer = Packer(cluster.codec, _codecs(cluster, bundle, policy), core.neighbours.get)
-        network = Network(transport, executor, len(plan.stages), names, packer)
+        choices = _codecs(cluster, bundle, policy)
+        packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
+        # CURVE protects features better, and TCP on one machine has nothing to protect them from.
+        others = [entry] + [each.entry for each in neighbours]
+        checks = cluster.security.insecure and not all(each.is_loopback for each in others)
+        network = Network(transport, executor, len(plan.stages), names, packer, checks)
         loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
     except BaseException:
         transport.close(0)
         raise
     for each in neighbours:
         loop.post(PeerFound(each.entry.worker_id, each.offload))
+    loop.drive(lambda: len(core.neighbours) == len(neighbours))  # from now on stats name them
     return loop, metrics
 
 
@@ -149,6 +154,7 @@ def _core_spec(
             model_id=bytes.fromhex(bundle.manifest.model_id),
             plan_id=_agreement(bundle, plan, policy),
             stages=tuple((0, stage) for stage in held),
+            codecs=available(),
         ),
         plans=(plan,),
         policy=policy,
@@ -229,7 +235,6 @@ def _zeromq(membership: Membership, identity: Identity) -> Transport:
         )
     return ZeroMQ(
         identity.worker,
-        identity.epoch,
         Address(entry.bind_address, entry.bind_data_address),
         {each.worker_id: Address(each.control_address, each.data_address) for each in others},
         curve,

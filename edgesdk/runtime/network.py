@@ -14,7 +14,7 @@ from ..core import wire
 from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
 from ..core.messages import Hello, Reject, Task, Welcome
 from ..core.tensor import Tensor
-from ..errors import PeerError
+from ..errors import BackendUnavailable, PeerError
 from .executor import Executor
 from .packer import Packer
 from .transport import Arrival, Departure, Transport
@@ -43,8 +43,8 @@ class HelloLimit:
 
 class Network:
     """Carries out Send, Keep, OpenLink and CloseLink over `transport`, and gives the core what
-    comes in. `names` of neighbours, by worker id, are for people. Belongs to whoever holds the
-    loop."""
+    comes in. `names` of neighbours, by worker id, are for people. `checks_bodies`: send checksums
+    of features, where nothing else protects them. Belongs to whoever holds the loop."""
 
     def __init__(
         self,
@@ -53,12 +53,14 @@ class Network:
         stage_count: int,
         names: Dict[int, str],
         packer: Packer,
+        checks_bodies: bool = False,
     ) -> None:
         self.transport = transport
         self._executor = executor
         self._stage_count = stage_count
         self.names = names
         self._packer = packer
+        self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
         self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
         self._complaints: Dict[Tuple[int, str], int] = {}
@@ -86,7 +88,7 @@ class Network:
                 self._arrived = self._unpack(message, tensor)
             elif isinstance(message, (Hello, Welcome)):
                 self._check_greeting(peer, message)
-        except PeerError as error:
+        except (PeerError, BackendUnavailable) as error:  # a codec that we never announced
             self._complain(peer, "malformed_messages", str(error))
             return None
         if isinstance(message, Hello) and not self._limit.allows(peer, now_us):
@@ -133,7 +135,7 @@ class Network:
         tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
             self._executor.lend(item)
-        self.transport.send(peer, lane, wire.encode(envelope, tensor))
+        self.transport.send(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
 
     def keep(self, action: Keep) -> None:
         """The features that came last are those of an item."""

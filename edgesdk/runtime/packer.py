@@ -1,7 +1,8 @@
 """Features into bodies and back, by the codec that suits each link."""
 
+import logging
 from time import perf_counter
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence, Set
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ..core.link import DELAY_WEIGHT
 from ..core.peer import Peer
 from ..core.tensor import Tensor
 
+_logger = logging.getLogger("edgesdk.network")
+
 AUTO = "auto"
 
 
@@ -18,31 +21,38 @@ class Packer:
     """Encodes and decodes, and learns what that costs.
 
     `name`: a codec for everything, or "auto": the best of `choices` or none, by the measured rate
-    of the link; `find_peer` gives what is known of it. Raises ConfigError or BackendUnavailable for
-    a codec that cannot be used.
+    of the link; `find_peer` gives what is known of it. A neighbour gets no codec that it has not
+    announced: bodies that go raw instead are counted by `count`, and said in the log once for each
+    neighbour, by its name in `names`. Raises ConfigError or BackendUnavailable for a codec that
+    cannot be used.
     """
 
     def __init__(
-        self, name: str, choices: Sequence[str], find_peer: Callable[[int], Optional[Peer]]
+        self,
+        name: str,
+        choices: Sequence[str],
+        find_peer: Callable[[int], Optional[Peer]],
+        names: Dict[int, str],
+        count: Callable[[str], None],
     ) -> None:
         if name != AUTO:
             codec.check_codec(name)
         self._name = name
         self._chooser = CodecChooser(choices)
         self._find_peer = find_peer
+        self._names = names
+        self._count = count
+        self._fallen_back: Set[int] = set()
         self._body_bytes: Dict[int, float] = {}  # of what was sent to each neighbour, smoothed
 
     def encode(
         self, peer: int, stage: int, features: np.ndarray, compared: Optional[np.ndarray]
     ) -> Tensor:
         """`features` on their way to `peer`, which is to compute `stage`."""
-        name = self._name
-        if name == AUTO:
-            rate = link_bytes_per_s(self._find_peer(peer), self._body_bytes.get(peer, 0.0))
-            name = self._chooser.choose(stage, features.nbytes, rate)
+        name = self._choose(peer, stage, features.nbytes)
         if name == RAW:
             self._note(peer, features.nbytes)
-            return codec.encode(features, name, compared)
+            return raw_tensor(features, compared)
         begin_s = perf_counter()
         tensor = codec.encode(features, name, compared)
         took_us = (perf_counter() - begin_s) * 1e6
@@ -50,6 +60,29 @@ class Packer:
         self._chooser.encoded(stage, name, features.nbytes, body_bytes, took_us)
         self._note(peer, body_bytes)
         return tensor
+
+    def _choose(self, peer: int, stage: int, array_bytes: int) -> str:
+        known = self._find_peer(peer)
+        if known is None or known.greeting is None:
+            return RAW  # it is gone already
+        decodable = known.greeting.codecs
+        if self._name == AUTO:
+            rate = link_bytes_per_s(known, self._body_bytes.get(peer, 0.0))
+            return self._chooser.choose(stage, array_bytes, rate, decodable)
+        if self._name in decodable:
+            return self._name
+        self._count("codec_fallbacks")
+        if peer not in self._fallen_back:
+            self._fallen_back.add(peer)
+            _logger.warning(
+                "%s: found the codecs %s there, expected %s, as in the cluster file: features go "
+                'there raw; if a package is missing: pip install "edgesdk[%s]"',
+                self._names.get(peer, "{:016x}".format(peer)),
+                ", ".join(decodable),
+                self._name,
+                self._name,
+            )
+        return RAW
 
     def _note(self, peer: int, body_bytes: int) -> None:
         known = self._body_bytes.get(peer, float(body_bytes))
@@ -64,6 +97,14 @@ class Packer:
         features = codec.decode(tensor)
         self._chooser.decoded(tensor.codec, features.nbytes, (perf_counter() - begin_s) * 1e6)
         return features
+
+
+def raw_tensor(features: np.ndarray, compared: Optional[np.ndarray]) -> Tensor:
+    """`features` as they are: what `codec.encode` gives, less its checks, for the executor's own
+    arrays are sound."""
+    body = features.data.cast("B")
+    beside = None if compared is None else compared.data.cast("B")
+    return Tensor("float32", features.shape, RAW, body, None, None, beside)
 
 
 def link_bytes_per_s(peer: Optional[Peer], body_bytes: float) -> Optional[float]:

@@ -12,13 +12,26 @@ nothing before the next `wait`.
 
 import contextlib
 import logging
+import secrets
 import select
 import socket as sockets
 import threading
 from collections import deque
 from struct import Struct
 from time import monotonic
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -31,7 +44,14 @@ from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, LINK_OPTIONS, set_optio
 from .zeromq_security import Curve, Doorkeeper
 
 _logger = logging.getLogger("edgesdk.link")
-_ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
+# Plain numbers: arithmetic on pyzmq's enumerations costs more than what it is for.
+_DEPARTED = -1  # no descriptor: marks that someone has departed
+_READABLE, _WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
+_AT_ONCE = int(zmq.DONTWAIT)
+_AT_ONCE_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+# A letter, for libzmq keeps those with a leading 0; the worker; a number that is drawn for each
+# neighbour: who knew it could take over our place there, with the keys of another neighbour.
+_ROUTING_ID = Struct("<cQQ")
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
 REOPEN_AFTER_S = 0.3
@@ -45,6 +65,16 @@ class Address(NamedTuple):
 
     control: str
     data: str
+
+
+def send_uncopied_once(context: Any) -> None:
+    """With the first message that is not copied, pyzmq makes a thread and sockets, and keeps them.
+    Better now, when it can still be said that there are no descriptors left, than under way."""
+    with context.socket(zmq.PAIR) as sender, context.socket(zmq.PAIR) as receiver:
+        sender.bind("inproc://edgesdk-uncopied")
+        receiver.connect("inproc://edgesdk-uncopied")
+        sender.send(bytes(ZeroMQ.uncopied_bytes_min), copy=False)
+        receiver.recv()
 
 
 class Link:
@@ -72,13 +102,14 @@ class ZeroMQ(Transport):
     def __init__(
         self,
         worker_id: int,
-        epoch: int,
         listens: Address,
         neighbours: Dict[int, Address],
         curve: Optional[Curve] = None,
     ) -> None:
         super().__init__()
-        self._routing_id = _ROUTING_ID.pack(_LETTER, worker_id, epoch)
+        self._routing_ids = {
+            peer: _ROUTING_ID.pack(_LETTER, worker_id, secrets.randbits(64)) for peer in neighbours
+        }
         self._neighbours = neighbours
         self._curve = curve
         self._links: Dict[int, Link] = {}
@@ -91,11 +122,13 @@ class ZeroMQ(Transport):
             end.setblocking(False)
         self._epoll.register(self._sleeper.fileno(), select.EPOLLIN)
         self._chores: Dict[int, Callable[[], None]] = {}  # by the descriptor that asks for one
+        self._marked: Set[int] = set()  # descriptors of what must be asked
         self._is_closed = False
         self._doorkeeper: Optional[Doorkeeper] = None
-        self._inboxes: List[Any] = []
-        self._monitors: Dict[str, Any] = {}  # of the inboxes, by address
+        self._inboxes: List[Tuple[int, Any]] = []  # with their descriptors
+        self._monitors: List[Any] = []  # of the inboxes
         try:
+            send_uncopied_once(self._context)
             if curve is not None:
                 self._doorkeeper = Doorkeeper(self._context, curve)
                 self._watch(self._doorkeeper.socket, self._open_door)
@@ -111,8 +144,11 @@ class ZeroMQ(Transport):
         """See `Transport.wait`."""
         try:
             ready = self._epoll.poll(-1 if timeout_s is None else max(0.0, timeout_s))
-            if any(descriptor == self._sleeper.fileno() for descriptor, _ in ready):
-                self._sleeper.recv(4096)
+            for descriptor, _ in ready:
+                if descriptor == self._sleeper.fileno():
+                    self._sleeper.recv(4096)
+                else:
+                    self._marked.add(descriptor)
         except (BlockingIOError, ValueError, OSError):
             pass  # another thread was faster; or it was closed
 
@@ -122,23 +158,31 @@ class ZeroMQ(Transport):
             self._waker.send(b"w")
 
     def receive(self) -> Union[Arrival, Departure, None]:
-        """See `Transport.receive`."""
-        if self._is_closed:
+        """See `Transport.receive`. Only sockets that `wait` has marked are asked: one that is
+        passed over stays marked for the next `wait`."""
+        marked = self._marked
+        if not marked or self._is_closed:
             return None
-        for inbox in self._inboxes:
-            while inbox.get(zmq.EVENTS) & zmq.POLLIN:
-                arrival = self._take(inbox)
-                if arrival is not None:
-                    return arrival
-        for descriptor, _ in self._epoll.poll(0):
+        for descriptor, inbox in self._inboxes:
+            if descriptor in marked:
+                while int(inbox.get(zmq.EVENTS)) & _READABLE:
+                    arrival = self._take(inbox)
+                    if arrival is not None:
+                        return arrival
+                marked.discard(descriptor)
+        for descriptor in list(marked):
+            marked.discard(descriptor)
             chore = self._chores.get(descriptor)
             if chore is not None:
                 chore()
-        return Departure(self._departed.popleft()) if self._departed else None
+        if not self._departed:
+            return None
+        marked.add(_DEPARTED)  # there may be more
+        return Departure(self._departed.popleft())
 
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
-        frames = inbox.recv_multipart(zmq.DONTWAIT, copy=False)
+        frames = inbox.recv_multipart(_AT_ONCE, copy=False)
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
             return None
@@ -182,7 +226,7 @@ class ZeroMQ(Transport):
             for lane, end in ((CONTROL, address.control), (DATA, address.data)):
                 outlet = self._socket(zmq.DEALER, made)
                 set_options(outlet, LINK_OPTIONS + LANE_OPTIONS[lane])
-                outlet.setsockopt(zmq.ROUTING_ID, self._routing_id)
+                outlet.setsockopt(zmq.ROUTING_ID, self._routing_ids[peer])
                 outlet.setsockopt(zmq.IPV6, "[" in end)
                 if self._curve is not None:
                     self._curve.lock_client(outlet, peer)
@@ -217,7 +261,7 @@ class ZeroMQ(Transport):
             # libzmq looks once in a millisecond whether there is room again, unless it is asked.
             if not (
                 self._push(outlet, frames)
-                or (outlet.get(zmq.EVENTS) & zmq.POLLOUT and self._push(outlet, frames))
+                or (int(outlet.get(zmq.EVENTS)) & _WRITABLE and self._push(outlet, frames))
             ):
                 self.count("lane_full")
         except zmq.ZMQError as error:
@@ -229,7 +273,7 @@ class ZeroMQ(Transport):
         try:
             for index, frame in enumerate(frames):
                 size = frame.nbytes if hasattr(frame, "nbytes") else len(frame)
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < last else 0)
+                flags = _AT_ONCE_MORE if index < last else _AT_ONCE
                 outlet.send(frame, flags, copy=size < self.uncopied_bytes_min)
         except zmq.Again:
             return False
@@ -237,7 +281,7 @@ class ZeroMQ(Transport):
 
     def _read_monitor(self, peer: int, link: Link) -> None:
         """A connection that was there, broke, and is refused now: nobody listens any more."""
-        while link.monitor.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(link.monitor.get(zmq.EVENTS)) & _READABLE:
             event = recv_monitor_message(link.monitor, zmq.DONTWAIT)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 link.is_up = link.was_up = True
@@ -250,7 +294,9 @@ class ZeroMQ(Transport):
     # --- sockets ------------------------------------------------------------------------------
 
     def _bind(self, lane: str, address: str) -> None:
-        inbox = self._socket(zmq.ROUTER, self._inboxes)
+        inbox = self._context.socket(zmq.ROUTER)
+        descriptor = int(inbox.get(zmq.FD))
+        self._inboxes.append((descriptor, inbox))
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
         inbox.setsockopt(zmq.IPV6, "[" in address)
         if self._curve is not None:
@@ -262,8 +308,10 @@ class ZeroMQ(Transport):
                 "{}: cannot listen there ({}); another program, or another worker of this name, "
                 "has the port, or it is not an address of this machine".format(address, error)
             ) from None
-        self._epoll.register(int(inbox.get(zmq.FD)), select.EPOLLIN)
-        monitor = self._monitors[address] = _monitor(inbox, _INBOX_EVENTS)
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._marked.add(descriptor)
+        monitor = _monitor(inbox, _INBOX_EVENTS)
+        self._monitors.append(monitor)
         self._watch(monitor, lambda: self._read_failures(address, monitor))
 
     def _socket(self, kind: int, made: List[Any]) -> Any:
@@ -294,7 +342,7 @@ class ZeroMQ(Transport):
 
     def _read_failures(self, address: str, monitor: Any) -> None:
         """Somebody has connected who does not know how, or not with our keys."""
-        while monitor.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(monitor.get(zmq.EVENTS)) & _READABLE:
             recv_monitor_message(monitor, zmq.DONTWAIT)
             self._complain(
                 "handshakes_failed",
@@ -322,9 +370,9 @@ class ZeroMQ(Transport):
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
-        for inbox in self._inboxes:
+        for _, inbox in self._inboxes:
             inbox.disable_monitor()
-        self._discard(list(self._monitors.values()) + self._inboxes)
+        self._discard(self._monitors + [inbox for _, inbox in self._inboxes])
         self._end_context(linger_s)
         self._epoll.close()
         self._sleeper.close()

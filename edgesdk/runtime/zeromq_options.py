@@ -12,11 +12,11 @@ from ..core.wire_format import HEAD_BYTES_MAX
 Options = Tuple[Tuple[str, int], ...]
 CURVE_BYTES_MAX = 64  # what encryption adds to a frame: 33, and libzmq counts it
 
+# No HEARTBEAT_IVL: libzmq aborts the process if a heartbeat is due on a connection that broke while
+# its messages waited to be read (libzmq 4.3.5, issue 4364), as after a pause of some seconds. The
+# core's heartbeats find who is silent, and keep-alive frees what is left of the connections.
 BOTH: Options = (
     ("LINGER", 0),  # unless the worker says otherwise when it closes
-    ("HEARTBEAT_IVL", 1000),  # frees connections whose other end has vanished
-    ("HEARTBEAT_TIMEOUT", 3000),
-    ("HEARTBEAT_TTL", 3000),
     ("HANDSHAKE_IVL", 3000),  # by default half open ones pile up for 30 s
     ("TCP_KEEPALIVE", 1),
     ("TCP_KEEPALIVE_IDLE", 10),

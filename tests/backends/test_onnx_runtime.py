@@ -1,5 +1,7 @@
 """What only the onnxruntime backend does: bindings kept per pair of arrays."""
 
+import weakref
+
 import graphs
 import numpy as np
 import pytest
@@ -68,6 +70,19 @@ class TestBindings:
             assert len(program._bindings) <= BINDINGS_MAX
         np.testing.assert_array_equal(out, 2 * features)
         assert len(bound) == count
+
+    def test_what_they_keep_alive_is_bounded(self, program):
+        alive = []
+        for seed in range(40):
+            features = graphs.normal(seed, 30_000, *SHAPE)
+            out = np.empty_like(features)
+            program.run(features, out)
+            np.testing.assert_array_equal(out, 2 * features)
+            alive += [weakref.ref(features), weakref.ref(out)]
+            size = features.nbytes
+            del features, out
+        kept_bytes = size * sum(each() is not None for each in alive)
+        assert size < kept_bytes <= onnx_runtime._BOUND_BYTES_MAX + 2 * size < 20 * size
 
     def test_a_full_table_still_serves_what_it_holds(self, program, bound):
         pairs = [arrays(1) for _ in range(BINDINGS_MAX)]

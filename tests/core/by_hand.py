@@ -34,6 +34,7 @@ from edgesdk.core.source import Source
 
 MODEL, PLAN = b"m" * 16, b"p" * 16
 STAGES = ((0, 0), (0, 1), (0, 2))
+RAW = ("raw",)
 NAN = float("nan")
 
 
@@ -54,12 +55,21 @@ class Played:
 class ByHand:
     """A FleetWorker, worker 1, at `now_us`. Neighbours are numbers from 2."""
 
-    def __init__(self, policy=None, stages=STAGES, part_count=1, max_batch=1, seed=0, **options):
+    def __init__(
+        self,
+        policy=None,
+        stages=STAGES,
+        part_count=1,
+        max_batch=1,
+        seed=0,
+        codecs=RAW,
+        **options,
+    ):
         policy = policy or MaxProbability(0.8)
         self.metrics = Metrics(3)
         self.source = Source(policy, part_count, self.metrics, Random(seed))
         self.core = FleetWorker(
-            Identity(1, 7, MODEL, PLAN, tuple(stages)),
+            Identity(1, 7, MODEL, PLAN, tuple(stages), codecs),
             [plan((0, 1, 2))] * part_count,
             policy,
             self.source,
@@ -91,12 +101,12 @@ class ByHand:
 
     # --- the neighbours ---
 
-    def meet(self, worker, stages=STAGES, offload=True, epoch=1, **load):
+    def meet(self, worker, stages=STAGES, offload=True, epoch=1, codecs=RAW, **load):
         """`worker` greets, is welcomed and reports."""
         self.handle(PeerFound(worker, offload))
         played = self.played[worker] = Played(worker, 100 * worker + epoch)
-        hello = Envelope(played.session, 0, Hello(greeting(worker, stages, epoch)))
-        actions = self.handle(MessageReceived(worker, hello))
+        hello = Hello(greeting(worker, stages, epoch, codecs=codecs))
+        actions = self.handle(MessageReceived(worker, Envelope(played.session, 0, hello)))
         played.other_session = next(
             action.envelope.from_session
             for action in actions

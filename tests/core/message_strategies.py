@@ -28,7 +28,7 @@ from edgesdk.core.messages import (
     Welcome,
     clipped,
 )
-from edgesdk.core.tensor import BODY_ITEM_BYTES, CODEC_KNOWS, Tensor
+from edgesdk.core.tensor import BODY_ITEM_BYTES, CODEC_KNOWS, CODECS, Tensor
 from edgesdk.core.wire_format import REASONS
 
 
@@ -48,6 +48,9 @@ texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=TEXT_MAX).
 ids = st.binary(min_size=16, max_size=16)
 items = st.builds(ItemId, source=u64, epoch=u32, number=u64)
 
+codecs = st.sets(st.sampled_from(sorted(CODECS))).map(
+    lambda found: tuple(name for name in CODECS if name in found | {"raw"})
+)
 greetings = st.builds(
     Greeting,
     worker=u64,
@@ -56,6 +59,7 @@ greetings = st.builds(
     plan_id=ids,
     stages=st.lists(st.tuples(u16, u16), max_size=STAGES_MAX).map(tuple),
     version=u16,
+    codecs=codecs,
 )
 hellos = st.builds(Hello, greetings)
 welcomes = st.builds(Welcome, greetings)

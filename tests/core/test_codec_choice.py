@@ -27,13 +27,14 @@ SPEEDS = {
     "uint8": (4.0, 8000.0, 8000.0),
     "float16": (2.0, 1000.0, 1000.0),
 }
+EVERY = ("raw",) + tuple(SPEEDS)
 
 
-def send(chooser, count, rate, border=0, size=SIZE, speeds=SPEEDS):
+def send(chooser, count, rate, border=0, size=SIZE, speeds=SPEEDS, decodable=EVERY):
     """Choose codecs for `count` bodies and report what encoding each of them took."""
     chosen = []
     for _ in range(count):
-        name = chooser.choose(border, size, rate)
+        name = chooser.choose(border, size, rate, decodable)
         chosen.append(name)
         if name != "raw":
             ratio, encode_mb_s, _ = speeds[name]
@@ -121,7 +122,7 @@ def test_one_chooser_serves_links_of_different_rates():
     chooser = learned("zstd", "lz4")
     links = {WIFI: "zstd", GIGABIT: "lz4", 1e10: "raw"}
     for rate in (WIFI, GIGABIT, 1e10, WIFI, GIGABIT, 1e10):
-        assert chooser.choose(0, SIZE, rate) == links[rate]
+        assert chooser.choose(0, SIZE, rate, EVERY) == links[rate]
 
 
 @pytest.mark.parametrize("rate", [None, 0.0])
@@ -144,6 +145,35 @@ def test_without_candidates_everything_is_raw():
 def test_other_candidates_are_refused(name):
     with pytest.raises(ConfigError, match="codecs: found '{}', expected some of".format(name)):
         CodecChooser(("zstd", name))
+
+
+# --- what the other end decodes -----------------------------------------------------------------
+
+
+def test_the_best_codec_that_the_other_end_decodes_is_used():
+    chooser = learned("zstd", "lz4", "uint8", rate=WIFI)
+    assert most_used(send(chooser, 10, WIFI)) == "uint8"
+    assert most_used(send(chooser, 10, WIFI, decodable=("raw", "zstd", "lz4"))) == "zstd"
+    assert most_used(send(chooser, 10, WIFI, decodable=("raw", "lz4"))) == "lz4"
+
+
+@pytest.mark.parametrize("rate", [WIFI, GIGABIT, 1e10])
+def test_nobody_gets_another_one_not_even_for_trial(rate):
+    chooser = CodecChooser(("zstd", "lz4", "uint8"))
+    count = 2 * TRIAL_EVERY * HOPELESS_TURN
+    assert "zstd" not in send(chooser, count, rate, decodable=("raw", "lz4", "uint8", "float16"))
+    assert set(send(chooser, count, rate, decodable=("raw",))) == {"raw"}
+    assert chooser.estimate(0, "zstd") is None and chooser.estimate(0, "lz4") is not None
+
+
+def test_a_neighbour_without_codecs_takes_no_trials():
+    """Bodies to it and to another one in turn: counted together, it would have all trials."""
+    chooser = CodecChooser(("zstd",))
+    chosen = []
+    for _ in range(TRIAL_EVERY):
+        assert send(chooser, 1, WIFI, decodable=("raw",)) == ["raw"]
+        chosen += send(chooser, 1, WIFI)
+    assert chosen[0] == "zstd" and most_used(chosen) == "zstd"
 
 
 # --- trials -------------------------------------------------------------------------------------
@@ -219,7 +249,7 @@ def test_one_interruption_does_not_put_a_codec_out_of_use():
     before = chooser.estimate(0, "lz4").encode_us_per_byte
     chooser.encoded(0, "lz4", SIZE, int(SIZE / 1.5), 1e6)
     assert chooser.estimate(0, "lz4").encode_us_per_byte == pytest.approx(1.25 * before)
-    assert chooser.choose(0, SIZE, GIGABIT) == "lz4"
+    assert chooser.choose(0, SIZE, GIGABIT, EVERY) == "lz4"
 
 
 def test_figures_follow_what_lasts():

@@ -11,6 +11,7 @@ from edgesdk.core.events import (
     Cancel,
     Keep,
     Leave,
+    PeerLost,
     Release,
     RunStage,
     Scores,
@@ -488,3 +489,27 @@ class TestStrandedTasks:
         ours = {"item": ItemId(1, 7, number), "stage": 2, "hop": 2}
         assert Keep(number) not in hand.send_task(2, number, **ours)
         assert len(hand.core._guests) == 0
+
+
+class TestCounts:
+    def counts(self, hand):
+        known = hand.core.neighbours[2].describe()
+        return [known[name + "_count"] for name in ("sent", "received", "answered")]
+
+    def test_what_went_to_a_neighbour_and_what_it_answered_first(self):
+        hand = away()
+        assert self.counts(hand) == [1, 0, 0]
+        hand.send_result(2, 0, ANSWER)
+        hand.send_result(2, 0, ANSWER, attempt=1)  # too late to count
+        assert self.counts(hand) == [1, 0, 1]
+
+    def test_what_came_from_a_neighbour_and_was_computed_here(self):
+        hand, run = guest()
+        assert (self.counts(hand), hand.counter("tasks_computed")) == ([0, 1, 0], 0)
+        hand.done(run)
+        assert (self.counts(hand), hand.counter("tasks_computed")) == ([0, 1, 0], 1)
+
+    def test_they_outlive_the_session(self):
+        hand = away()
+        hand.handle(PeerLost(2))
+        assert self.counts(hand) == [1, 0, 0]

@@ -100,6 +100,44 @@ class TestGreeting:
         assert said(Load, hand.actions) == [] == hand.core._neighbours.targets
 
 
+class TestCodecs:
+    """What each side can decode is known when the session stands."""
+
+    OURS, THEIRS = ("raw", "uint8", "zstd"), ("raw", "lz4")
+
+    def test_ours_are_in_both_greetings(self):
+        hand = ByHand(codecs=self.OURS)
+        hand.handle(PeerFound(2))
+        hand.wake()
+        hand.handle(hello())
+        for kind in (Hello, Welcome):
+            found = said(kind, hand.actions, 2)[0].greeting
+            assert (found.codecs, found.version) == (self.OURS, PROTOCOL_VERSION)
+
+    def test_theirs_come_with_a_hello(self):
+        hand = ByHand(codecs=self.OURS)
+        hand.meet(2, codecs=self.THEIRS)
+        assert hand.core._neighbours.peers[2].greeting.codecs == self.THEIRS
+
+    def test_or_with_a_welcome(self):
+        hand = ByHand(codecs=self.OURS)
+        hand.handle(PeerFound(2))
+        session = next(a.envelope.from_session for a in hand.wake() if isinstance(a, Send))
+        welcome = Welcome(greeting(2, codecs=self.THEIRS))
+        hand.handle(MessageReceived(2, Envelope(77, session, welcome)))
+        assert state(hand) is UP
+        assert hand.core._neighbours.peers[2].greeting.codecs == self.THEIRS
+
+    def test_those_of_a_neighbour_that_started_again_are_the_new_ones(self):
+        hand = ByHand()
+        hand.meet(2, codecs=self.OURS)
+        hand.meet(2, epoch=2, codecs=self.THEIRS)
+        assert hand.core._neighbours.peers[2].greeting.codecs == self.THEIRS
+
+    def test_whoever_says_nothing_of_them_gets_raw_bodies(self):
+        assert greeting(2).codecs == ("raw",) == ByHand().core._neighbours.identity.codecs
+
+
 class TestRejection:
     @pytest.mark.parametrize(
         ("change", "reason"),

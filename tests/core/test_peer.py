@@ -267,6 +267,9 @@ class TestReports:
             "delay_us": 0,
             "link_delay_us": 0.0,
             "unsettled_count": 0,
+            "sent_count": 0,
+            "received_count": 0,
+            "answered_count": 0,
         }
 
 

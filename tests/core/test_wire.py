@@ -142,6 +142,19 @@ class TestOneForm:
             assert len(frames[0]) <= wire_format.HEAD_BYTES_MAX
         assert len(wire.encode(Envelope(1, 0, Hello(greeting)))[0]) == wire_format.HEAD_BYTES_MAX
 
+    def test_codecs_are_a_mask_of_their_codes(self):
+        at = offset(wire_format.GREETING_FIELDS, "codecs")
+        for names, mask in ((("raw",), 1), (("raw", "uint8", "lz4"), 0b10101)):
+            hello = Hello(wire_golden.GREETING._replace(codecs=names))
+            head = wire.encode(Envelope(1, 0, hello))[0]
+            assert struct.unpack_from("<H", head, at) == (mask,)
+            assert wire.decode([head])[0].message.greeting.codecs == names
+
+    def test_the_mask_has_room_for_the_learned_codec(self):
+        codes = list(tensors.CODECS.values())
+        assert codes == sorted(codes) and codes[0] == tensors.CODECS["raw"] == 1
+        assert max(codes) < tensors.LEARNED_CODEC <= 16
+
     def test_a_number_of_64_bits_does_not_wrap(self):
         task = wire_golden.task(seq=2**64 - 1, oldest=2**64 - WINDOW)
         envelope = Envelope(1, 2, task)
@@ -286,6 +299,12 @@ class TestRefused:
             data = struct.pack("<H", limit)
             assert_refused(changed(name, offset(fields, field), data), "frame 0")
 
+    @pytest.mark.parametrize("name", ["hello", "welcome"])
+    @pytest.mark.parametrize("mask", [0, 0b10, 0b11110, 1 | 1 << 5, 1 | 1 << 15, 0xFFFF])
+    def test_codecs_without_raw_or_unknown(self, name, mask):
+        at = offset(wire_format.GREETING_FIELDS, "codecs")
+        assert_refused(changed(name, at, struct.pack("<H", mask)), "codecs: found 0x")
+
     @pytest.mark.parametrize("name", ["task", "result"])
     def test_numbers_outside_the_window(self, name):
         for seq, oldest in ((1, 0), (1, 2), (WINDOW + 1, 1)):
@@ -339,6 +358,11 @@ class TestProgrammingErrors:
             Hello(wire_golden.GREETING._replace(model_id=b"short")),
             Hello(wire_golden.GREETING._replace(stages=((0, 0),) * (STAGES_MAX + 1))),
             Hello(wire_golden.GREETING._replace(worker=-1)),
+            Hello(wire_golden.GREETING._replace(codecs=())),
+            Hello(wire_golden.GREETING._replace(codecs=("zstd",))),
+            Hello(wire_golden.GREETING._replace(codecs=("raw", "zip"))),
+            Hello(wire_golden.GREETING._replace(codecs=("zstd", "raw"))),
+            Hello(wire_golden.GREETING._replace(codecs=("raw", "raw"))),
             Ack(1, 3, 1, 1, 0, 0, 0, 0, 0),
             wire_golden.result("because", None),
             wire_golden.result("final", Answer(0, Scores(0, NAN, 0.5, 0.5))),
@@ -424,6 +448,7 @@ class TestFuzz:
         assert {"frames", "magic", "seq", "hop", "flags", "reserved", "reason", "answer"} <= reached
         assert {"threshold", "shape", "body", "body_checksum", "dtype and codec"} <= reached
         assert {"margin", "difference", "stage_count", "Ack.newest", "auxiliary"} <= reached
+        assert "codecs" in reached
 
     def test_the_fuzzer_notices(self, monkeypatch):
         monkeypatch.setattr(wire, "decode", lambda frames: 1 / 0)

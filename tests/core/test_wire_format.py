@@ -171,5 +171,6 @@ def test_limits():
         ("newest", "below base + {}".format(WINDOW)),
         ("auxiliary_count", "1 to {}".format(tensor.AUXILIARY_COUNT_MAX)),
         ("axis_0", "1 to {}".format(tensor.AXIS_MAX)),
+        ("codecs", "bits of 0x{:X}".format(sum(1 << code - 1 for code in tensor.CODECS.values()))),
     ):
         assert expected in meanings[name], name

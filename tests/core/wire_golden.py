@@ -36,6 +36,7 @@ GREETING = Greeting(
     model_id=bytes(range(16)),
     plan_id=bytes(range(100, 116)),
     stages=((0, 0), (0, 1), (1, 65535)),
+    codecs=("raw", "float16", "uint8", "lz4"),
 )
 ANSWER = Answer(6, Scores(3, 0.75, 0.5, 0.625))
 COSINE = Answer(1, Scores(999, 0.5, 0.25, 1.5, float("inf"), -0.5))
@@ -56,7 +57,11 @@ def result(reason, answer, detail=""):
 # name -> (message, tensor or None, checksum_body)
 MESSAGES = {
     "hello": (Hello(GREETING), None, False),
-    "hello-without-stages": (Hello(GREETING._replace(stages=(), version=2)), None, False),
+    "hello-without-stages": (
+        Hello(GREETING._replace(stages=(), version=2, codecs=("raw",))),
+        None,
+        False,
+    ),
     "welcome": (Welcome(GREETING._replace(epoch=78)), None, False),
     "reject": (Reject("another model: expected 6b1f\u2026"), None, False),
     "bye": (Bye(False), None, False),

@@ -1,23 +1,19 @@
-"""`python -m edgesdk.demo`: real scans leave a real network at different exits."""
+"""Real scans leave a real network at different exits: one process, beside what it saves."""
 
 import argparse
-import io
 import os
-import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from . import cli, digits
-from .bench.plain import PlainOnnxruntime
-from .core.metrics import percentile
-from .errors import BackendUnavailable, BundleError
-from .files import write_atomically
-from .pipeline import Pipeline
-from .results import Result
-from .runtime.clock import now_us
+from .. import cli, digits
+from ..bench.plain import PlainOnnxruntime
+from ..core.metrics import percentile
+from ..pipeline import Pipeline
+from ..results import Result
+from ..runtime.clock import now_us
+from . import pictures
 
-BUNDLE = os.path.join("engines", "wrn16_1-digits", "1")
 ROUNDS = 3  # each scan is timed so often; its fastest time counts, for other programs only add
 ACCURACY_LOSS_POINTS_MAX = 0.5
 
@@ -32,11 +28,10 @@ class Run(NamedTuple):
     latency_us: np.ndarray
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: argparse.Namespace, path: str) -> int:
     """Classify the test scans, print the table, draw the picture, check what was printed."""
     scans = digits.load_digits_split("test")
-    _pyplot()  # what is missing is said before the work, not after
-    path = _find_bundle(arguments.bundle)
+    pictures.pyplot()  # what is missing is said before the work, not after
     with Pipeline.open(path, backend=arguments.backend) as calibrated, Pipeline.open(
         path, policy="final", backend=arguments.backend
     ) as full:
@@ -153,7 +148,7 @@ def _comparison_table(runs: Sequence[Run], labels: np.ndarray) -> List[str]:
 
 def _draw(scans: digits.Scans, run: Run, path: str) -> str:
     """A row of scans for each exit that was used, wrong answers first; the path of the picture."""
-    pyplot = _pyplot()
+    pyplot = pictures.pyplot()
     exits = sorted(set(run.exit_indices.tolist()))
     columns = 10
     figure, axes = pyplot.subplots(
@@ -179,26 +174,7 @@ def _draw(scans: digits.Scans, run: Run, path: str) -> str:
             va="center",
         )
     figure.suptitle("Where scans left the network, with its answers (red: wrong)", y=0.94)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
-    write_atomically(path, content.getvalue())
-    return path
-
-
-def _pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise BackendUnavailable(
-            "the picture needs matplotlib ({}); install it with: "
-            'pip install "edgesdk[demo]"'.format(error)
-        ) from None
-    return pyplot
+    return pictures.save(figure, path)
 
 
 def _check(early: Run, full: Run, plain: Run, labels: np.ndarray) -> Dict[str, bool]:
@@ -230,30 +206,3 @@ def _report(runs: Sequence[Run], labels: np.ndarray, checks: Dict[str, bool]) ->
 
 def _accuracy(run: Run, labels: np.ndarray) -> float:
     return float(100 * (run.class_indices == labels).mean())
-
-
-def _find_bundle(path: str) -> str:
-    """`path`, or the same below the source tree that this package was loaded from."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for candidate in (path, os.path.join(root, path)):
-        if os.path.isdir(candidate):
-            return candidate
-    raise BundleError(
-        "{}: no such folder; run the demo from the repository, or name a bundle trained on digits "
-        "(--bundle)".format(path)
-    )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = cli.parser("demo", __doc__.strip(), "python -m edgesdk.demo --backend torch")
-    parser.add_argument("--bundle", default=BUNDLE, help="default: %(default)s")
-    parser.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
-    parser.add_argument(
-        "--out", default=os.path.join("out", "demo"), help="where pictures go; default: %(default)s"
-    )
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    arguments = _arguments()
-    sys.exit(cli.run(main, arguments))
