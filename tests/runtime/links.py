@@ -1,5 +1,6 @@
 """Transports for tests: ends of links between workers 1, 2, ... of one process, of every kind."""
 
+import os
 import random
 import socket
 import time
@@ -104,6 +105,7 @@ def exchange(sender, peer, receiver, lane, frames):
             arrival = receiver.receive()
             if arrival is not None and not isinstance(arrival, Departure):
                 return arrival
+            sender.wait(0)
             sender.receive()
             receiver.wait(0.02)
     raise AssertionError("nothing came on the lane " + lane)
@@ -117,6 +119,7 @@ def take(receiver, *serving):
         if arrival is not None:
             return arrival
         for other in serving:
+            other.wait(0)
             other.receive()
         receiver.wait(0.02 if serving else 0.5)
     raise AssertionError("nothing came")
@@ -140,3 +143,13 @@ def eventually(condition, *ends, timeout_s=WAIT_S):
         for end in ends:
             end.receive()
         (ends[0].wait if ends else time.sleep)(0.01)
+
+
+def used():
+    """Threads, those of libzmq too, and descriptors of any kind."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+def nothing_more_than(before):
+    """Whether no more than `before` is used now; a thread that has ended is there a little longer."""
+    return all(now <= then for now, then in zip(used(), before))
