@@ -12,6 +12,7 @@ marked is asked until it has nothing more.
 
 import contextlib
 import logging
+import secrets
 import select
 import socket as sockets
 import threading
@@ -38,7 +39,9 @@ from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, set_options
 from .zeromq_security import Curve, Doorkeeper, lock_door
 
 _logger = logging.getLogger("edgesdk.link")
-_ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
+# A letter, for libzmq keeps those with a leading 0; the worker; a number that is drawn for each
+# neighbour: who knew it could take over our place there, with the keys of another neighbour.
+_ROUTING_ID = Struct("<cQQ")
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
 REOPEN_AFTER_S = 0.3
@@ -71,13 +74,14 @@ class ZeroMQ(Transport):
     def __init__(
         self,
         worker_id: int,
-        epoch: int,
         listens: Address,
         neighbours: Dict[int, Address],
         curve: Optional[Curve] = None,
     ) -> None:
         super().__init__()
-        self._routing_id = _ROUTING_ID.pack(_LETTER, worker_id, epoch)
+        self._routing_ids = {
+            peer: _ROUTING_ID.pack(_LETTER, worker_id, secrets.randbits(64)) for peer in neighbours
+        }
         self._neighbours = neighbours
         self._curve = curve
         self._links: Dict[int, Link] = {}
@@ -188,7 +192,7 @@ class ZeroMQ(Transport):
             return
         address = self._neighbours[peer]
         try:
-            link = Link(self._context, self._routing_id, peer, address, self._curve)
+            link = Link(self._context, self._routing_ids[peer], peer, address, self._curve)
         except zmq.ZMQError as error:
             self._complain("links_not_opened", "no link to %s: %s", address.control, error)
             return

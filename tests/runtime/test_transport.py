@@ -5,7 +5,18 @@ import time
 
 import numpy as np
 import pytest
-from links import KINDS, WAIT_S, Bed, drain, eventually, exchange, introduce, nothing_more_than, take, used
+from links import (
+    KINDS,
+    WAIT_S,
+    Bed,
+    drain,
+    eventually,
+    exchange,
+    introduce,
+    nothing_more_than,
+    take,
+    used,
+)
 
 from edgesdk.runtime.transport import Arrival
 
@@ -81,7 +92,7 @@ class TestLinks:
         two.close(0)
         drain(one)
         one.send(2, "control", [b"is anybody there"])
-        again = bed.open(2, epoch=2)
+        again = bed.open(2)
         introduce(one, again)
 
     def test_that_were_closed_open_again(self, bed):

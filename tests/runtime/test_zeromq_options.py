@@ -33,9 +33,7 @@ def socket_of():
     context.term()
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("ROUTER", INBOX_OPTIONS), ("DEALER", LINK_OPTIONS)]
-)
+@pytest.mark.parametrize(("kind", "options"), [("ROUTER", INBOX_OPTIONS), ("DEALER", LINK_OPTIONS)])
 @pytest.mark.parametrize("lane", ["control", "data"])
 def test_all_are_set(socket_of, kind, options, lane):
     socket = socket_of(getattr(zmq, kind))
