@@ -154,7 +154,7 @@ class Fleet:
     """See above. `odd`: by name, what is wrong with a worker (`odd_worker.py`). `options`: further
     lines of the cluster file, `of_workers` such of their entries. `pipeline`: further arguments of
     `Pipeline.open`. `hosts`: addresses by name, where that is not this host; `prefixes`: what the
-    command of a process begins with."""
+    command of a process begins with. `drain_s`: how long a worker takes for leaving."""
 
     def __init__(
         self,
@@ -171,6 +171,7 @@ class Fleet:
         pipeline=None,
         hosts=None,
         prefixes=None,
+        drain_s=10,
     ):
         self.folder, self.bundle = folder, bundle
         self.names = (SOURCE,) + tuple(workers)
@@ -179,6 +180,7 @@ class Fleet:
         self.images = busy_bundle.images(side)
         self.expected = single_process_answers(bundle, self.images)
         self._hosts = hosts or {}
+        self._drain_s = drain_s
         self._ports = dict(zip(self.names, free_port_pairs(len(self.names))))
         self._options, self._of_workers = options, of_workers
         self._of_source = "" if source_stages is None else "stages = " + str(list(source_stages))
@@ -422,7 +424,8 @@ class Fleet:
         if name in self._odd:
             program = [os.path.join(HERE, "odd_worker.py")] + self._odd[name].split()
         arguments = ["--cluster", self.path(name), "--name", name, "--json"]
-        arguments += ["--backend", "onnxruntime"] + ["--insecure-network"] * bool(self._hosts)
+        arguments += ["--backend", "onnxruntime", "--drain", str(self._drain_s)]
+        arguments += ["--insecure-network"] * bool(self._hosts)
         return self._prefixes.get(name, []) + [sys.executable] + program + arguments
 
     def _end(self):

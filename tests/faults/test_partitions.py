@@ -1,4 +1,4 @@
-"""Workers on hosts of their own, as namespaces of Linux, whose wires are slow, lossy, cut, or reset.
+"""Workers on hosts of their own, as namespaces, whose wires are slow, lossy, cut, or reset.
 
 Skipped where there is no root; see `namespaces`.
 """
@@ -35,11 +35,11 @@ def fleet_on(folder, bundle, network, workers):
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, busy):
     need_namespaces()
-    with Network(SOURCE, *WORKERS) as network:
-        with fleet_on(tmp_path_factory.mktemp("fleet"), busy, network, WORKERS) as made:
-            network.call(SOURCE, made.open)
-            made.network = network
-            yield made.start()
+    folder = tmp_path_factory.mktemp("fleet")
+    with Network(SOURCE, *WORKERS) as network, fleet_on(folder, busy, network, WORKERS) as made:
+        network.call(SOURCE, made.open)
+        made.network = network
+        yield made.start()
 
 
 @pytest.fixture
