@@ -177,6 +177,7 @@ class Fleet:
         self.names = (SOURCE,) + tuple(workers)
         self.links = {}
         self.pipe = None
+        self.where = lambda function: function()  # calls it where the source shall be
         self.images = busy_bundle.images(side)
         self.expected = single_process_answers(bundle, self.images)
         self._hosts = hosts or {}
@@ -243,7 +244,10 @@ class Fleet:
     def open(self):
         """Open the source."""
         self._admitted_count = 0
-        self.pipe = edgesdk.Pipeline.open(
+        self.pipe = self.where(self._open_here)
+
+    def _open_here(self):
+        return edgesdk.Pipeline.open(
             cluster=self.path(SOURCE), name=SOURCE, backend="onnxruntime", **self._pipeline_options
         )
 
@@ -253,6 +257,13 @@ class Fleet:
             self.pipe.close(**options)
             self.pipe = None
             gc.collect()
+
+    def open_anew(self):
+        """A source without a past: what it has learned of delays makes it patient."""
+        self.close()
+        self.open()
+        for name in self.names[1:]:
+            self.wait_until(name, "up")
 
     def break_off(self):
         """Close the source as if it had died: at once. What is owed fails, and is forgotten."""
@@ -331,9 +342,9 @@ class Fleet:
         """Hand in so many images; they are owed until `settle`."""
         for _ in range(count):
             number = self._submitted_count % len(self.images)
+            self._open.append((number, self.pipe.submit(self.images[number], **options)))
             self._submitted_count += 1
             self._admitted_count += 1
-            self._open.append((number, self.pipe.submit(self.images[number], **options)))
 
     def done_count(self):
         """How many of those that are owed have their outcome."""

@@ -19,17 +19,11 @@ def shared(tmp_path_factory, busy):
 
 @pytest.fixture
 def fleet(shared):
-    """A fleet in which everybody knows everybody; `news` of its counters."""
+    """A fleet in which everybody knows everybody."""
     for link in shared.links.values():
         link.let_go()
         link.throttle(None)
-    for name in shared.names[1:]:
-        shared.wait_until(name, "up", BACK_WITHIN_S)
-    before = shared.counters()
-    shared.news = lambda name: shared.counters().get(name, 0) - before.get(name, 0)
-    shared.newly_lost = lambda: {
-        name for name in shared.lost() if shared.news("sessions_lost." + name)
-    }
+    shared.open_anew()
     return shared
 
 
@@ -41,7 +35,7 @@ def test_nothing_passes_for_half_a_second(fleet):
     for link in fleet.links_of("a"):
         link.let_go()
     fleet.settle()
-    assert fleet.newly_lost() == set()
+    assert set(fleet.lost()) == set()
 
 
 def test_connections_are_reset_again_and_again(fleet):
@@ -75,7 +69,7 @@ def test_nothing_passes_for_five_seconds(fleet):
     print("came back after", fleet.wait_until("a", "up", BACK_WITHIN_S))
     fleet.submit(40)
     fleet.settle()
-    assert fleet.newly_lost() <= {"silent", "not_answering"}
+    assert set(fleet.lost()) <= {"silent", "not_answering"}
 
 
 @pytest.mark.parametrize("way", ["to it", "from it"])
@@ -102,7 +96,7 @@ def test_the_data_lane_alone_stalls(fleet):
     """Heartbeats go on, features do not: it must not swallow images."""
     fleet.links[SOURCE, "a"].data.hold()
     fleet.submit(60)
-    print("settled after", fleet.settle(25), fleet.newly_lost())
+    print("settled after", fleet.settle(25), set(fleet.lost()))
     fleet.links[SOURCE, "a"].data.let_go()
 
 
@@ -114,7 +108,7 @@ def test_a_link_becomes_a_hundred_times_slower(fleet):
         fleet.links[SOURCE, name].data.throttle(1.25e6)
     fleet.submit(20)
     print("settled after", fleet.settle(), fleet.counters())
-    assert fleet.newly_lost() <= {"not_answering", "started_again"}
+    assert set(fleet.lost()) <= {"not_answering", "started_again"}
     assert fleet.state("a") == fleet.state("b") == "up"
 
 

@@ -2,11 +2,9 @@
 
 import time
 
-import pytest
 from fleet import Fleet
 
-from edgesdk.core import leases
-from edgesdk.core.exchange import ATTEMPTS_MAX
+from edgesdk.core import exchange, leases
 
 
 def test_a_stage_that_raises_everywhere(tmp_path, busy):
@@ -47,8 +45,8 @@ def test_heads_that_say_nan(tmp_path, busy):
 def test_a_stage_that_never_ends(tmp_path, busy, monkeypatch):
     """The loop of that worker lives and says so; its tasks come back when that is no longer
     believed, others go on meanwhile, and it can still be told to leave."""
-    monkeypatch.setattr(leases, "RENEWED_US_MAX", 3_000_000)
-    with Fleet(tmp_path, busy, 16, odd={"a": "hangs=0 forgets=4"}, drain_s=1) as fleet:
+    monkeypatch.setattr(leases, "RENEWED_US_MAX", 2_000_000)
+    with Fleet(tmp_path, busy, 16, odd={"a": "hangs=0 forgets=3"}, drain_s=1) as fleet:
         fleet.start()
         fleet.submit(100)
         fleet.wait_until_done(60, 10)
@@ -72,10 +70,10 @@ def test_an_image_that_raises_everywhere(tmp_path, busy):
         assert fleet.lost() == {}
 
 
-@pytest.mark.slow
-def test_an_image_that_ends_processes(tmp_path, busy):
+def test_an_image_that_ends_processes(tmp_path, busy, monkeypatch):
     """Workers that are started again after each of their deaths: it fails in the end, after a
     limited number of them. Images that were in its company each time fail with it."""
+    monkeypatch.setattr(exchange, "ATTEMPTS_MAX", 3)  # instead of 10, to be done sooner
     with Fleet(tmp_path, busy, 16, odd={"a": "crashes", "b": "crashes"}) as fleet:
         fleet.start()
         fleet.submit(64)
@@ -89,6 +87,6 @@ def test_an_image_that_ends_processes(tmp_path, busy):
             time.sleep(0.02)
         fleet.settle(1.0, may_fail=True)
         print("{} deaths, {} images failed".format(restart_count, len(fleet.failed)))
-        assert 1 <= restart_count <= ATTEMPTS_MAX + 2
+        assert 1 <= restart_count <= 3 + 2
         assert fleet.failed
         assert {error.reason for error in fleet.failed} == {"attempts"}
