@@ -295,7 +295,7 @@ class Pipeline:
             return
         self._is_refusing = True
         until_s = time.monotonic() + timeout
-        if drain and not (self._loop.is_turning_here or self._loop.is_background_here):
+        if drain and not (self._loop.is_driving_here or self._loop.is_background_here):
             self._loop.start()
             self._ledger.wait_until_empty(timeout)
             if isinstance(self._loop, FleetLoop):

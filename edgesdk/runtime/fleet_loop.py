@@ -83,6 +83,7 @@ class FleetLoop(Loop):
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
+        self._front_thread: Optional[int] = None
         self._changed = threading.Condition()
         self._onlooker_count = 0  # threads that wait for an outcome and do not drive
         self._perform.update(
@@ -101,9 +102,11 @@ class FleetLoop(Loop):
             if not self._front.acquire(False):
                 self._look_on(done)
                 continue
+            self._front_thread = threading.get_ident()
             try:
                 self._drive(done)
             finally:
+                self._front_thread = None
                 self._front.release()
             if self._closing is not None:
                 return
@@ -134,6 +137,11 @@ class FleetLoop(Loop):
             self._transport.close(min(LINGER_S, timeout_s))
             if self._trace is not None:
                 self._trace.close()
+
+    @property
+    def is_driving_here(self) -> bool:
+        """See `Loop.is_driving_here`."""
+        return self.is_turning_here or self._front_thread == threading.get_ident()
 
     def describe_neighbours(self) -> Dict[str, Dict[str, Any]]:
         """State and last report of every neighbour, by name."""

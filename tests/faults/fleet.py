@@ -23,7 +23,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import lru_cache
 
 import busy_bundle
 import zmq
@@ -31,6 +30,7 @@ from proxy import Proxy
 
 import edgesdk
 from edgesdk import keys
+from edgesdk.runtime.zeromq import send_uncopied_once
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -191,7 +191,8 @@ class Fleet:
         self.failed = []  # outcomes that a test said it expects
         self.differed = []  # wrong answers, of the same kind
         self._processes = {}
-        start_what_pyzmq_keeps()
+        with zmq.Context() as context:  # else what pyzmq keeps from it would look like a leak
+            send_uncopied_once(context)
         self._before = left_overs()
 
     def __enter__(self):
@@ -494,16 +495,6 @@ def _is_free(port):
         except OSError:
             return False
     return True
-
-
-@lru_cache(maxsize=None)
-def start_what_pyzmq_keeps():
-    """With the first message that it does not copy pyzmq starts a thread, for the process."""
-    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
-        one.bind("inproc://warm-up")
-        two.connect("inproc://warm-up")
-        one.send(bytearray(1 << 20), copy=False)
-        two.recv(copy=True)
 
 
 def left_overs():

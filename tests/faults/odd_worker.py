@@ -11,7 +11,7 @@ import threading
 import time
 
 from edgesdk import worker
-from edgesdk.core import guests
+from edgesdk.core import guests, neighbours
 from edgesdk.runtime.executor import Executor
 
 POISON_MEAN = 0.038  # of the features of the darkest image; the others are brighter
@@ -108,6 +108,16 @@ def forgets(seconds):
     guests.STAY_US_MAX = int(seconds * 1e6)
 
 
+def speaks(version):
+    """Another version of the protocol."""
+
+    def greeting(self):
+        return neighbours.Greeting(*self.identity, version=int(version))
+
+    neighbours.PROTOCOL_VERSION = int(version)
+    neighbours.Neighbours._greeting = greeting
+
+
 def few_files(count):
     """It may have only so many descriptors open."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(count), int(count)))
@@ -145,6 +155,7 @@ FAULTS = {
         crashes,
         forgets,
         few_files,
+        speaks,
         wrong_clock,
         holds_the_loop,
     )

@@ -247,7 +247,7 @@ class Proxy:
     def stop(self) -> None:
         """Close every connection, the port and the thread; again: nothing."""
         if self._thread.is_alive():
-            self._do(lambda: setattr(self, "_is_stopping", True))
+            self._do(self._end)
             self._thread.join()
 
     # Verbs.
@@ -345,6 +345,9 @@ class Proxy:
             self._selector.close()
             for sock in (self._listener, self._alarm, self._bell):
                 sock.close()
+
+    def _end(self) -> None:
+        self._is_stopping = True
 
     def _turn(self) -> None:
         for key, events in self._wait():

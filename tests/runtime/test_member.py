@@ -10,6 +10,7 @@ from edgesdk.runtime import member
 from edgesdk.runtime.fleet_loop import FleetLoop
 from edgesdk.runtime.inprocess import Hub, InProcess
 from edgesdk.runtime.member import Membership
+from edgesdk.runtime.packer import Packer
 
 # The camera computes nothing: whatever it is asked travels.
 CLUSTER = """bundle = "tiny"
@@ -85,13 +86,14 @@ def test_workers_know_of_each_other_what_they_decode(fleet):
 @pytest.mark.parametrize("codecs", [("raw", "uint8"), ("raw", "zstd")])
 def test_the_codec_of_the_cluster_file_goes_to_whoever_decodes_it(fleet, codecs, monkeypatch):
     packed = []
-    encode = codec.encode
+    encode = Packer.encode
 
-    def noted(features, name, compared):
-        packed.append(name)
-        return encode(features, name, compared)
+    def noted(*arguments):
+        tensor = encode(*arguments)
+        packed.append(tensor.codec)
+        return tensor
 
-    monkeypatch.setattr(codec, "encode", noted)
+    monkeypatch.setattr(Packer, "encode", noted)
     found = fleet(codecs)
     assert [each.label for each in found.camera.infer([tiny.image(BRIGHT)] * 3)] == ["bright"] * 3
     assert set(packed) == {"zstd" if "zstd" in codecs else "raw"}

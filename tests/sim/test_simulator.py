@@ -37,6 +37,9 @@ class Robust(Forward):
     def on_StageFailed(self, event, now_us):
         return self.on_StageDone(event, now_us)
 
+    def on_PeerLost(self, event, now_us):
+        return []
+
 
 class TestDeterminism:
     def test_the_same_seed_gives_the_same_run(self):
