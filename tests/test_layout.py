@@ -80,7 +80,7 @@ CROSS_CUTTING_TESTS = {
     "test_libzmq.py",
     "test_links.py",
     "test_makefile.py",
-    "test_models.py",
+    "test_bad_models.py",
     "test_namespaces.py",
     "test_partitions.py",
     "test_pauses.py",

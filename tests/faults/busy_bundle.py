@@ -24,11 +24,14 @@ def images(side, seed=7):
     return (bright + noise).astype(np.uint8)[order]
 
 
-def write_busy_bundle(path, channels=256, side=16, repeats=2):
+def write_busy_bundle(path, channels=256, side=16, repeats=2, policy=None):
     """Write the bundle to the new folder `path`: features are 4 * channels * side**2 bytes, and a
-    stage multiplies repeats * channels**2 * side**2 times."""
+    stage multiplies repeats * channels**2 * side**2 times. `policy`: the one it has, described;
+    default that of `tiny`."""
     manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
     manifest["name"] = "busy"
+    if policy is not None:
+        manifest["policies"] = {manifest["default_policy"]: policy}
     manifest["preprocessing"].update(height=side, width=side)
     for index, segment in enumerate(manifest["parts"][0]["segments"]):
         segment["input_shape"] = [channels if index else 1, side, side]

@@ -154,7 +154,7 @@ class Fleet:
     """See above. `odd`: by name, what is wrong with a worker (`odd_worker.py`). `options`: further
     lines of the cluster file, `of_workers` such of their entries. `pipeline`: further arguments of
     `Pipeline.open`. `hosts`: addresses by name, where that is not this host; `prefixes`: what the
-    command of a process begins with."""
+    command of a process begins with. `drain_s`: how long a worker takes for leaving."""
 
     def __init__(
         self,
@@ -171,14 +171,17 @@ class Fleet:
         pipeline=None,
         hosts=None,
         prefixes=None,
+        drain_s=10,
     ):
         self.folder, self.bundle = folder, bundle
         self.names = (SOURCE,) + tuple(workers)
         self.links = {}
         self.pipe = None
+        self.where = lambda function: function()  # calls it where the source shall be
         self.images = busy_bundle.images(side)
         self.expected = single_process_answers(bundle, self.images)
         self._hosts = hosts or {}
+        self._drain_s = drain_s
         self._ports = dict(zip(self.names, free_port_pairs(len(self.names))))
         self._options, self._of_workers = options, of_workers
         self._of_source = "" if source_stages is None else "stages = " + str(list(source_stages))
@@ -241,7 +244,10 @@ class Fleet:
     def open(self):
         """Open the source."""
         self._admitted_count = 0
-        self.pipe = edgesdk.Pipeline.open(
+        self.pipe = self.where(self._open_here)
+
+    def _open_here(self):
+        return edgesdk.Pipeline.open(
             cluster=self.path(SOURCE), name=SOURCE, backend="onnxruntime", **self._pipeline_options
         )
 
@@ -251,6 +257,13 @@ class Fleet:
             self.pipe.close(**options)
             self.pipe = None
             gc.collect()
+
+    def open_anew(self):
+        """A source without a past: what it has learned of delays makes it patient."""
+        self.close()
+        self.open()
+        for name in self.names[1:]:
+            self.wait_until(name, "up")
 
     def break_off(self):
         """Close the source as if it had died: at once. What is owed fails, and is forgotten."""
@@ -329,9 +342,9 @@ class Fleet:
         """Hand in so many images; they are owed until `settle`."""
         for _ in range(count):
             number = self._submitted_count % len(self.images)
+            self._open.append((number, self.pipe.submit(self.images[number], **options)))
             self._submitted_count += 1
             self._admitted_count += 1
-            self._open.append((number, self.pipe.submit(self.images[number], **options)))
 
     def done_count(self):
         """How many of those that are owed have their outcome."""
@@ -422,7 +435,8 @@ class Fleet:
         if name in self._odd:
             program = [os.path.join(HERE, "odd_worker.py")] + self._odd[name].split()
         arguments = ["--cluster", self.path(name), "--name", name, "--json"]
-        arguments += ["--backend", "onnxruntime"] + ["--insecure-network"] * bool(self._hosts)
+        arguments += ["--backend", "onnxruntime", "--drain", str(self._drain_s)]
+        arguments += ["--insecure-network"] * bool(self._hosts)
         return self._prefixes.get(name, []) + [sys.executable] + program + arguments
 
     def _end(self):

@@ -130,7 +130,7 @@ def wrong_clock(hours):
 
 
 def holds_the_loop(seconds):
-    """A second after the start, whoever drives the loop sleeps for so long, once."""
+    """Two seconds after the start, whoever drives the loop sleeps for so long, once."""
     from edgesdk.runtime.network import Network
 
     receive, begin_s, done = Network.receive, time.monotonic(), []

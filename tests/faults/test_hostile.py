@@ -162,7 +162,7 @@ class TestPeers:
                         peer.send_garbage(rng)
                     peer.send_many_frames(500)
                     peer.send_oversize(20 << 20)
-                    fleet.keep_busy(0.3)
+                    fleet.keep_busy(0.1)
         names = ["strangers", "superseded_connections", "malformed_messages", "keys_refused"]
         wait_for(lambda: self.count(fleet, *names), 5, fleet.counters)
 
@@ -239,17 +239,17 @@ def test_a_worker_with_few_descriptors(tmp_path, busy):
         fleet.start()
         crowd = silent_connections(fleet.port("a"), 100)
         try:
-            fleet.keep_busy(2.0)
+            fleet.keep_busy(1.0)
+            assert descriptor_count(fleet, "a") >= 55
             fleet.process("b").kill()  # the links to it are closed and opened again, if they can
             fleet.restart("b")
-            fleet.keep_busy(2.0)
+            fleet.keep_busy(1.5)
         finally:
             for sock in crowd:
                 sock.close()
         assert fleet.process("a").is_running, fleet.process("a").said
         fleet.settle()
         fleet.wait_until("b", "up", 10)
-        print(fleet.counters(), fleet.process("a").said)
         fleet.wait_until("a", "up", 10)
         fleet.submit(50)
         fleet.settle()

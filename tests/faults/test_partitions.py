@@ -1,8 +1,9 @@
-"""Workers on hosts of their own, as namespaces of Linux, whose wires are slow, lossy, cut, or reset.
+"""Workers on hosts of their own, as namespaces, whose wires are slow, lossy, cut, or reset.
 
 Skipped where there is no root; see `namespaces`.
 """
 
+import functools
 import time
 
 import pytest
@@ -20,7 +21,7 @@ def fleet_on(folder, bundle, network, workers):
     prefixes = {
         name: ["ip", "netns", "exec", network.namespace(name)] for name in (SOURCE,) + workers
     }
-    return Fleet(
+    made = Fleet(
         folder,
         bundle,
         16,
@@ -30,28 +31,23 @@ def fleet_on(folder, bundle, network, workers):
         hosts=hosts,
         prefixes=prefixes,
     )
+    made.where = functools.partial(network.call, SOURCE)
+    return made
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, busy):
     need_namespaces()
-    with Network(SOURCE, *WORKERS) as network:
-        with fleet_on(tmp_path_factory.mktemp("fleet"), busy, network, WORKERS) as made:
-            network.call(SOURCE, made.open)
-            made.network = network
-            yield made.start()
+    folder = tmp_path_factory.mktemp("fleet")
+    with Network(SOURCE, *WORKERS) as network, fleet_on(folder, busy, network, WORKERS) as made:
+        made.network = network
+        yield made.start()
 
 
 @pytest.fixture
 def fleet(shared):
     """A fleet whose wires are whole at the beginning of every test."""
-    for name in WORKERS:
-        shared.wait_until(name, "up", BACK_WITHIN_S)
-    before = shared.counters()
-    shared.news = lambda name: shared.counters().get(name, 0) - before.get(name, 0)
-    shared.newly_lost = lambda: {
-        name for name in shared.lost() if shared.news("sessions_lost." + name)
-    }
+    shared.open_anew()
     yield shared
     for name in (SOURCE,) + WORKERS:
         shared.network.heal(name)
@@ -65,7 +61,7 @@ def test_fifty_megabits(fleet):
         print("settled after", fleet.settle(), fleet.counters())
     finally:
         fleet.network.rate(SOURCE, None)
-    assert fleet.newly_lost() == set()
+    assert set(fleet.lost()) == set()
 
 
 def test_one_packet_in_twenty_is_lost(fleet):
@@ -73,7 +69,7 @@ def test_one_packet_in_twenty_is_lost(fleet):
         fleet.network.loss(name, 5)
     fleet.keep_busy(2.0, in_flight=16)
     print("settled after", fleet.settle(), fleet.counters())
-    assert fleet.newly_lost() <= {"silent", "not_answering"}
+    assert set(fleet.lost()) <= {"silent", "not_answering"}
 
 
 @pytest.mark.parametrize("way", [None, TO_HOST, FROM_HOST])
@@ -82,7 +78,7 @@ def test_a_partition_of_two_seconds(fleet, way):
     fleet.network.partition("a", way)
     time.sleep(2.0)
     fleet.network.heal("a")
-    print("settled after", fleet.settle(), fleet.newly_lost())
+    print("settled after", fleet.settle(), set(fleet.lost()))
     fleet.wait_until("a", "up", BACK_WITHIN_S)
     fleet.submit(20)
     fleet.settle()
@@ -115,7 +111,6 @@ def test_a_long_way_with_jitter(tmp_path, busy):
     with Network(SOURCE, "a", is_joined=False) as network, TunLink(network, SOURCE, "a") as wire:
         wire.set(delay_s=0.1, jitter_s=0.025, in_order=True)
         with fleet_on(tmp_path, busy, network, ("a",)) as fleet:
-            network.call(SOURCE, fleet.open)
             fleet.start()
             fleet.keep_busy(3.0, in_flight=8)
             fleet.settle()

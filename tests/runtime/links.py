@@ -93,6 +93,11 @@ def introduce(one, other):
     for sender, peer, receiver in ((one, 2, other), (other, 1, one)):
         for lane in ("control", "data"):
             exchange(sender, peer, receiver, lane, [b"introduced"])
+    until_s = time.monotonic() + 0.2
+    while time.monotonic() < until_s:  # what was sent again before the first had arrived
+        for end in (one, other):
+            drain(end)
+        one.wait(0.02)
 
 
 def exchange(sender, peer, receiver, lane, frames):

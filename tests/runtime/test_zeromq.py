@@ -78,7 +78,7 @@ class TestAddresses:
                 other.bind(("127.0.0.1", int(address.rsplit(":", 1)[1])))
                 other.listen(1)
                 begun_s = time.monotonic()
-                with pytest.raises(TransportError, match="cannot listen there .*in use") as caught:
+                with pytest.raises(TransportError, match=r"cannot listen there .*in use") as caught:
                     plain.open(1)
             assert str(caught.value).startswith(address)
             assert time.monotonic() - begun_s < 0.9
@@ -314,7 +314,7 @@ def with_suppressed_again(dealer):
 
 class TestGarbage:
     GREETING = b"\xff" + bytes(8) + b"\x7f\x03"  # a half of what ZeroMQ says first
-    GARBAGE = [
+    GARBAGE = (
         b"",
         b"GET / HTTP/1.1\r\nHost: robot\r\n\r\n",
         bytes(range(256)) * 40,
@@ -322,7 +322,7 @@ class TestGarbage:
         GREETING,
         GREETING + b"\x00NULL" + bytes(48) + b"\x04\xff" * 40,
         b"\x01\x00" * 300,
-    ]
+    )
 
     def test_on_the_ports_disturbs_nobody(self, bed):
         one, two = bed.pair()
