@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -108,8 +109,10 @@ class TestClose:
         compute.start(run_of(lambda: gate.wait(WAIT_S)))
         assert stages.begun.acquire(timeout=WAIT_S)
         assert not compute.close(0.05)
+        begun_s = time.monotonic()
+        assert not compute.close(WAIT_S)  # nobody waits a second time
+        assert time.monotonic() - begun_s < WAIT_S / 2
         gate.set()
-        assert compute.close(WAIT_S)
 
     def test_what_was_not_begun_is_not_computed(self, stages, compute):
         gate, never = threading.Event(), []
@@ -118,8 +121,8 @@ class TestClose:
         assert stages.begun.acquire(timeout=WAIT_S)
         assert not compute.close(0)
         gate.set()
-        assert compute.close(WAIT_S)
-        assert never == []
+        compute._thread.join(WAIT_S)
+        assert compute.close(WAIT_S) and never == []
 
     def test_from_inside_a_run_does_not_wait_for_itself(self, stages, compute):
         answers = []
