@@ -146,7 +146,7 @@ class ZeroMQ(Transport):
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
         frames = inbox.recv_multipart(zmq.DONTWAIT, copy=False)
-        peer = self._sender(frames[0])
+        peer = self._sender(frames)
         if peer is None:
             return None
         if not 1 < len(frames) <= FRAMES_MAX + 1:
@@ -158,9 +158,9 @@ class ZeroMQ(Transport):
             self.open_link(peer)
         return Arrival(peer, [frames[1].bytes] + [frame.buffer for frame in frames[2:]])
 
-    def _sender(self, frame: Any) -> Optional[int]:
+    def _sender(self, frames: List[Any]) -> Optional[int]:
         """Who sent a message: whom it names, if its key says the same."""
-        routing_id = frame.bytes
+        routing_id = frames[0].bytes
         if routing_id[:1] == b"\0":  # libzmq's own name for one that another has taken over from
             self.count("superseded_connections")
             return None
@@ -171,7 +171,8 @@ class ZeroMQ(Transport):
         if worker_id not in self._neighbours:
             self.count("strangers")
             return None
-        if self._curve is not None and frame.get("User-Id") != str(worker_id):
+        # libzmq 4.3.4 says it of a message, but not always of the routing id that it puts before.
+        if self._curve is not None and frames[-1].get("User-Id") != str(worker_id):
             self.count("impostors")
             return None
         return worker_id
