@@ -42,11 +42,14 @@ def strict():
 
 
 def is_served(inbox):
-    """Whether an honest peer gets a message through."""
+    """Whether an honest peer gets a message through within 3 s."""
     router, port = inbox
     with ZmtpPeer(port, b"honest") as peer:
         peer.send(b"hello")
-        return [b"honest", b"hello"] in drain(router)
+        while router.poll(3000):
+            if router.recv_multipart() == [b"honest", b"hello"]:
+                return True
+    return False
 
 
 NOISE = [functools.partial(random_bytes, count_bytes=1000, seed=seed) for seed in range(4)]
@@ -66,23 +69,27 @@ class TestRaw:
             assert drain(inbox[0]) != []  # libzmq takes it for a peer of ZMTP 1.0
             assert is_served(inbox)
 
-    def test_noise_is_the_same_for_the_same_seed(self):
-        heard = []
+    def test_they_say_what_they_should(self):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
-            for seed in (1, 1, 2):
-                random_bytes(listener.getsockname()[1], 100, seed).close()
+
+            def heard(peer_of, *arguments):
+                peer_of(listener.getsockname()[1], *arguments).close()
                 with listener.accept()[0] as peer, peer.makefile("rb") as stream:
-                    heard.append(stream.read())
-        assert heard[0] == heard[1] != heard[2]
-        assert [len(noise) for noise in heard] == [100, 100, 100]
+                    return stream.read()
+
+            noise = [heard(random_bytes, 100, seed) for seed in (1, 1, 2)]
+            assert noise[0] == noise[1] != noise[2]
+            assert [len(data) for data in noise] == [100, 100, 100]
+            assert heard(half_greeting, 12) == GREETING[:12]
+            assert heard(http_request).startswith(b"GET / HTTP/1.1\r\n")
+            assert heard(connect) == b""
 
     @pytest.mark.parametrize("count_bytes", [0, 1, 10, 12, 20, 63])
     def test_half_a_greeting_disturbs_nobody_and_is_hung_up_on(self, inbox, count_bytes):
         with contextlib.closing(half_greeting(inbox[1], count_bytes)) as peer:
             assert is_served(inbox)
-            assert not is_hung_up(peer, 0.05)
             assert is_hung_up(peer, 3)
 
     def test_a_whole_greeting_is_answered_by_one(self, inbox):
@@ -122,12 +129,12 @@ class TestZmtp:
 
     def test_garbage_is_the_same_for_the_same_seed(self, inbox):
         messages = []
-        for _ in range(2):
+        for routing_id in (b"first", b"second"):
             rng = random.Random(3)
-            with ZmtpPeer(inbox[1], b"noise") as peer:
+            with ZmtpPeer(inbox[1], routing_id) as peer:
                 for _ in range(20):
                     assert peer.send_garbage(rng)
-                messages.append(drain(inbox[0]))
+                messages.append([frames[1:] for frames in drain(inbox[0])])
         assert len(messages[0]) == 20
         assert messages[0] == messages[1]
         assert len({len(message) for message in messages[0]}) > 1
