@@ -252,4 +252,4 @@ def _check(names: Sequence[str], told: Told, rates: Sequence[Rate]) -> Dict[str,
 
 
 def _has_ended_all(report: Dict[str, Any]) -> bool:
-    return not report["neighbours"] and report["in_flight_count"] == 0
+    return report["left_in_order"] and report["in_flight_count"] == 0

@@ -15,7 +15,7 @@ import heapq
 import threading
 import time
 from itertools import count, islice
-from typing import Any, Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from fleet import answer, left_overs, nothing_is_left_since, start_what_pyzmq_keeps, wait_for
 from live_fleet import Network, Workers, refusal
