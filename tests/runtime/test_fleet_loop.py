@@ -368,6 +368,18 @@ class TestClose:
             assert made.notes.shutdowns
             closer.join(WAIT_S)
 
+    def test_that_begins_just_after_a_turn_is_seen_by_who_drives(self, parts):
+        turn, closing = parts.loop._turn_until, Shutdown("closed", "by another thread")
+
+        def turn_and_meanwhile(done):
+            found = turn(done)
+            parts.loop._closing = closing  # it is about to shut the core down
+            return found
+
+        parts.loop._turn_until = turn_and_meanwhile
+        parts.loop.drive(lambda: bool(parts.notes.shutdowns))
+        assert parts.notes.shutdowns == ["by another thread"]
+
     def test_from_inside_a_turn_frees_when_the_turn_ends(self, parts):
         def close(now):
             parts.loop.close()
@@ -386,6 +398,7 @@ class TestClose:
         told = list(parts.wire.told)
         parts.wire.incoming.append("message")
         parts.loop.post("late")
+        parts.loop._turn_until(lambda: True)  # as a thread that was about to drive
         assert "late" in parts.core.events and "message" not in parts.core.events
         assert parts.wire.told == told
 
