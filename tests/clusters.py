@@ -1,14 +1,10 @@
 """Pipelines of one process that are neighbours: on the tiny network, over memory or loopback."""
 
-import contextlib
-import os
-import random
-import socket
 import time
 
-import tiny
 from gated import GatedBackend
 
+from edgesdk.addresses import free_port_pairs
 from edgesdk.backends import open_backend
 from edgesdk.choices import choose_plan, choose_policy
 from edgesdk.cluster import read_cluster
@@ -18,17 +14,7 @@ from edgesdk.runtime.inprocess import Hub, InProcess
 from edgesdk.runtime.member import Membership
 
 WAIT_S = 20.0  # no test waits longer for what must come
-EVERYTHING = list(range(tiny.EXIT_COUNT))
-
-
-def free_port():
-    """The first of two ports on which nobody listens, below those that clients are given."""
-    while True:
-        port = 2 * random.SystemRandom().randrange(5000, 15000)
-        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 1))
-            return port
+PORT = "a free port"
 
 
 def eventually(condition, timeout_s=WAIT_S):
@@ -39,20 +25,10 @@ def eventually(condition, timeout_s=WAIT_S):
         time.sleep(0.005)
 
 
-def used():
-    """Threads, those of libzmq too, and descriptors of any kind."""
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
-
-
-def nothing_more_than(before):
-    """Whether no more than `before` is used now. (A thread that has ended stays a moment.)"""
-    return all(now <= then for now, then in zip(used(), before))
-
-
 def worker(name, stages=None, neighbours=None, **values):
     """The text of a [[worker]]; values as TOML writes them."""
     values = dict(values, stages=stages, neighbours=neighbours and str(neighbours))
-    address = '"tcp://127.0.0.1:{}"'.format(free_port())
+    address = '"tcp://127.0.0.1:{}"'.format(PORT)
     lines = ["[[worker]]", 'name = "{}"'.format(name)]
     lines += ["{} = {}".format(*pair) for pair in values.items() if pair[1] is not None]
     if "address" not in values:
@@ -80,6 +56,8 @@ class Clustered:
     def describe(self, *workers, top="", security=INSECURE):
         """Write the cluster file."""
         text = "bundle = {!r}\n".format(self.bundle.path) + top + security + "".join(workers)
+        for port in free_port_pairs(text.count(PORT)):
+            text = text.replace(PORT, str(port), 1)
         with open(self.path, "w") as file:
             file.write(text)
         return self
@@ -101,7 +79,7 @@ class Clustered:
             backend,
             Preprocessor(bundle.manifest.preprocessing),
             membership=membership,
-            **more
+            **more,
         )
         pipe.gated = backend
         self.pipes[name] = pipe

@@ -1,6 +1,7 @@
 """`Pipeline` among neighbours, as an application sees it: the same answers, whoever computes."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +23,11 @@ from edgesdk import (
     RandomExit,
     digits,
 )
+from edgesdk.bundle import read_bundle, write_bundle
+from edgesdk.runtime.packer import Packer
 
 OVER = ["memory", "sockets"]
+TRAINED = str(Path(__file__).resolve().parent.parent / "engines" / "wrn16_1-digits" / "1")
 
 
 @pytest.fixture(params=OVER)
@@ -105,22 +109,64 @@ class TestTheSameAnswers:
             expected = answers(alone.infer(images()))
         assert answers(first.infer(images())) == expected
 
-    def test_of_a_trained_network(self, tmp_path):
-        from edgesdk.bundle import read_bundle
-
-        folder = pytest.importorskip("pathlib").Path(__file__).parent.parent
-        trained = read_bundle(str(folder / "engines" / "wrn16_1-digits" / "1"))
-        made = Clustered(tmp_path, trained).describe(CAMERA, HELPER)
+    @pytest.mark.parametrize("codec", ["auto", "raw", "zstd", "lz4"])
+    def test_of_a_trained_network_by_every_codec_that_loses_nothing(self, tmp_path, codec):
+        if codec in ("zstd", "lz4"):
+            pytest.importorskip({"zstd": "zstandard"}.get(codec, codec))
+        trained = read_bundle(TRAINED)
+        made = Clustered(tmp_path, trained)
+        made.describe(worker("camera", stages=[0]), HELPER, top='codec = "{}"\n'.format(codec))
         try:
             made.open("helper")
             camera = made.open("camera")
             made.meet()
-            pictures = digits.load_digits_split("test").images[:24]
+            pictures = digits.load_digits_split("test").images[:12]
             with Pipeline.open(trained.path, backend="onnxruntime") as alone:
                 expected = answers([alone.infer(picture) for picture in pictures])
             assert answers([camera.infer(picture) for picture in pictures]) == expected
+            assert camera.stats()["transport"] == {}
         finally:
             made.close()
+
+    def test_of_a_trained_network_by_one_that_calibration_has_allowed(self, tmp_path, monkeypatch):
+        sent = []
+        encode = Packer.encode
+        monkeypatch.setattr(Packer, "encode", lambda *a: sent.append(encode(*a)) or sent[-1])
+        made = Clustered(tmp_path, read_bundle(TRAINED))
+        made.describe(worker("camera", stages=[0]), HELPER, top='codec = "float16"\n')
+        try:
+            made.open("helper")
+            camera = made.open("camera")
+            made.meet()
+            pictures = digits.load_digits_split("test").images[:12]
+            with Pipeline.open(TRAINED, backend="onnxruntime") as alone:
+                expected = [alone.infer(picture).label for picture in pictures]
+            assert [camera.infer(picture).label for picture in pictures] == expected
+            assert {tensor.codec for tensor in sent} == {"float16"}
+        finally:
+            made.close()
+
+    def test_features_go_from_stage_to_stage_in_the_same_memory(self, memory, monkeypatch):
+        """One copy when an image is handed in, and none on the way."""
+        monkeypatch.setattr("edgesdk.runtime.executor.UNCOPIED_BYTES_MIN", 1)
+        memory.describe(worker("front", stages=[0]), worker("back", stages=[1, 2]))
+        back, front = memory.open("back", gated=True), memory.open("front", gated=True)
+        memory.meet()
+        ways = []
+        for pipe in (front, back):
+            for stage, loaded in pipe._executor._stages.items():
+
+                def noted(features, out, run=loaded.program.run, stage=stage):
+                    ways.append((stage, features.ctypes.data, out.ctypes.data))
+                    run(features, out)
+
+                monkeypatch.setattr(loaded.program, "run", noted)
+        # A gated program knows its number by the order in which it was loaded.
+        for number, stage in enumerate((1, 2)):
+            back._executor._stages[stage].program._stage = number + 1
+        assert front.infer(dim()[0]).exit_index == 2
+        (_, _, left), (_, arrived, _), _ = ways
+        assert [stage for stage, _, _ in ways] == [0, 1, 2] and left == arrived
 
 
 class TestWaysToAsk:
@@ -365,8 +411,6 @@ class TestWhatGoesWrong:
             manifest = tiny.tiny_manifest()
             manifest["name"] = "another"
             files = tiny.tiny_files()
-            from edgesdk.bundle import write_bundle
-
             manifest["labels"] = ["light", "dark"]
             options = {"bundle": write_bundle(tmp_path / "another", manifest, files)}
         there, here = memory.open("there", **options), memory.open("here")
@@ -393,8 +437,6 @@ class TestWhatGoesWrong:
 
 def merged(tmp_path):
     """The tiny bundle with a second plan."""
-    from edgesdk.bundle import write_bundle
-
     manifest = tiny.tiny_manifest()
     manifest["parts"][0]["plans"]["two"] = {
         "stages": [
@@ -407,7 +449,7 @@ def merged(tmp_path):
 
 class TestAdmission:
     def test_by_rate_is_reported_and_paces_streams(self, memory):
-        top = "[admission]\nkind = \"rate\"\nperiod_ms = 20\ninterarrival_ms = 2\n"
+        top = '[admission]\nkind = "rate"\nperiod_ms = 20\ninterarrival_ms = 2\n'
         memory.describe(CAMERA, HELPER, top="", security=top + "[security]\ninsecure = true\n")
         memory.open("helper", admission="none")
         camera = memory.open("camera")
@@ -418,7 +460,7 @@ class TestAdmission:
         assert admission["interarrival_us"] > 0 and admission["threshold"] is None
 
     def test_by_threshold_decides_who_leaves(self, memory):
-        top = "[admission]\nkind = \"threshold\"\nthreshold = 0.99\nperiod_ms = 60000\n"
+        top = '[admission]\nkind = "threshold"\nthreshold = 0.99\nperiod_ms = 60000\n'
         memory.describe(CAMERA, HELPER, security=top + "[security]\ninsecure = true\n")
         memory.open("helper", admission="none")
         camera = memory.open("camera")
@@ -428,5 +470,5 @@ class TestAdmission:
 
     def test_by_threshold_needs_a_policy_that_has_one(self, memory):
         memory.describe(CAMERA, HELPER)
-        with pytest.raises(ConfigError, match="found 'threshold' beside the policy .*Patience"):
+        with pytest.raises(ConfigError, match=r"found 'threshold' beside the policy .*Patience"):
             memory.open("camera", Patience(2), admission="threshold")

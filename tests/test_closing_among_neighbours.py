@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 import tiny
-from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually, nothing_more_than, used, worker
+from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually, worker
 from gated import dim
+from leftovers import nothing_more_than, used
 
 from edgesdk import ConfigError, Failed, Pipeline
 
@@ -153,7 +154,7 @@ class TestPlaces:
     @pytest.mark.parametrize("drain", [True, False])
     def test_while_many_threads_infer(self, pair, drain):
         """No thread may touch a socket that another one closes: libzmq would end the process."""
-        camera, helper, made = pair
+        camera, _, made = pair
         for _ in range(6):
             problems, started = [], threading.Barrier(5)
 
@@ -259,7 +260,7 @@ class TestPlaces:
             future.result(0)
 
     def test_a_bug_of_ours_breaks_it_loudly_and_leaves_nothing(self, pair):
-        camera, helper, made = pair
+        camera, helper, _ = pair
 
         def broken(event, now_us):
             raise ZeroDivisionError("bug")

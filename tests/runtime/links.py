@@ -1,36 +1,13 @@
 """Transports for tests: ends of links between workers 1, 2, ... of one process, of every kind."""
 
-import os
-import random
-import socket
 import time
 
+from edgesdk.addresses import free_port_pairs
 from edgesdk.runtime.inprocess import Hub, InProcess
 from edgesdk.runtime.transport import Arrival
 
 KINDS = ("in process", "plain", "curve")
 WAIT_S = 20.0  # no test waits longer for what must come
-
-
-def free_ports(count):
-    """The first of each of `count` pairs of ports on which nobody listens, below those that the
-    kernel gives to clients."""
-    found = []
-    while len(found) < count:
-        port = 2 * random.SystemRandom().randrange(5000, 15000)
-        if port not in found and _is_free(port) and _is_free(port + 1):
-            found.append(port)
-    return found
-
-
-def _is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class Bed:
@@ -46,7 +23,7 @@ class Bed:
 
             from edgesdk.runtime.zeromq import Address
 
-            for worker, port in enumerate(free_ports(count), start=1):
+            for worker, port in enumerate(free_port_pairs(count), start=1):
                 ends = ("tcp://127.0.0.1:{}".format(each) for each in (port, port + 1))
                 self.addresses[worker] = Address(*ends)
                 if kind == "curve":
@@ -148,13 +125,3 @@ def eventually(condition, *ends, timeout_s=WAIT_S):
         for end in ends:
             drain(end)
         (ends[0].wait if ends else time.sleep)(0.01)
-
-
-def used():
-    """Threads, those of libzmq too, and descriptors of any kind."""
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
-
-
-def nothing_more_than(before):
-    """Whether no more than `before` is used now. (A thread that has ended stays a moment.)"""
-    return all(now <= then for now, then in zip(used(), before))

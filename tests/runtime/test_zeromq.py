@@ -14,7 +14,8 @@ import pytest
 
 zmq = pytest.importorskip("zmq")
 
-from links import Bed, drain, eventually, exchange, introduce, nothing_more_than, take, used  # noqa: E402
+from leftovers import nothing_more_than, used  # noqa: E402
+from links import Bed, drain, eventually, exchange, introduce, take  # noqa: E402
 
 from edgesdk.core.tensor import BODY_BYTES_MAX  # noqa: E402
 from edgesdk.core.wire_format import FRAMES_MAX  # noqa: E402

@@ -36,11 +36,11 @@ def socket_of():
 @pytest.mark.parametrize(("kind", "options"), [("ROUTER", INBOX_OPTIONS), ("DEALER", LINK_OPTIONS)])
 @pytest.mark.parametrize("lane", ["control", "data"])
 def test_all_are_set(socket_of, kind, options, lane):
-    socket = socket_of(getattr(zmq, kind))
-    set_options(socket, options + LANE_OPTIONS[lane])
+    made = socket_of(getattr(zmq, kind))
+    set_options(made, options + LANE_OPTIONS[lane])
     for name, value in options + LANE_OPTIONS[lane]:
         if name not in WRITE_ONLY:
-            assert socket.getsockopt(getattr(zmq, name)) == value, name
+            assert made.getsockopt(getattr(zmq, name)) == value, name
 
 
 def test_messages_of_every_kind_pass():
@@ -57,14 +57,14 @@ def test_what_a_reset_may_lose_is_bounded():
 
 
 def test_what_an_older_libzmq_does_not_know_is_left_out(socket_of, monkeypatch):
-    socket = socket_of(zmq.DEALER)
+    made = socket_of(zmq.DEALER)
     monkeypatch.setattr(zeromq_options.zmq, "SNDHWM", 123456, raising=False)
-    set_options(socket, (("NO_SUCH_OPTION", 1), ("SNDHWM", 1), ("RCVHWM", 7)))
-    assert socket.getsockopt(zmq.RCVHWM) == 7
+    set_options(made, (("NO_SUCH_OPTION", 1), ("SNDHWM", 1), ("RCVHWM", 7)))
+    assert made.getsockopt(zmq.RCVHWM) == 7
 
 
 def test_any_other_error_is_not_hidden(socket_of):
-    socket = socket_of(zmq.DEALER)
-    socket.close(0)
+    made = socket_of(zmq.DEALER)
+    made.close(0)
     with pytest.raises(zmq.ZMQError):
-        set_options(socket, LINK_OPTIONS)
+        set_options(made, LINK_OPTIONS)

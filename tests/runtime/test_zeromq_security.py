@@ -7,7 +7,8 @@ import pytest
 
 zmq = pytest.importorskip("zmq")
 
-from links import Bed, drain, eventually, exchange, nothing_more_than, used  # noqa: E402
+from leftovers import nothing_more_than, used  # noqa: E402
+from links import Bed, drain, eventually, exchange  # noqa: E402
 from test_zeromq import id_of  # noqa: E402
 
 from edgesdk.errors import BackendUnavailable  # noqa: E402
