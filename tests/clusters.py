@@ -101,7 +101,7 @@ class Clustered:
             backend,
             Preprocessor(bundle.manifest.preprocessing),
             membership=membership,
-            **more
+            **more,
         )
         pipe.gated = backend
         self.pipes[name] = pipe

@@ -407,7 +407,7 @@ def merged(tmp_path):
 
 class TestAdmission:
     def test_by_rate_is_reported_and_paces_streams(self, memory):
-        top = "[admission]\nkind = \"rate\"\nperiod_ms = 20\ninterarrival_ms = 2\n"
+        top = '[admission]\nkind = "rate"\nperiod_ms = 20\ninterarrival_ms = 2\n'
         memory.describe(CAMERA, HELPER, top="", security=top + "[security]\ninsecure = true\n")
         memory.open("helper", admission="none")
         camera = memory.open("camera")
@@ -418,7 +418,7 @@ class TestAdmission:
         assert admission["interarrival_us"] > 0 and admission["threshold"] is None
 
     def test_by_threshold_decides_who_leaves(self, memory):
-        top = "[admission]\nkind = \"threshold\"\nthreshold = 0.99\nperiod_ms = 60000\n"
+        top = '[admission]\nkind = "threshold"\nthreshold = 0.99\nperiod_ms = 60000\n'
         memory.describe(CAMERA, HELPER, security=top + "[security]\ninsecure = true\n")
         memory.open("helper", admission="none")
         camera = memory.open("camera")
@@ -428,5 +428,5 @@ class TestAdmission:
 
     def test_by_threshold_needs_a_policy_that_has_one(self, memory):
         memory.describe(CAMERA, HELPER)
-        with pytest.raises(ConfigError, match="found 'threshold' beside the policy .*Patience"):
+        with pytest.raises(ConfigError, match=r"found 'threshold' beside the policy .*Patience"):
             memory.open("camera", Patience(2), admission="threshold")

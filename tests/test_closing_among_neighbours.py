@@ -153,7 +153,7 @@ class TestPlaces:
     @pytest.mark.parametrize("drain", [True, False])
     def test_while_many_threads_infer(self, pair, drain):
         """No thread may touch a socket that another one closes: libzmq would end the process."""
-        camera, helper, made = pair
+        camera, _, made = pair
         for _ in range(6):
             problems, started = [], threading.Barrier(5)
 
@@ -259,7 +259,7 @@ class TestPlaces:
             future.result(0)
 
     def test_a_bug_of_ours_breaks_it_loudly_and_leaves_nothing(self, pair):
-        camera, helper, made = pair
+        camera, helper, _ = pair
 
         def broken(event, now_us):
             raise ZeroDivisionError("bug")

@@ -239,8 +239,10 @@ class Workers:
             direction = self.directions.get((owner, node.name))
             port = self._ports[node.name] if direction is None else direction.lanes.port
             targets = [
-                b for link in scenario.links for a, b in _both_ways(link) if a == node.name
-                and a in link.offload
+                b
+                for link in scenario.links
+                for a, b in _both_ways(link)
+                if a == node.name and a in link.offload
             ]
             lines += ["[[worker]]", 'name = "{}"'.format(node.name)]
             lines += ['address = "tcp://127.0.0.1:{}"'.format(port)]
@@ -302,6 +304,9 @@ def _toml(options):
     for name, value in sorted(options._asdict().items()):
         if name.endswith("_us") or "_us_" in name:
             name, value = name.replace("_us", "_ms"), value / 1000
-        yield name, {True: "true", False: "false"}[value] if isinstance(value, bool) else (
-            '"{}"'.format(value) if isinstance(value, str) else value
+        yield (
+            name,
+            {True: "true", False: "false"}[value]
+            if isinstance(value, bool)
+            else ('"{}"'.format(value) if isinstance(value, str) else value),
         )

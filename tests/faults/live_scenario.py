@@ -251,7 +251,9 @@ class _Player:
         self._items.append(item)
         deadline_ms = None if workload.deadline_us is None else workload.deadline_us / 1000
         future = self._pipe.submit(image, deadline_ms=deadline_ms, latest=workload.latest)
-        future.add_done_callback(lambda done: item.__setitem__(2, done.exception() or done.result()))
+        future.add_done_callback(
+            lambda done: item.__setitem__(2, done.exception() or done.result())
+        )
 
     def _start_paced(self, workload):
         thread = threading.Thread(target=self._run_paced, args=(workload,), name="paced")
