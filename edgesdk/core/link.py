@@ -15,6 +15,7 @@ from .messages import WINDOW, Ack, Task
 RETRANSMIT_US_MIN = 200_000
 TASK_RETRANSMIT_US_MIN = 500_000  # features take their time, and seldom get lost
 RETRANSMIT_US_MAX = 2_000_000
+TASK_RETRANSMIT_US_MAX = 4_000_000
 TRIES_MAX = 5  # then the neighbour is as good as dead
 JITTER_SHARE = 0.2  # neighbours that were cut off together do not come back together
 ACK_EVERY_COUNT = 8  # halves the cost of small messages (docs: one Ack each costs as much again)
@@ -183,10 +184,11 @@ class Link:
 
     def _timeout_us(self, sent: Sent, repetitions: int) -> int:
         """Features go one after the other: on a slow link, who is behind others waits for them."""
-        base_us = TASK_RETRANSMIT_US_MIN if sent.message.__class__ is Task else RETRANSMIT_US_MIN
+        base_us, most_us = RETRANSMIT_US_MIN, RETRANSMIT_US_MAX
+        if sent.message.__class__ is Task:
+            base_us, most_us = TASK_RETRANSMIT_US_MIN, TASK_RETRANSMIT_US_MAX
         if self._smoothed_us is not None:
             base_us = max(base_us, int(self._smoothed_us + 4 * self._variation_us))
         doublings = max(repetitions, self._backed_off)
-        grown_us = min(base_us << doublings, max(base_us, RETRANSMIT_US_MAX))
-        jitter = 1 + JITTER_SHARE * self._rng.random()
-        return int(grown_us * (1 + sent.ahead_count) * jitter)
+        grown_us = min((base_us << doublings) * (1 + sent.ahead_count), max(base_us, most_us))
+        return int(grown_us * (1 + JITTER_SHARE * self._rng.random()))

@@ -11,6 +11,7 @@ from edgesdk.core.link import (
     JITTER_SHARE,
     RETRANSMIT_US_MAX,
     RETRANSMIT_US_MIN,
+    TASK_RETRANSMIT_US_MAX,
     TASK_RETRANSMIT_US_MIN,
     TRIES_MAX,
     Link,
@@ -199,7 +200,7 @@ class TestRepetition:
             if sender.due(now_us) is None:
                 break
         doubled = [TASK_RETRANSMIT_US_MIN << tries for tries in range(TRIES_MAX)]
-        assert waits == [min(wait, RETRANSMIT_US_MAX) for wait in doubled]
+        assert waits == [min(wait, TASK_RETRANSMIT_US_MAX) for wait in doubled]
 
     def test_new_messages_wait_as_long_until_a_clean_sample_says_how_long_it_takes(self):
         sender, receiver = link(), link()

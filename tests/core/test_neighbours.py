@@ -361,7 +361,7 @@ class TestSettling:
 
     def test_a_neighbour_that_never_settles_is_given_up(self):
         hand, _ = self.busy()
-        for _ in range(100):
+        for _ in range(150):
             hand.wake(after_us=100_000)
             hand.report(2)  # it is alive, but nothing that is settled arrives
         assert hand.counter("sessions_lost.not_answering") == 1
