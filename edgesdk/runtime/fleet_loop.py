@@ -140,7 +140,7 @@ class FleetLoop(Loop):
             self._free(timeout_s)
 
     def _free(self, timeout_s: float) -> None:
-        """Let go of threads, sockets and files, once. Who takes another turn finds no network."""
+        """Let go of threads, sockets and files, once; whoever takes a turn finds no network."""
         if not self._driving.acquire(timeout=timeout_s):
             return
         try:

@@ -3,7 +3,7 @@
 import os
 import secrets
 from hashlib import sha256
-from typing import Callable, NamedTuple, Optional, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..bundle import Bundle
 from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
@@ -18,8 +18,8 @@ from ..core.spec import Plan
 from ..core.tensor import AXES_MAX, BODY_BYTES_MAX, LOSSLESS_CODECS, LOSSY_CODECS
 from ..core.wire_format import REASONS
 from ..core_spec import CoreSpec, new_core
-from ..errors import ConfigError
-from ..key_files import read_secret
+from ..errors import BackendUnavailable, ConfigError
+from ..key_files import public_path, read_secret, secret_path
 from ..manifest import lossy_codecs, plan_id, policy_id
 from ..trace_file import TraceWriter
 from .executor import Executor
@@ -103,7 +103,8 @@ def join(
     cluster, entry = membership.cluster, membership.entry
     check_exposure(cluster, entry.name, membership.insecure_network)
     _check_travels(bundle, plan, policy)
-    spec = _core_spec(membership, bundle, plan, policy, max_batch, seed)
+    choices = _codecs(cluster, bundle, policy)
+    spec = _core_spec(membership, bundle, plan, policy, choices, max_batch, seed)
     core, metrics = new_core(spec)
     neighbours = cluster.neighbours(entry.name)
     make = membership.transport
@@ -113,16 +114,15 @@ def join(
         else make(spec.identity.worker, spec.identity.epoch)
     )
     try:
-        trace = None
-        if membership.trace is not None:
-            trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
-        choices = _codecs(cluster, bundle, policy)
         packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
         # CURVE protects features better, and TCP on one machine has nothing to protect them from.
         others = [entry] + [each.entry for each in neighbours]
         checks = cluster.security.insecure and not all(each.is_loopback for each in others)
         network = Network(transport, executor, len(plan.stages), names, packer, checks)
+        trace = None
+        if membership.trace is not None:
+            trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
         loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
     except BaseException:
         transport.close(0)
@@ -138,11 +138,11 @@ def _core_spec(
     bundle: Bundle,
     plan: Plan,
     policy: ExitPolicy,
+    choices: Sequence[str],
     max_batch: int,
     seed: int,
 ) -> CoreSpec:
     cluster, entry = membership.cluster, membership.entry
-    held = range(len(plan.stages)) if entry.stages is None else entry.stages
     admission = cluster.admission
     if membership.admission is not None:
         admission = admission._replace(kind=membership.admission)
@@ -153,8 +153,13 @@ def _core_spec(
             epoch=secrets.randbits(32) or 1,
             model_id=bytes.fromhex(bundle.manifest.model_id),
             plan_id=_agreement(bundle, plan, policy),
-            stages=tuple((0, stage) for stage in held),
-            codecs=available(),
+            stages=tuple((0, stage) for stage in _held_stages(membership, plan)),
+            # Who may not lose anything here must not be sent what has lost something.
+            codecs=tuple(
+                name
+                for name in available()
+                if name not in LOSSY_CODECS or name in choices or name == cluster.codec
+            ),
         ),
         plans=(plan,),
         policy=policy,
@@ -165,6 +170,18 @@ def _core_spec(
         offloading=cluster.offloading,
         admission=admission,
     )
+
+
+def _held_stages(membership: Membership, plan: Plan) -> Sequence[int]:
+    entry, count = membership.entry, len(plan.stages)
+    held = range(count) if entry.stages is None else entry.stages
+    beyond = [stage for stage in held if stage >= count]
+    if beyond:
+        raise ConfigError(
+            "{}: worker {}: stages: found {}, expected numbers below {}, for the plan {!r} has so "
+            "many stages".format(membership.cluster.path, entry.name, beyond, count, plan.name)
+        )
+    return held
 
 
 def _agreement(bundle: Bundle, plan: Plan, policy: ExitPolicy) -> bytes:
@@ -220,9 +237,14 @@ def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, 
 
 
 def _zeromq(membership: Membership, identity: Identity) -> Transport:
-    from .zeromq import Address, ZeroMQ  # a pipeline without neighbours needs no libzmq
-    from .zeromq_security import Curve
-
+    try:  # a pipeline without neighbours needs no libzmq
+        from .zeromq import Address, ZeroMQ
+        from .zeromq_security import Curve, has_curve
+    except ImportError as error:
+        raise BackendUnavailable(
+            "neighbours are reached by pyzmq, which cannot be imported ({}); install it with: "
+            "pip install pyzmq".format(error)
+        ) from None
     cluster, entry = membership.cluster, membership.entry
     others = [each.entry for each in cluster.neighbours(entry.name)]
     curve = None
@@ -233,6 +255,14 @@ def _zeromq(membership: Membership, identity: Identity) -> Transport:
             read_secret(cluster.security.keys, entry.name),
             {each.worker_id: keys[each.name] for each in others},
         )
+        if has_curve() and not curve.is_pair:
+            raise ConfigError(
+                "{}: does not belong to {}, expected one pair: nobody would let this worker in. Copy "
+                "both from where they were made".format(
+                    secret_path(cluster.security.keys, entry.name),
+                    public_path(cluster.security.keys, entry.name),
+                )
+            )
     return ZeroMQ(
         identity.worker,
         Address(entry.bind_address, entry.bind_data_address),

@@ -10,7 +10,7 @@ from .. import codec
 from ..core.codec_choice import RAW, CodecChooser
 from ..core.link import DELAY_WEIGHT
 from ..core.peer import Peer
-from ..core.tensor import Tensor
+from ..core.tensor import LOSSY_CODECS, Tensor, refuse
 
 _logger = logging.getLogger("edgesdk.network")
 
@@ -38,6 +38,7 @@ class Packer:
         if name != AUTO:
             codec.check_codec(name)
         self._name = name
+        self._lossy = [each for each in LOSSY_CODECS if each == name or each in choices]
         self._chooser = CodecChooser(choices)
         self._find_peer = find_peer
         self._names = names
@@ -90,9 +91,12 @@ class Packer:
 
     def decode(self, tensor: Tensor) -> np.ndarray:
         """The features of a task that has come: a view where they travelled raw. Raises PeerError
-        for a body that is not what it says."""
+        for a body that is not what it says, or that has lost what nobody here allows it to lose."""
         if tensor.codec == RAW:
             return codec.decode(tensor)
+        if tensor.codec in LOSSY_CODECS and tensor.codec not in self._lossy:
+            expected = "one that loses nothing" + "".join(", or " + each for each in self._lossy)
+            refuse("codec", tensor.codec, expected)
         begin_s = perf_counter()
         features = codec.decode(tensor)
         self._chooser.decoded(tensor.codec, features.nbytes, (perf_counter() - begin_s) * 1e6)

@@ -17,12 +17,23 @@ _ENDPOINT = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 
 
+def has_curve() -> bool:
+    """Whether this libzmq was built with CURVE."""
+    return bool(zmq.has("curve"))
+
+
 class Curve(NamedTuple):
     """Our key pair, and the public key of every neighbour by worker id: Z85, 40 characters each."""
 
     public: str
     secret: str
     neighbours: Dict[int, str]
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether our two keys belong together: otherwise nobody would let us in."""
+        public: bytes = zmq.curve_public(self.secret.encode("ascii"))
+        return public == self.public.encode("ascii")
 
     def lock_client(self, outlet: Any, peer: int) -> None:
         """Let `outlet` talk to `peer` and to nobody else."""
@@ -47,7 +58,7 @@ class Doorkeeper:
     over the connection, and nothing else can put it there."""
 
     def __init__(self, context: Any, curve: Optional[Curve]) -> None:
-        if curve is not None and not zmq.has("curve"):
+        if curve is not None and not has_curve():
             raise BackendUnavailable(
                 "this pyzmq was built without CURVE; install one with it (pip install pyzmq), or "
                 "set security.insecure = true in the cluster file"

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edgesdk import codec
 from edgesdk.core.codec_choice import LEARN_EVERY
-from edgesdk.runtime.packer import AUTO, Packer
+from edgesdk.core.tensor import LOSSLESS_CODECS
+from edgesdk.errors import ConfigError, PeerError
+from edgesdk.runtime.packer import AUTO, Packer, link_bytes_per_s
 
 FEATURES = np.linspace(0, 1, 64 * 16 * 16, dtype=np.float32).reshape(64, 16, 16)
 PLAIN, ABLE, UNKNOWN = 2, 3, 4
@@ -91,3 +94,69 @@ def test_auto_chooses_for_each_neighbour_from_what_it_announced(caplog):
     assert set(plain) == {"raw"}
     assert able.count("uint8") > len(able) // 2
     assert packed.counted == [] and caplog.records == []
+
+
+class TestWhatLosesSomething:
+    def sent_by(self, name):
+        return codec.encode(FEATURES, name)
+
+    @pytest.mark.parametrize(
+        ("name", "choices", "accepted"),
+        [
+            (AUTO, (), []),
+            (AUTO, ("zstd", "lz4"), []),
+            (AUTO, ("zstd", "float16"), ["float16"]),
+            ("uint8", (), ["uint8"]),
+            ("raw", (), []),
+        ],
+    )
+    def test_is_taken_only_where_it_may(self, name, choices, accepted):
+        packer = Packed(name, choices).packer
+        for lossy in ("float16", "uint8"):
+            if lossy in accepted:
+                assert packer.decode(self.sent_by(lossy)).shape == FEATURES.shape
+            else:
+                with pytest.raises(PeerError, match="codec: found {}, expected one".format(lossy)):
+                    packer.decode(self.sent_by(lossy))
+
+    def test_what_loses_nothing_is_always_taken(self):
+        for name in codec.available():
+            if name in LOSSLESS_CODECS + ("raw",):
+                found = Packed("raw").packer.decode(self.sent_by(name))
+                assert np.array_equal(found, FEATURES)
+
+
+class TestTheRateOfALink:
+    def test_is_what_a_body_takes_longer_than_a_heartbeat(self):
+        peer = known("raw")
+        assert link_bytes_per_s(peer, 1e6) == 1e6
+        peer.control_round_trip_us = 5e5
+        assert link_bytes_per_s(peer, 1e6) == 2e6
+
+    def test_is_unknown_before_both_were_measured(self):
+        for change in ({"control_round_trip_us": None}, {"link": SimpleNamespace(round_trip_us=None)}):
+            peer = known("raw")
+            vars(peer).update(change)
+            assert link_bytes_per_s(peer, 1e6) is None
+        assert link_bytes_per_s(None, 1e6) is None
+
+    def test_is_unknown_where_bodies_cost_no_time(self):
+        peer = known("raw")
+        peer.control_round_trip_us = SLOW_US
+        assert link_bytes_per_s(peer, 1e6) is None
+
+
+@pytest.mark.parametrize(("name", "what"), [("gzip", "found 'gzip', expected one of"), ("", "codec")])
+def test_a_codec_that_is_none_is_refused(name, what):
+    with pytest.raises(ConfigError, match=what):
+        Packed(name)
+
+
+def test_raw_features_are_not_copied_and_the_vector_goes_beside_them():
+    beside = np.ones(3, np.float32)
+    tensor = Packed("raw").packer.encode(ABLE, 1, FEATURES, beside)
+    assert np.shares_memory(np.frombuffer(tensor.body, np.float32), FEATURES)
+    assert codec.decode_auxiliary(tensor).tolist() == [1, 1, 1]
+    assert tensor._replace(body=None, auxiliary=None) == codec.encode(
+        FEATURES, "raw", beside
+    )._replace(body=None, auxiliary=None)
