@@ -77,6 +77,7 @@ CROSS_CUTTING_TESTS = {
     "test_leaving.py",
     "test_libzmq.py",
     "test_links.py",
+    "test_live_scenarios.py",
     "test_makefile.py",
     "test_models.py",
     "test_namespaces.py",
