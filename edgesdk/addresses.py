@@ -4,9 +4,13 @@ An address here has one form only: names in lower case, IPv6 shortened, ports wi
 front. So two that are equal are spelled alike.
 """
 
+import random
 import re
+import socket
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Tuple, Union
+from typing import List, NamedTuple, Tuple, Union
+
+from .errors import TransportError
 
 PORT_MAX = 65534  # the data lane needs the port behind it
 _ADDRESS = re.compile(r"tcp://(\[[^\[\]]*\]|[^\[\]:/]*):([0-9]{1,9})")
@@ -14,6 +18,7 @@ _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(r"{0}(?:\.{0})*".format(_LABEL))
 _NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")  # resolvers take a name that ends so for an IPv4 address
 _NAME_MAX = 253
+_LOCAL_PORTS = range(10000, 30000, 2)  # below those that the system gives to outgoing connections
 _LOCALHOST = "127.0.0.1"  # what libzmq makes of "localhost" while IPv6 is off, its default
 
 
@@ -122,3 +127,28 @@ def _ip(host: str) -> Union[IPv4Address, IPv6Address]:
 
 def _ends_in_number(host: str) -> bool:
     return _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+
+
+def free_port_pairs(count: int) -> List[int]:
+    """`count` ports of 127.0.0.1 that nobody uses now, nor the ports behind them: for trials on one
+    machine, a worker takes two. Raises TransportError if there are none."""
+    found: List[int] = []
+    for port in random.sample(_LOCAL_PORTS, len(_LOCAL_PORTS)):
+        if len(found) == count:
+            return found
+        if _is_free(port) and _is_free(port + 1):
+            found.append(port)
+    raise TransportError(
+        "found {} pairs of free ports at {}, expected {}; end other programs that hold many".format(
+            len(found), _LOCALHOST, count
+        )
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as end:
+        try:
+            end.bind((_LOCALHOST, port))
+        except OSError:
+            return False
+    return True

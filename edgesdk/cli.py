@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -71,9 +72,17 @@ def figure(
 
 
 def print_json(value: Any) -> None:
-    """`value` as the one JSON object on standard output."""
-    text = json.dumps(value, indent=1)  # whole before the first byte is printed
+    """`value` as the one JSON object on standard output. JSON has no NaN: it becomes null."""
+    text = json.dumps(_finite(value), indent=1)  # whole before the first byte is printed
     sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> List[str]:

@@ -18,6 +18,7 @@ from .core.source import Source
 from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
 from .errors import ConfigError, Overloaded
+from .kernels.selection import say_once_if_slow
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.clock import now_us
@@ -139,7 +140,7 @@ class Pipeline:
         check_count("threads", threads)
         check_count("max_batch", max_batch)
         check_count("in_flight_max", in_flight_max)
-        kernels.say_once_if_slow()
+        say_once_if_slow(kernels.native_failure)
         verified = read_bundle(os.fspath(bundle))
         chosen_policy = choose_policy(verified, policy)
         chosen_plan = choose_plan(verified, policy, plan)
@@ -295,7 +296,7 @@ class Pipeline:
             return
         self._is_refusing = True
         until_s = time.monotonic() + timeout
-        if drain and not (self._loop.is_turning_here or self._loop.is_background_here):
+        if drain and not (self._loop.is_driving_here or self._loop.is_background_here):
             self._loop.start()
             self._ledger.wait_until_empty(timeout)
             if isinstance(self._loop, FleetLoop):

@@ -1,7 +1,6 @@
 """A cluster of two: this process has the images, another one helps; here both on one machine."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,7 @@ import time
 
 import edgesdk
 from edgesdk import digits
+from edgesdk.addresses import free_port_pairs
 
 CLUSTER = """
 bundle = '{}'
@@ -21,19 +21,13 @@ address = "tcp://127.0.0.1:{}"
 """
 
 
-def free_port():
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return end.getsockname()[1]
-
-
 scans = digits.load_digits_split("test")
 
 with tempfile.TemporaryDirectory() as folder:
     cluster = os.path.join(folder, "cluster.toml")
     with open(cluster, "w") as file:
         bundle = os.path.abspath("engines/wrn16_1-digits/1")
-        file.write(CLUSTER.format(bundle, free_port(), free_port()))
+        file.write(CLUSTER.format(bundle, *free_port_pairs(2)))
     command = [sys.executable, "-m"]
     subprocess.check_call(command + ["edgesdk.keys", cluster], stdout=subprocess.DEVNULL)
 

@@ -1,8 +1,11 @@
 """Addresses: one spelling for each, two lanes, and a reason for everything that is refused."""
 
+import socket
+
 import pytest
 
-from edgesdk.addresses import Address, default_bind, parse_address, parse_bind
+from edgesdk.addresses import Address, default_bind, free_port_pairs, parse_address, parse_bind
+from edgesdk.errors import TransportError
 
 
 def refusal(parse, text):
@@ -131,3 +134,18 @@ def test_listening_everywhere_is_not_loopback():
 
 def test_localhost_and_its_number_are_one_host():
     assert parse_address("tcp://localhost:1").lanes == (("127.0.0.1", 1), ("127.0.0.1", 2))
+
+
+def test_free_ports_come_in_pairs_below_the_ephemeral_ones():
+    ports = free_port_pairs(5)
+    lanes = {port + lane for port in ports for lane in (0, 1)}
+    assert len(lanes) == 10 and max(lanes) < 32768
+    for lane in lanes:
+        with socket.socket() as end:
+            end.bind(("127.0.0.1", lane))
+
+
+def test_a_machine_without_free_ports_is_an_error(monkeypatch):
+    monkeypatch.setattr("edgesdk.addresses._is_free", lambda port: port % 2 == 0)
+    with pytest.raises(TransportError, match="found 0 pairs of free ports"):
+        free_port_pairs(1)

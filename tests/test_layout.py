@@ -66,7 +66,9 @@ SOURCE_SUFFIXES = (".py", ".h", ".cpp", ".cu", ".pyx", ".pxd")
 
 # Tests of several modules at once, or of files outside the package.
 CROSS_CUTTING_TESTS = {
+    "test_among_neighbours.py",
     "test_build.py",
+    "test_closing_among_neighbours.py",
     "test_closing.py",
     "test_device_tier.py",
     "test_examples.py",
@@ -79,7 +81,7 @@ CROSS_CUTTING_TESTS = {
     "test_links.py",
     "test_live_scenarios.py",
     "test_makefile.py",
-    "test_models.py",
+    "test_bad_models.py",
     "test_namespaces.py",
     "test_partitions.py",
     "test_pauses.py",

@@ -377,10 +377,10 @@ class TestOpen:
     @pytest.mark.parametrize("failure", [None, "ImportError: not built"])
     def test_says_once_that_the_kernels_are_slow(self, bundle, failure, monkeypatch, caplog):
         monkeypatch.setattr("edgesdk.kernels.native_failure", failure)
-        edgesdk.kernels.selection.say_once.cache_clear()
+        edgesdk.kernels.selection.say_once_if_slow.cache_clear()
         for _ in range(2):
             Pipeline.open(bundle.path).close()
-        edgesdk.kernels.selection.say_once.cache_clear()
+        edgesdk.kernels.selection.say_once_if_slow.cache_clear()
         said = [record.getMessage() for record in caplog.records]
         assert len(said) == (0 if failure is None else 1)
         assert failure is None or ("computed in numpy" in said[0] and failure in said[0])

@@ -41,7 +41,7 @@ class Application:
             while time.monotonic() < self._until:
                 draw.choice(uses)(draw)
         except ConfigError as error:
-            if "the pipeline was closed" not in str(error):
+            if "the pipeline was closed" not in str(error) and "being closed" not in str(error):
                 self.problems.append(error)
         except Exception as error:
             self.problems.append(error)

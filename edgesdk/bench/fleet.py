@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from .. import cli
+from ..addresses import free_port_pairs
 from ..backends import Backend, open_backend
 from ..bundle import Bundle, read_bundle
 from ..choices import choose_policy
@@ -39,7 +40,7 @@ from ..trace_file import read_trace
 from ..trace_replay import replay
 from . import engine
 from .images import LabelledImages, read_test_images
-from .link_process import Child, free_port_pair
+from .link_process import Child
 from .timing import conditions
 
 SLOWER = 80.0
@@ -136,11 +137,6 @@ def _recorded(
 
 def _write_cluster(folder: str, bundle: Bundle, count: int, policy: str, model: Model) -> str:
     """The cluster file: a mesh, without encryption, for all of it is this machine."""
-    ports: List[int] = []
-    while len(ports) < count:
-        port = free_port_pair()
-        if all(abs(port - other) > 1 for other in ports):
-            ports.append(port)
     lines = [
         "bundle = '{}'".format(os.path.abspath(bundle.path)),
         "plan = '{}'\npolicy = '{}'\ncodec = 'raw'".format(FULL_PLAN, policy),
@@ -148,7 +144,7 @@ def _write_cluster(folder: str, bundle: Bundle, count: int, policy: str, model: 
         "[admission]\nkind = 'rate'\nperiod_ms = {}".format(PERIOD_US / 1000),
         "interarrival_ms = {}".format(2 * sum(model.stage_us) / count / 1000),
     ]
-    for name, port in zip(_names(count), ports):
+    for name, port in zip(_names(count), free_port_pairs(count)):
         lines.append("[[worker]]\nname = '{}'\nmax_batch = 1".format(name))
         lines.append("address = 'tcp://127.0.0.1:{}'".format(port))
     path = os.path.join(folder, "cluster.toml")

@@ -15,11 +15,12 @@ from typing import Any, Deque, List, Optional
 import numpy as np
 
 from .. import keys
+from ..addresses import free_port_pairs
 from ..errors import EdgeError, TransportError
 from ..pipeline import Pipeline
 from .link_bundle import LABELS, load_onnx, write_echo_bundle
 from .link_contender import ANSWER, REPLY_S, WINDOW, Contender, Options
-from .link_process import Child, Ready, free_port_pair
+from .link_process import Child, Ready
 
 SOURCE, WORKER = "source", "echo"
 WORKER_COMMAND = "edgesdk.worker"
@@ -149,9 +150,7 @@ def serve(options: Options, ready: Ready) -> None:
 
 def cluster_text(bundle: str, security: str) -> str:
     """The cluster file, with ports that are free now; `security` is one line of TOML."""
-    ports = [free_port_pair(), free_port_pair()]
-    while abs(ports[0] - ports[1]) < 2:
-        ports[1] = free_port_pair()
+    ports = free_port_pairs(2)
     return CLUSTER.format(
         bundle=bundle.replace("\\", "/"),
         security=security,

@@ -9,10 +9,8 @@ import contextlib
 import importlib
 import json
 import os
-import random
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,7 +23,6 @@ from ..errors import TransportError
 START = "from edgesdk.bench.link_process import main; main()"
 READY_S = 60.0  # importing torch from a slow card takes half of it
 LEAVE_S = 5.0  # until a child that was asked to leave is killed
-PORTS = range(10000, 30000)  # below those that the system gives to outgoing connections
 EXPLAINED_LINES = 4  # of what a child that failed wrote last
 
 Ready = Callable[[Dict[str, Any]], None]
@@ -129,16 +126,6 @@ def main() -> None:
         os.write(answer, json.dumps(found).encode("utf-8") + b"\n")
 
     getattr(importlib.import_module(module), function)(order["options"], ready)
-
-
-def free_port_pair() -> int:
-    """A TCP port of 127.0.0.1 that is free now, with the next one too."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            return port
 
 
 def _leave_with_the_parent() -> None:

@@ -272,7 +272,8 @@ class FleetWorker(Worker, Queues):
         """Algorithm 1, lines 7-13."""
         assert isinstance(task, FleetTask)
         self._number(task)
-        if self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
+        stays = task.stays and self.holds(*task.needs)
+        if not stays and self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
             self._output.put(task)
         else:
             self._queue[(task.item, task.part)] = task

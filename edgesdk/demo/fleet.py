@@ -21,6 +21,7 @@ from ..bundle import Bundle
 from ..pipeline import Pipeline
 from ..profiles import Profile, write_profile
 from ..results import AnyOutcome, Result
+from ..runtime.pace import Pace
 from . import pictures
 from .processes import Processes, write_cluster
 from .story import ALONE, BACK, END, FULL, GONE, JOIN, KILLED, LEAVE, MISSED, SEEN_S_MAX, UP, Story
@@ -36,10 +37,12 @@ PAUSE_S_MAX = 5.0  # without any answer, when a worker has died: while others li
 
 
 class Told(NamedTuple):
-    """What was found: the stream; of how many images the answer was missing or not the only one, or
-    another than that of one process; the counts of the source, and those that workers reported."""
+    """What was found: the stream; how long one board computes an image on average; of how many
+    images the answer was missing or not the only one, or another than that of one process; the
+    counts of the source, and those that workers reported."""
 
     stream: Stream
+    board_us: float
     unanswered_count: int
     wrong_count: int
     source: Dict[str, Any]
@@ -59,7 +62,9 @@ def main(arguments: argparse.Namespace, bundle: str) -> int:
             cli.banner(("onnxruntime", "sklearn", "zmq"), as_json=arguments.json)
             cli.say(_first_lines(alone, names, slower), arguments.json)
             expected = list(alone.map(images))
-            write_profile(profile, _profile(alone.bundle, alone.plan.name, alone.backend, slower))
+            times = _profile(alone.bundle, alone.plan.name, alone.backend, slower)
+            write_profile(profile, times)
+            board_us = _mean_us(alone, Pace(times, alone.plan.name), expected)
         with Processes(cluster, profile, arguments.backend) as processes, Pipeline.open(
             cluster=cluster, name=SOURCE, pace=profile, backend=arguments.backend
         ) as pipe:
@@ -69,7 +74,7 @@ def main(arguments: argparse.Namespace, bundle: str) -> int:
             for name in names[:-1]:
                 processes.tell_to_leave(name)
             reports = {name: processes.report(name) for name in names}
-            told = Told(stream, *_judge(stream, expected) + (pipe.stats(), reports))
+            told = Told(stream, board_us, *_judge(stream, expected) + (pipe.stats(), reports))
     return _say(arguments, names, told)
 
 
@@ -88,6 +93,19 @@ def _profile(bundle: Bundle, plan: str, backend: Backend, slower: float) -> Prof
     device = "{}, made {:g} times slower".format(found["cpu"], slower)
     times = engine.slowed(times, slower)
     return Profile(bundle.manifest.model_id, device, backend.name, found, times)
+
+
+def _mean_us(pipe: Pipeline, pace: Pace, expected: Sequence[AnyOutcome]) -> float:
+    """How long one board computes an image on average, if it does nothing else."""
+    final, total_us = len(pipe.plan.stages) - 1, 0.0
+    for result in expected:
+        for index, stage in enumerate(pipe.plan.stages):
+            exit_index = stage.exit_index
+            asked = exit_index is not None and pipe.policy.evaluates(exit_index, None)
+            total_us += pace.stage_us(index, 1, asked or index == final)
+            if exit_index == getattr(result, "exit_index", None):
+                break
+    return total_us / len(expected)
 
 
 def _first_lines(pipe: Pipeline, names: Sequence[str], slower: float) -> str:
@@ -124,45 +142,54 @@ def _is_same(outcome: Any, expected: AnyOutcome) -> bool:
 
 def _say(arguments: argparse.Namespace, names: Sequence[str], told: Told) -> int:
     rates = _rates(names, told.stream)
-    alone_per_s = rates[0][2]
-    for lines in (_rate_table(rates), _worker_table(names, told)):
+    for lines in (_rate_table(rates, 1e6 / told.board_us), _worker_table(names, told)):
         for line in [""] + lines:
             cli.say(line, arguments.json)
     path = os.path.join(arguments.out, "fleet.png")
-    pictures.draw_fleet(told.stream, SOURCE, names, alone_per_s, path)
+    pictures.draw_fleet(told.stream, SOURCE, names, rates[0].per_s, path)
     cli.say("\npicture of who answered when: " + path, arguments.json)
     checks = _check(names, told, rates)
     for name, ok in checks.items():
         cli.say("{}  {}".format("ok    " if ok else "FAILED", name), arguments.json)
     if arguments.json:
-        figures = [cli.figure(name, per_s, "images/s") for name, _, per_s in rates]
+        figures = [cli.figure(rate.name, rate.per_s, "images/s") for rate in rates]
+        figures.append(cli.figure("one board at most", 1e6 / told.board_us, "images/s"))
         figures += _times(told.stream)
         versions = cli.versions(("onnxruntime", "zmq"))
         cli.print_json({"versions": versions, "figures": figures, "checks": checks})
     return 0 if all(checks.values()) else cli.EXIT_FAILED
 
 
-Rates = List[Tuple[str, float, float]]  # what, seconds, images per second
+class Rate(NamedTuple):
+    """A phase, in which `board_count` boards computed, the source among them."""
+
+    name: str
+    board_count: int
+    seconds: float
+    per_s: float
 
 
-def _rates(names: Sequence[str], stream: Stream) -> Rates:
+def _rates(names: Sequence[str], stream: Stream) -> List[Rate]:
+    count = len(names)
     phases = (
-        (SOURCE + " alone", ALONE, JOIN),
-        ("with {} workers".format(len(names)), FULL, KILLED),
-        ("{} killed".format(names[0]), MISSED, BACK),
-        ("{} back".format(names[0]), UP, LEAVE),
-        ("{} left".format(names[-1]), GONE, END),
+        (SOURCE + " alone", 1, ALONE, JOIN),
+        ("with {} workers".format(count), count + 1, FULL, KILLED),
+        ("{} killed".format(names[0]), count, MISSED, BACK),
+        ("{} back".format(names[0]), count + 1, UP, LEAVE),
+        ("{} left".format(names[-1]), count, GONE, END),
     )
-    return [(name,) + stream.rate(begin, end) for name, begin, end in phases]
+    return [Rate(name, boards, *stream.rate(begin, end)) for name, boards, begin, end in phases]
 
 
-def _rate_table(rates: Rates) -> List[str]:
-    texts = "{:.1f}", "{:.0f}", "{:.2f}"
+def _rate_table(rates: Sequence[Rate], board_per_s: float) -> List[str]:
+    """Less than what the boards can is lost to links, to waiting, or to a machine that is busy."""
     rows = []
-    for name, seconds, per_s in rates:
-        values = seconds, per_s, per_s / rates[0][2]
-        rows.append([name] + [text.format(value) for text, value in zip(texts, values)])
-    return cli.table(("", "seconds", "images/s", "x alone"), rows)
+    for rate in rates:
+        row = [rate.name, "{:.1f}".format(rate.seconds), "{:.0f}".format(rate.per_s)]
+        row.append("{:.2f}".format(rate.per_s / rates[0].per_s))
+        row.append("{:.0f} %".format(100 * rate.per_s / (rate.board_count * board_per_s)))
+        rows.append(row)
+    return cli.table(("", "seconds", "images/s", "x alone", "of what boards can"), rows)
 
 
 def _worker_table(names: Sequence[str], told: Told) -> List[str]:
@@ -198,11 +225,11 @@ def _times(stream: Stream) -> List[Dict[str, Any]]:
     ]
 
 
-def _check(names: Sequence[str], told: Told, rates: Rates) -> Dict[str, bool]:
+def _check(names: Sequence[str], told: Told, rates: Sequence[Rate]) -> Dict[str, bool]:
     stream, victim, leaver = told.stream, names[0], names[-1]
     seen_s, pause_s, overdue_s, up_s, left_s = [time["value"] for time in _times(stream)]
     back_count = stream.answered_by(victim) - stream.answered_by(victim, stream.at_s(BACK))
-    gain = rates[1][2] / rates[0][2]
+    gain = rates[1].per_s / rates[0].per_s
     return {
         "every image got exactly one answer ({} images)".format(
             stream.submitted_count
@@ -225,4 +252,4 @@ def _check(names: Sequence[str], told: Told, rates: Rates) -> Dict[str, bool]:
 
 
 def _has_ended_all(report: Dict[str, Any]) -> bool:
-    return not report["neighbours"] and report["in_flight_count"] == 0
+    return report["left_in_order"] and report["in_flight_count"] == 0

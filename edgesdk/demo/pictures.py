@@ -11,7 +11,8 @@ from .stream import SAMPLE_S, Mark, Stream
 DPI = 110
 SIZE_INCHES = (11.0, 4.2)
 # The source in grey, then workers; none is red, which is for the one that dies.
-COLORS = ("0.65", "C0", "C1", "C2", "C4", "C5", "C6", "C8", "C9")
+_HUES = ("blue", "orange", "green", "purple", "brown", "pink", "olive", "cyan")
+COLORS = ("0.65",) + tuple("tab:" + hue for hue in _HUES)
 
 
 def pyplot() -> Any:

@@ -7,18 +7,17 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
+from ..addresses import free_port_pairs
 from ..cluster import read_cluster
-from ..errors import EdgeError, TransportError
+from ..errors import EdgeError
 from ..files import write_atomically
 from ..keys import make_keys
 
 LOOPBACK = "127.0.0.1"
-PORT_TRIES = 100
 END_S_MAX = 15.0  # for ending what is there (`worker --drain`), and then the process itself
 LAST_LINES = 10  # of standard error, where a worker has failed
 
@@ -27,7 +26,7 @@ def write_cluster(folder: str, bundle: str, names: Sequence[str], max_batch: int
     """Write a cluster file of workers `names` on free ports of this machine into `folder`, and
     their keys beside it; its path."""
     lines = ["bundle = {}".format(_quoted(os.path.abspath(bundle)))]
-    for name, port in zip(names, free_ports(len(names))):
+    for name, port in zip(names, free_port_pairs(len(names))):
         lines += [
             "",
             "[[worker]]",
@@ -44,40 +43,6 @@ def write_cluster(folder: str, bundle: str, names: Sequence[str], max_batch: int
 def _quoted(text: str) -> str:
     """As TOML writes it, which for these texts is as JSON does."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def free_ports(count: int) -> List[int]:
-    """`count` ports of this machine that nobody uses now, nor the ports behind them: a worker takes
-    two. Raises TransportError if none are found."""
-    held: List[socket.socket] = []
-    found: List[int] = []
-    try:
-        for _ in range(PORT_TRIES):
-            if len(found) == count:
-                return found
-            first = _bound(0, held)
-            port = first.getsockname()[1] if first is not None else 0
-            if port and port < 65535 and _bound(port + 1, held) is not None:
-                found.append(port)
-        raise TransportError(
-            "found no {} pairs of free ports at {}; end other programs that hold many".format(
-                count, LOOPBACK
-            )
-        )
-    finally:
-        for each in held:
-            each.close()
-
-
-def _bound(port: int, held: List[socket.socket]) -> Optional[socket.socket]:
-    """A socket at `port` that keeps it until it is closed, or None if somebody has it."""
-    end = socket.socket()
-    held.append(end)
-    try:
-        end.bind((LOOPBACK, port))
-    except OSError:
-        return None
-    return end
 
 
 class Processes:

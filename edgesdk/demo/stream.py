@@ -112,7 +112,8 @@ class Stream:
     def _sample(self) -> None:
         known = self.neighbours()
         answered = {name: known[name]["answered_count"] for name in known}
-        self.samples.append(Sample(self.now_s, len(self.answers), answered))
+        total = len(self.answers)
+        self.samples.append(Sample(self.now_s, total, answered))
 
     def rate(self, begin: str, end: str) -> Tuple[float, float]:
         """Seconds between two marks, and images per second that were answered there."""

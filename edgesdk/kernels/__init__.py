@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import reference
 from .checks import ExitScores
-from .selection import say_once, select
+from .selection import select
 
 __all__ = [
     "ExitScores",
@@ -31,7 +31,6 @@ __all__ = [
     "dequantize_u8",
     "implementation",
     "native_failure",
-    "say_once_if_slow",
 ]
 
 _selected, native_failure = select()
@@ -48,8 +47,3 @@ cosine_difference = _chosen.cosine_difference
 gather_rows = _chosen.gather_rows
 quantize_u8 = _chosen.quantize_u8
 dequantize_u8 = _chosen.dequantize_u8
-
-
-def say_once_if_slow() -> None:
-    """Warn, the first time, if the native kernels are missed."""
-    say_once(native_failure)

@@ -39,7 +39,7 @@ def select() -> Tuple[ModuleType, Optional[str]]:
 
 
 @lru_cache(maxsize=None)
-def say_once(native_failure: Optional[str]) -> None:
+def say_once_if_slow(native_failure: Optional[str]) -> None:
     """Warn that exit heads are computed in numpy, if that is not what was asked for."""
     if native_failure is not None:
         logging.getLogger("edgesdk").warning(

@@ -23,6 +23,7 @@ class ComputeThread:
         self._done = done
         self._pace = pace
         self._closing = threading.Event()
+        self._is_lost = False
         # SimpleQueue is twice as fast, and Python 3.6 has none.
         self._runs: Any = getattr(queue, "SimpleQueue", queue.Queue)()
         self._thread = threading.Thread(target=self._work, name="edgesdk-compute", daemon=True)
@@ -34,11 +35,12 @@ class ComputeThread:
 
     def close(self, timeout_s: float) -> bool:
         """End the thread; False if it is still computing after `timeout_s`: that hangs, and its
-        thread is lost."""
+        thread is lost. Nobody waits for it a second time."""
         self._closing.set()
         self._runs.put(None)
-        if threading.current_thread() is not self._thread:
+        if threading.current_thread() is not self._thread and not self._is_lost:
             self._thread.join(timeout_s)
+            self._is_lost = self._thread.is_alive()
         return not self._thread.is_alive()
 
     def _work(self) -> None:

@@ -98,6 +98,7 @@ class Executor:
         self._keep_outputs = keep_logits or bool(needs)
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
         self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
+        self._latest_exit: Dict[int, int] = {}  # whose they are, of those evaluated here
         # What travels with a task because the policy compares with it.
         self._compared = self._first if "difference" in self._needs else self._latest
         stages = part.plans[plan_name].stages
@@ -165,9 +166,11 @@ class Executor:
         run.features.shelf = None
         self._rows.let_go(run.features)
 
-    def logits(self, item: int) -> Optional[np.ndarray]:
-        """float32 [N] of the latest exit evaluated here for `item`, if they are wanted."""
-        return self._latest.get(item) if self._keep_logits else None
+    def logits(self, item: int, exit_index: int) -> Optional[np.ndarray]:
+        """float32 [N] of this exit for `item`, if they are wanted and it is the latest one that was
+        evaluated here."""
+        is_latest = self._keep_logits and self._latest_exit.get(item) == exit_index
+        return self._latest.get(item) if is_latest else None
 
     def features(self, item: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """What travels with a task of `item`: its features [C,H,W], a view, and the vector that
@@ -202,12 +205,14 @@ class Executor:
         self._rows.place((item,), buffer)
         if compared is not None:
             self._compared[item] = compared
+        self._latest_exit.pop(item, None)
 
     def release(self, item: int) -> None:
         """Forget everything held for `item`."""
         self._rows.release(item)
         self._first.pop(item, None)
         self._latest.pop(item, None)
+        self._latest_exit.pop(item, None)
 
     @property
     def held_count(self) -> int:
@@ -223,8 +228,8 @@ class Executor:
             if self._needs:
                 columns += self._compare(items, held, found.logits, stage.exit_index == 0)
             for item, is_held, row in zip(items, held, found.logits):
-                if is_held:
-                    self._latest[item] = row
+                if is_held and stage.exit_index is not None:
+                    self._latest[item], self._latest_exit[item] = row, stage.exit_index
         return list(map(Scores, *columns))
 
     def _compare(

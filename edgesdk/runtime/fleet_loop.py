@@ -43,6 +43,7 @@ HUNG_MAX = 8
 # longest counts less with every run.
 INLINE_US_MAX = 250
 LONGEST_KEPT = 0.98
+LOOK_EVERY = 8  # of these stages, there is a look at what has come
 
 
 class Budget:
@@ -83,8 +84,12 @@ class FleetLoop(Loop):
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
+        self._front_thread: Optional[int] = None
         self._changed = threading.Condition()
         self._onlooker_count = 0  # threads that wait for an outcome and do not drive
+        self._inline_count = 0  # stages computed in the loop
+        self._must_free = False  # when the turn ends: it was closed, or broke, in there
+        self._is_freed = False
         self._perform.update(
             {
                 Send: self._send,
@@ -101,12 +106,12 @@ class FleetLoop(Loop):
             if not self._front.acquire(False):
                 self._look_on(done)
                 continue
+            self._front_thread = threading.get_ident()
             try:
                 self._drive(done)
             finally:
+                self._front_thread = None
                 self._front.release()
-            if self._closing is not None:
-                return
 
     def leave(self, timeout_s: float) -> bool:
         """Take no more tasks, end those that are here, part; False if that took too long."""
@@ -129,11 +134,36 @@ class FleetLoop(Loop):
     ) -> None:
         """See `Loop.close`. What was said last may take LINGER_S to leave."""
         super().close(reason, detail, timeout_s)
-        if not self.is_turning_here:
-            self._compute.close(timeout_s)
-            self._transport.close(min(LINGER_S, timeout_s))
-            if self._trace is not None:
-                self._trace.close()
+        if self.is_turning_here:
+            self._must_free = True
+        else:
+            self._free(timeout_s)
+
+    def _free(self, timeout_s: float) -> None:
+        """Let go of threads, sockets and files, once. Who takes another turn finds no network."""
+        if not self._driving.acquire(timeout=timeout_s):
+            return
+        try:
+            if self._is_freed:
+                return
+            self._is_freed = True
+            for kind in (Send, OpenLink, CloseLink):
+                self._perform[kind] = _ignore
+        finally:
+            self._driving.release()
+        self._compute.close(timeout_s)
+        self._transport.close(min(LINGER_S, timeout_s))
+        if self._trace is not None:
+            self._trace.close()
+
+    def _give_up(self, error: BaseException) -> None:
+        super()._give_up(error)
+        self._must_free = self._broken
+
+    @property
+    def is_driving_here(self) -> bool:
+        """See `Loop.is_driving_here`."""
+        return self.is_turning_here or self._front_thread == threading.get_ident()
 
     def describe_neighbours(self) -> Dict[str, Dict[str, Any]]:
         """State and last report of every neighbour, by name."""
@@ -143,20 +173,24 @@ class FleetLoop(Loop):
 
     def _drive(self, done: Callable[[], bool]) -> None:
         while not done():
+            was_closing = self._closing is not None
             if self._turn_until(done) or done():
                 continue
-            if self._closing is not None:
-                return
-            self._transport.wait(self._idle_s())
+            if was_closing:  # that turn has ended every item
+                raise AssertionError("closed, and an item is open")
+            if self._closing is None:
+                self._transport.wait(self._idle_s())
 
     def _look_on(self, done: Callable[[], bool]) -> None:
         """Wait while another thread drives."""
         self._transport.wake()
         with self._changed:
             self._onlooker_count += 1
-            if not done():
-                self._changed.wait(WAIT_S_MAX)
-            self._onlooker_count -= 1
+            try:
+                if not done():
+                    self._changed.wait(WAIT_S_MAX)
+            finally:
+                self._onlooker_count -= 1
 
     def _serve(self) -> None:
         pause_s = YIELD_S
@@ -190,14 +224,28 @@ class FleetLoop(Loop):
             if self._onlooker_count and self._has_outcome:
                 with self._changed:
                     self._changed.notify_all()
+            if self._must_free and not self.is_turning_here:
+                self._free(LINGER_S)
 
     def _next_event(self) -> Optional[Event]:
-        event = super()._next_event()
+        if self._closing is not None:
+            return None
+        event = self._message_between() if self._stage_event is not None else None
+        if event is None:
+            event = super()._next_event()
         while event is None and self._ended:
             event = self._finish(*self._ended.popleft())
         if event is None and self._running is not None and self._hangs:
             event = self._lose_run(self._running)
         return event if event is not None else self.network.receive(now_us())
+
+    def _message_between(self) -> Optional[Event]:
+        """Stages that are computed in the loop follow each other at once; every other event is a
+        message all the same, or neighbours would take us for dead."""
+        self._inline_count += 1
+        if self._inline_count % LOOK_EVERY == 0:
+            self._transport.wait(0.0)
+        return self.network.receive(now_us()) if self._inline_count % 2 == 0 else None
 
     def _handle(self, event: Event) -> None:
         if self._trace is None:
@@ -267,6 +315,8 @@ class FleetLoop(Loop):
     def _send(self, action: Send) -> None:
         item, message = action.item, action.envelope.message
         if item is not None and item >= 0 and isinstance(message, Task) and not message.stage:
+            if self._closing is not None:
+                return  # it has its outcome already
             self._owner.on_started((item,))
         self.network.send(action)
 
@@ -274,3 +324,7 @@ class FleetLoop(Loop):
 def _failed(run: Run, what: str) -> StageFailed:
     part, stage, items, _ = run.action
     return StageFailed(part, stage, items, "stage {}: {}".format(stage, what))
+
+
+def _ignore(action: Any) -> None:
+    """What is left to do when there is no network any more."""

@@ -161,7 +161,9 @@ class Recorder(Owner):
 
     def on_outcome(self, outcome: Outcome) -> None:
         """See `Owner.on_outcome`."""
-        logits = self._executor.logits(outcome.item)
+        answer, logits = outcome.answer, None
+        if answer is not None:
+            logits = self._executor.logits(outcome.item, answer.exit_index)
         self._resolve(outcome.item, to_public(outcome, self._labels, self._worker, logits))
 
     def on_shutdown(self, detail: str) -> None:

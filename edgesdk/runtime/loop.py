@@ -143,6 +143,11 @@ class Loop:
         return self._driver == threading.get_ident()
 
     @property
+    def is_driving_here(self) -> bool:
+        """Whether the calling thread must go on before anything else can."""
+        return self.is_turning_here
+
+    @property
     def is_background_here(self) -> bool:
         """Whether the calling thread is the one that drives while nobody else does."""
         return self._thread is threading.current_thread()

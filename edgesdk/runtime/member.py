@@ -235,7 +235,6 @@ def _zeromq(membership: Membership, identity: Identity) -> Transport:
         )
     return ZeroMQ(
         identity.worker,
-        identity.epoch,
         Address(entry.bind_address, entry.bind_data_address),
         {each.worker_id: Address(each.control_address, each.data_address) for each in others},
         curve,

@@ -1,4 +1,4 @@
-"""Links over ZeroMQ: the one module that knows it.
+"""Links over ZeroMQ. With `zeromq_link`, `_options` and `_security` the modules that know it.
 
 Every worker binds two ROUTER sockets, one for each lane, and connects two DEALER sockets to every
 neighbour. It only reads from the ROUTERs and only writes to the DEALERs: so a policy, not libzmq,
@@ -6,18 +6,18 @@ decides who gets a message, and whoever is gone is forgotten by closing two sock
 never wait behind feature maps.
 
 Whoever holds the loop uses the sockets, under its lock; `wait` watches their file descriptors, so
-that any thread may wait. libzmq marks those only when something new has come: `receive` must find
-nothing before the next `wait`.
+that any thread may wait. libzmq marks those only when something new has come: what `wait` has seen
+marked is asked until it has nothing more.
 """
 
 import contextlib
 import logging
+import secrets
 import select
 import socket as sockets
 import threading
 from collections import deque
 from struct import Struct
-from time import monotonic
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import zmq
@@ -27,21 +27,29 @@ from ..core.messages import CONTROL, DATA
 from ..core.wire_format import FRAMES_MAX
 from ..errors import TransportError
 from .transport import Arrival, Departure, Transport
-from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, LINK_OPTIONS, set_options
-from .zeromq_security import Curve, Doorkeeper
+from .zeromq_link import (
+    AT_ONCE,
+    READABLE,
+    UNCOPIED_BYTES_MIN,
+    Link,
+    monitor_of,
+    send_uncopied_once,
+)
+from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, set_options
+from .zeromq_security import Curve, Doorkeeper, lock_door
 
 _logger = logging.getLogger("edgesdk.link")
-# Plain numbers: arithmetic on pyzmq's enumerations costs more than what it is for.
-_DEPARTED = -1  # no descriptor: marks that someone has departed
-_READABLE, _WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
-_AT_ONCE = int(zmq.DONTWAIT)
-_AT_ONCE_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
-_ROUTING_ID = Struct("<cQI")  # a letter, for libzmq keeps those with a leading 0; worker; epoch
+# A letter, for libzmq keeps those with a leading 0; the worker; a number that is drawn for each
+# neighbour: who knew it could take over our place there, with the keys of another neighbour.
+_ROUTING_ID = Struct("<cQQ")
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
 REOPEN_AFTER_S = 0.3
+# A DEALER whose handshake went wrong once never tries again: after so long, another one does.
+RENEW_AFTER_S = 6.0
 _TERM_GRACE_S = 1.0
-_MONITORED = ("HANDSHAKE_SUCCEEDED", "DISCONNECTED", "CLOSED")
+_FAILURES = ("HANDSHAKE_FAILED_NO_DETAIL", "HANDSHAKE_FAILED_PROTOCOL")
+_DEPARTED = -1  # no descriptor: marks that someone has departed
 
 
 class Address(NamedTuple):
@@ -49,16 +57,6 @@ class Address(NamedTuple):
 
     control: str
     data: str
-
-
-class Link:
-    """The two sockets that lead to one neighbour, and what their monitor has told."""
-
-    def __init__(self, outlets: Dict[str, Any], monitor: Any) -> None:
-        self.outlets = outlets
-        self.monitor = monitor
-        self.opened_s = monotonic()
-        self.is_up = self.was_up = False
 
 
 class ZeroMQ(Transport):
@@ -71,18 +69,19 @@ class ZeroMQ(Transport):
     Raises TransportError if an address cannot be bound.
     """
 
-    uncopied_bytes_min = 65536  # below, setting it up costs more than the copy
+    uncopied_bytes_min = UNCOPIED_BYTES_MIN
 
     def __init__(
         self,
         worker_id: int,
-        epoch: int,
         listens: Address,
         neighbours: Dict[int, Address],
         curve: Optional[Curve] = None,
     ) -> None:
         super().__init__()
-        self._routing_id = _ROUTING_ID.pack(_LETTER, worker_id, epoch)
+        self._routing_ids = {
+            peer: _ROUTING_ID.pack(_LETTER, worker_id, secrets.randbits(64)) for peer in neighbours
+        }
         self._neighbours = neighbours
         self._curve = curve
         self._links: Dict[int, Link] = {}
@@ -99,10 +98,11 @@ class ZeroMQ(Transport):
         self._is_closed = False
         self._doorkeeper: Optional[Doorkeeper] = None
         self._inboxes: List[Tuple[int, Any]] = []  # with their descriptors
+        self._monitors: List[Any] = []  # of the inboxes
         try:
-            if curve is not None:
-                self._doorkeeper = Doorkeeper(self._context, curve)
-                self._watch(self._doorkeeper.socket, self._open_door)
+            send_uncopied_once(self._context)
+            self._doorkeeper = Doorkeeper(self._context, curve)
+            self._watch(self._doorkeeper.socket, self._open_door)
             self._bind(CONTROL, listens.control)
             self._bind(DATA, listens.data)
         except BaseException:
@@ -136,7 +136,7 @@ class ZeroMQ(Transport):
             return None
         for descriptor, inbox in self._inboxes:
             if descriptor in marked:
-                while int(inbox.get(zmq.EVENTS)) & _READABLE:
+                while int(inbox.get(zmq.EVENTS)) & READABLE:
                     arrival = self._take(inbox)
                     if arrival is not None:
                         return arrival
@@ -153,7 +153,7 @@ class ZeroMQ(Transport):
 
     def _take(self, inbox: Any) -> Optional[Arrival]:
         """The next message of an inbox, unless it must not be here."""
-        frames = inbox.recv_multipart(_AT_ONCE, copy=False)
+        frames = inbox.recv_multipart(AT_ONCE, copy=False)
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
             return None
@@ -161,16 +161,16 @@ class ZeroMQ(Transport):
         if peer is None:
             return None
         link = self._links.get(peer)
-        if link is not None and not link.is_up and monotonic() - link.opened_s > REOPEN_AFTER_S:
-            self.close_link(peer)
-            self.open_link(peer)
+        if link is not None and link.is_down_for(REOPEN_AFTER_S):
+            self._renew_link(peer)
         return Arrival(peer, [frames[1].bytes] + [frame.buffer for frame in frames[2:]])
 
     def _sender(self, routing_id: bytes, frame: Any) -> Optional[int]:
         """Who sent a message: whom it names, if the key that `frame` came under says the same.
         (Not the frame of the routing id: libzmq 4.3.4 does not always mark that.)"""
-        if routing_id[:1] == b"\0":  # libzmq's own name for one that another has taken over from
-            self.count("superseded_connections")
+        # libzmq's own names: of one that gave none, or that another has taken over from.
+        if routing_id[:1] == b"\0":
+            self.count("nameless_connections")
             return None
         if len(routing_id) != _ROUTING_ID.size or routing_id[:1] != _LETTER:
             self.count("strangers")
@@ -191,78 +191,45 @@ class ZeroMQ(Transport):
         if peer in self._links or self._is_closed:
             return
         address = self._neighbours[peer]
-        made: List[Any] = []
         try:
-            for lane, end in ((CONTROL, address.control), (DATA, address.data)):
-                outlet = self._socket(zmq.DEALER, made)
-                set_options(outlet, LINK_OPTIONS + LANE_OPTIONS[lane])
-                outlet.setsockopt(zmq.ROUTING_ID, self._routing_id)
-                outlet.setsockopt(zmq.IPV6, "[" in end)
-                if self._curve is not None:
-                    self._curve.lock_client(outlet, peer)
-                if lane == CONTROL:
-                    events = [getattr(zmq, "EVENT_" + name, 0) for name in _MONITORED]
-                    monitor = outlet.get_monitor_socket(sum(events))
-                outlet.connect(end)
+            link = Link(self._context, self._routing_ids[peer], peer, address, self._curve)
         except zmq.ZMQError as error:
-            self._discard(made)
             self._complain("links_not_opened", "no link to %s: %s", address.control, error)
             return
-        link = self._links[peer] = Link(dict(zip((CONTROL, DATA), made)), monitor)
-        self._watch(monitor, lambda: self._read_monitor(peer, link))
+        self._links[peer] = link
+        self._watch(link.monitor, lambda: self._look_at(peer, link))
 
     def close_link(self, peer: int) -> None:
         """See `Transport.close_link`."""
         link = self._links.pop(peer, None)
         if link is not None:
             self._unwatch(link.monitor)
-            link.outlets[CONTROL].disable_monitor()
-            self._discard([link.monitor] + list(link.outlets.values()))
+            link.close(0)
 
     def send(self, peer: int, lane: str, frames: List[Any]) -> None:
         """See `Transport.send`."""
         link = self._links.get(peer)
-        if link is None:
-            self.open_link(peer)
-            link = self._links.get(peer)
+        if link is None or link.is_down_for(RENEW_AFTER_S):
+            link = self._renew_link(peer)
             if link is None:
                 return
-        outlet = link.outlets[lane]
         try:
-            # libzmq looks once in a millisecond whether there is room again, unless it is asked.
-            if not (
-                self._push(outlet, frames)
-                or (int(outlet.get(zmq.EVENTS)) & _WRITABLE and self._push(outlet, frames))
-            ):
+            if not link.send(lane, frames):
                 self.count("lane_full")
         except zmq.ZMQError as error:
             self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer].control, error)
 
-    def _push(self, outlet: Any, frames: List[Any]) -> bool:
-        """Send one message; False if there is no room for it."""
-        last = len(frames) - 1
-        try:
-            for index, frame in enumerate(frames):
-                size = frame.nbytes if hasattr(frame, "nbytes") else len(frame)
-                flags = _AT_ONCE_MORE if index < last else _AT_ONCE
-                outlet.send(frame, flags, copy=size < self.uncopied_bytes_min)
-        except zmq.Again:
-            return False
-        return True
+    def _renew_link(self, peer: int) -> Optional[Link]:
+        """Another pair of sockets, which tries to connect at once; what waited is void."""
+        self.close_link(peer)
+        self.open_link(peer)
+        return self._links.get(peer)
 
-    def _read_monitor(self, peer: int, link: Link) -> None:
-        """A connection that was there, broke, and is refused now: nobody listens any more."""
-        while int(link.monitor.get(zmq.EVENTS)) & _READABLE:
-            event = recv_monitor_message(link.monitor, zmq.DONTWAIT)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                link.is_up = link.was_up = True
-            elif event == zmq.EVENT_DISCONNECTED:
-                link.is_up = False
-            elif event == zmq.EVENT_CLOSED and link.was_up and not link.is_up:
-                link.was_up = False
-                self._departed.append(peer)
+    def _look_at(self, peer: int, link: Link) -> None:
+        if link.read_monitor():
+            self._departed.append(peer)
 
-    # --- sockets ------------------------------------------------------------------------------
+    # --- inboxes ------------------------------------------------------------------------------
 
     def _bind(self, lane: str, address: str) -> None:
         inbox = self._context.socket(zmq.ROUTER)
@@ -270,8 +237,7 @@ class ZeroMQ(Transport):
         self._inboxes.append((descriptor, inbox))
         set_options(inbox, INBOX_OPTIONS + LANE_OPTIONS[lane])
         inbox.setsockopt(zmq.IPV6, "[" in address)
-        if self._curve is not None:
-            self._curve.lock_server(inbox)
+        lock_door(inbox, self._curve)
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
@@ -281,15 +247,25 @@ class ZeroMQ(Transport):
             ) from None
         self._epoll.register(descriptor, select.EPOLLIN)
         self._marked.add(descriptor)
+        monitor = monitor_of(inbox, _FAILURES)
+        self._monitors.append(monitor)
+        self._watch(monitor, lambda: self._read_failures(address, monitor))
 
-    def _socket(self, kind: int, made: List[Any]) -> Any:
-        socket = self._context.socket(kind)
-        made.append(socket)
-        return socket
+    def _open_door(self) -> None:
+        assert self._doorkeeper is not None
+        refused_count = self._doorkeeper.answer_all()
+        for _ in range(refused_count):
+            self._complain("keys_refused", "refused a key that is not in the cluster file")
 
-    def _discard(self, unwanted: List[Any]) -> None:
-        for socket in unwanted:
-            socket.close(0)
+    def _read_failures(self, address: str, monitor: Any) -> None:
+        """Somebody has connected who does not know how, or not with our keys."""
+        while int(monitor.get(zmq.EVENTS)) & READABLE:
+            recv_monitor_message(monitor, AT_ONCE)
+            self._complain(
+                "handshakes_failed",
+                "%s: a connection came to nothing: wrong or no keys, or no worker at all",
+                address,
+            )
 
     def _watch(self, socket: Any, chore: Callable[[], None]) -> None:
         descriptor = int(socket.get(zmq.FD))
@@ -302,17 +278,13 @@ class ZeroMQ(Transport):
         self._chores.pop(descriptor, None)
         self._epoll.unregister(descriptor)
 
-    def _open_door(self) -> None:
-        assert self._doorkeeper is not None
-        refused_count = self._doorkeeper.answer_all()
-        for _ in range(refused_count):
-            self._complain("keys_refused", "refused a key that is not in the cluster file")
-
     def _complain(self, name: str, message: str, *arguments: Any) -> None:
         """Count it, and log the first and every hundredth."""
         self.count(name)
         if self.counters[name] % 100 == 1:
             _logger.warning("%s (%d so far)", message % arguments, self.counters[name])
+
+    # --- the end ------------------------------------------------------------------------------
 
     def close(self, linger_s: float) -> None:
         """See `Transport.close`."""
@@ -321,14 +293,15 @@ class ZeroMQ(Transport):
         self._is_closed = True
         self.wake()  # whoever waits
         for link in self._links.values():
-            link.outlets[CONTROL].disable_monitor()
-            link.monitor.close(0)
-            for outlet in link.outlets.values():  # who is not there need not be waited for
-                outlet.close(int(linger_s * 1000) if link.is_up else 0)
+            link.close(int(linger_s * 1000))
         self._links.clear()
         if self._doorkeeper is not None:
             self._doorkeeper.socket.close(0)
-        self._discard([inbox for _, inbox in self._inboxes])
+        for _, inbox in self._inboxes:
+            inbox.disable_monitor()
+            inbox.close(0)
+        for monitor in self._monitors:
+            monitor.close(0)
         self._end_context(linger_s)
         self._epoll.close()
         self._sleeper.close()

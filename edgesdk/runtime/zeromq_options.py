@@ -10,6 +10,7 @@ from ..core.tensor import BODY_BYTES_MAX
 from ..core.wire_format import HEAD_BYTES_MAX
 
 Options = Tuple[Tuple[str, int], ...]
+CURVE_BYTES_MAX = 64  # what encryption adds to a frame: 33, and libzmq counts it
 
 # No HEARTBEAT_IVL: libzmq aborts the process if a heartbeat is due on a connection that broke while
 # its messages waited to be read (libzmq 4.3.5, issue 4364), as after a pause of some seconds. The
@@ -40,10 +41,10 @@ LANE_OPTIONS: Dict[str, Options] = {
         ("RCVHWM", 2 * CREDIT_MAX),
         ("SNDBUF", 1 << 20),
         ("RCVBUF", 1 << 20),
-        ("MAXMSGSIZE", BODY_BYTES_MAX),
+        ("MAXMSGSIZE", BODY_BYTES_MAX + CURVE_BYTES_MAX),
     ),
 }
-assert HEAD_BYTES_MAX < 65536
+assert HEAD_BYTES_MAX + CURVE_BYTES_MAX < 65536
 
 
 def set_options(socket: Any, options: Options) -> None:

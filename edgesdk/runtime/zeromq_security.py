@@ -1,10 +1,11 @@
-"""CURVE: who may connect, and what is said stays between the two.
+"""Who may connect, and, with CURVE, that what is said stays between the two.
 
 libzmq authenticates the server to its clients; the reverse is the business of a handler that it
-asks over an inproc socket (ZeroMQ RFC 27). Without one, a CURVE server takes every key.
+asks over an inproc socket (ZeroMQ RFC 27). Without one, a CURVE server takes every key, and a
+server without CURVE takes random bytes for messages of a very old peer.
 """
 
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 import zmq
 from zmq.utils import z85
@@ -23,12 +24,6 @@ class Curve(NamedTuple):
     secret: str
     neighbours: Dict[int, str]
 
-    def lock_server(self, inbox: Any) -> None:
-        """Let only neighbours connect to `inbox`."""
-        inbox.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
-        inbox.setsockopt(zmq.CURVE_SERVER, 1)
-        inbox.setsockopt(zmq.CURVE_SECRETKEY, self.secret.encode("ascii"))
-
     def lock_client(self, outlet: Any, peer: int) -> None:
         """Let `outlet` talk to `peer` and to nobody else."""
         outlet.setsockopt(zmq.CURVE_SECRETKEY, self.secret.encode("ascii"))
@@ -36,20 +31,34 @@ class Curve(NamedTuple):
         outlet.setsockopt(zmq.CURVE_SERVERKEY, self.neighbours[peer].encode("ascii"))
 
 
-class Doorkeeper:
-    """Answers libzmq's question whether a key may connect. What it answers with, the worker's id,
-    comes with every message over the connection, and nothing else can put it there."""
+def lock_door(inbox: Any, curve: Optional[Curve]) -> None:
+    """Let the `Doorkeeper` decide who may connect to `inbox`; nobody, if there is none."""
+    inbox.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+    if hasattr(zmq, "ZAP_ENFORCE_DOMAIN"):
+        inbox.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    if curve is not None:
+        inbox.setsockopt(zmq.CURVE_SERVER, 1)
+        inbox.setsockopt(zmq.CURVE_SECRETKEY, curve.secret.encode("ascii"))
 
-    def __init__(self, context: Any, curve: Curve) -> None:
-        if not zmq.has("curve"):
+
+class Doorkeeper:
+    """Answers libzmq's question who may connect: neighbours, by their keys, or without `curve`
+    everybody who speaks properly. What it answers with, the worker's id, comes with every message
+    over the connection, and nothing else can put it there."""
+
+    def __init__(self, context: Any, curve: Optional[Curve]) -> None:
+        if curve is not None and not zmq.has("curve"):
             raise BackendUnavailable(
                 "this pyzmq was built without CURVE; install one with it (pip install pyzmq), or "
                 "set security.insecure = true in the cluster file"
             )
-        self._names = {
-            z85.decode(key.encode("ascii")): str(worker).encode("ascii")
-            for worker, key in curve.neighbours.items()
-        }
+        self._mechanism = b"NULL" if curve is None else b"CURVE"
+        self._names: Optional[Dict[bytes, bytes]] = None
+        if curve is not None:
+            self._names = {
+                z85.decode(key.encode("ascii")): str(worker).encode("ascii")
+                for worker, key in curve.neighbours.items()
+            }
         self.socket = context.socket(zmq.REP)
         self.socket.bind(_ENDPOINT)
 
@@ -59,8 +68,8 @@ class Doorkeeper:
         while self.socket.get(zmq.EVENTS) & zmq.POLLIN:
             request = self.socket.recv_multipart(zmq.DONTWAIT)
             name = None
-            if request[2] == _DOMAIN and request[5] == b"CURVE":
-                name = self._names.get(request[6])
+            if request[2] == _DOMAIN and request[5] == self._mechanism:
+                name = b"" if self._names is None else self._names.get(request[6])
             answer = [b"400", b"unknown key", b""] if name is None else [b"200", b"", name]
             self.socket.send_multipart([_VERSION, request[1]] + answer + [b""])
             refused_count += name is None

@@ -1,7 +1,6 @@
 """The other process of `bench link`: told what to do, heard, and always gone in the end."""
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import pytest
 from link_children import is_alive, wait_until
 
 from edgesdk.bench import link_process
-from edgesdk.bench.link_process import Child, free_port_pair
+from edgesdk.bench.link_process import Child
 from edgesdk.errors import TransportError
 
 needs_proc = pytest.mark.skipif(
@@ -108,10 +107,3 @@ def test_it_does_not_outlive_a_parent_that_is_killed():
         parent.wait()
         parent.stdout.close()
     wait_until(lambda: not is_alive(child))
-
-
-def test_free_ports_come_in_pairs_below_the_end_of_the_range():
-    port = free_port_pair()
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", port))
-        second.bind(("127.0.0.1", port + 1))

@@ -63,7 +63,7 @@ def told(
     stream.samples = [Sample(4.0, 5, {"board-1": 2}), Sample(9.0, 9, {"board-1": 2 + back})]
     report = {"neighbours": neighbours or {}, "in_flight_count": 0}
     reports = dict.fromkeys(NAMES, report)
-    return fleet.Told(stream, unanswered, wrong, {"in_flight_count": in_flight}, reports)
+    return fleet.Told(stream, 1e5, unanswered, wrong, {"in_flight_count": in_flight}, reports)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import lru_cache
 
 import busy_bundle
 import zmq
@@ -31,6 +30,7 @@ from proxy import Proxy
 
 import edgesdk
 from edgesdk import keys
+from edgesdk.runtime.zeromq import send_uncopied_once
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -154,7 +154,7 @@ class Fleet:
     """See above. `odd`: by name, what is wrong with a worker (`odd_worker.py`). `options`: further
     lines of the cluster file, `of_workers` such of their entries. `pipeline`: further arguments of
     `Pipeline.open`. `hosts`: addresses by name, where that is not this host; `prefixes`: what the
-    command of a process begins with."""
+    command of a process begins with. `drain_s`: how long a worker takes for leaving."""
 
     def __init__(
         self,
@@ -171,14 +171,17 @@ class Fleet:
         pipeline=None,
         hosts=None,
         prefixes=None,
+        drain_s=10,
     ):
         self.folder, self.bundle = folder, bundle
         self.names = (SOURCE,) + tuple(workers)
         self.links = {}
         self.pipe = None
+        self.where = lambda function: function()  # calls it where the source shall be
         self.images = busy_bundle.images(side)
         self.expected = single_process_answers(bundle, self.images)
         self._hosts = hosts or {}
+        self._drain_s = drain_s
         self._ports = dict(zip(self.names, free_port_pairs(len(self.names))))
         self._options, self._of_workers = options, of_workers
         self._of_source = "" if source_stages is None else "stages = " + str(list(source_stages))
@@ -191,7 +194,8 @@ class Fleet:
         self.failed = []  # outcomes that a test said it expects
         self.differed = []  # wrong answers, of the same kind
         self._processes = {}
-        start_what_pyzmq_keeps()
+        with zmq.Context() as context:  # else what pyzmq keeps from it would look like a leak
+            send_uncopied_once(context)
         self._before = left_overs()
 
     def __enter__(self):
@@ -240,7 +244,10 @@ class Fleet:
     def open(self):
         """Open the source."""
         self._admitted_count = 0
-        self.pipe = edgesdk.Pipeline.open(
+        self.pipe = self.where(self._open_here)
+
+    def _open_here(self):
+        return edgesdk.Pipeline.open(
             cluster=self.path(SOURCE), name=SOURCE, backend="onnxruntime", **self._pipeline_options
         )
 
@@ -250,6 +257,13 @@ class Fleet:
             self.pipe.close(**options)
             self.pipe = None
             gc.collect()
+
+    def open_anew(self):
+        """A source without a past: what it has learned of delays makes it patient."""
+        self.close()
+        self.open()
+        for name in self.names[1:]:
+            self.wait_until(name, "up")
 
     def break_off(self):
         """Close the source as if it had died: at once. What is owed fails, and is forgotten."""
@@ -328,9 +342,9 @@ class Fleet:
         """Hand in so many images; they are owed until `settle`."""
         for _ in range(count):
             number = self._submitted_count % len(self.images)
+            self._open.append((number, self.pipe.submit(self.images[number], **options)))
             self._submitted_count += 1
             self._admitted_count += 1
-            self._open.append((number, self.pipe.submit(self.images[number], **options)))
 
     def done_count(self):
         """How many of those that are owed have their outcome."""
@@ -421,7 +435,8 @@ class Fleet:
         if name in self._odd:
             program = [os.path.join(HERE, "odd_worker.py")] + self._odd[name].split()
         arguments = ["--cluster", self.path(name), "--name", name, "--json"]
-        arguments += ["--backend", "onnxruntime"] + ["--insecure-network"] * bool(self._hosts)
+        arguments += ["--backend", "onnxruntime", "--drain", str(self._drain_s)]
+        arguments += ["--insecure-network"] * bool(self._hosts)
         return self._prefixes.get(name, []) + [sys.executable] + program + arguments
 
     def _end(self):
@@ -494,16 +509,6 @@ def _is_free(port):
         except OSError:
             return False
     return True
-
-
-@lru_cache(maxsize=None)
-def start_what_pyzmq_keeps():
-    """With the first message that it does not copy pyzmq starts a thread, for the process."""
-    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
-        one.bind("inproc://warm-up")
-        two.connect("inproc://warm-up")
-        one.send(bytearray(1 << 20), copy=False)
-        two.recv(copy=True)
 
 
 def left_overs():

@@ -18,11 +18,13 @@ import os
 import shutil
 import subprocess
 import threading
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, List, Optional
 
 import pytest
 
 CLONE_NEWNET = 0x40000000
+NAMESPACES = "/run/netns"
+PREFIX = "edgesdk-"
 DEVICE = "eth0"
 COMMAND_TIMEOUT_S = 20
 TOOLS = {"ip": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftables"}
@@ -40,7 +42,7 @@ def missing() -> Optional[str]:
     absent = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
     if absent:
         return "tools are missing: apt-get install {}".format(" ".join(absent))
-    name = "edgesdk-probe-{}".format(os.getpid())
+    name = "{}{}-probe".format(PREFIX, os.getpid())
     with contextlib.ExitStack() as stack:
         stack.callback(_try, "ip", "netns", "del", name)
         if _try("ip", "netns", "add", name):
@@ -95,28 +97,26 @@ def run(*command: str, stdin: str = "") -> str:
     return done.stdout
 
 
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """This thread is in `namespace` meanwhile: sockets and devices that it opens belong there.
+def enter(namespace: str) -> None:
+    """Move this thread into `namespace` for good: sockets and devices that it opens belong there.
 
-    Meant for threads of a test that do nothing else (`Network.call`): Python's other threads stay
-    outside.
+    For threads that do nothing else (`Network.call`); Python's other threads stay where they are.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-
-    def enter(descriptor: int) -> None:
-        if libc.setns(descriptor, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns: cannot enter " + namespace)
-
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open("/run/netns/" + namespace, os.O_RDONLY)
+    there = os.open(NAMESPACES + "/" + namespace, os.O_RDONLY)
     try:
-        enter(there)
-        yield
+        if libc.setns(there, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns: cannot enter " + namespace)
     finally:
-        enter(home)
-        os.close(home)
         os.close(there)
+
+
+def sweep() -> None:
+    """Delete the namespaces of processes that were killed before they could do so."""
+    for name in os.listdir(NAMESPACES) if os.path.isdir(NAMESPACES) else []:
+        owner = name.split("-")[1] if name.startswith(PREFIX) else ""
+        if owner.isdigit() and not os.path.exists("/proc/" + owner):
+            _try("ip", "netns", "del", name)
 
 
 class Network:
@@ -124,7 +124,7 @@ class Network:
 
     def __init__(self, *hosts: str, is_joined: bool = True) -> None:
         self.hosts = hosts
-        self._prefix = "edgesdk-{}-{}-".format(os.getpid(), next(_numbers))
+        self._prefix = "{}{}-{}-".format(PREFIX, os.getpid(), next(_numbers))
         self._namespaces = [self.namespace(host) for host in hosts]
         self._is_joined = is_joined
         if is_joined:
@@ -144,6 +144,7 @@ class Network:
         return "10.99.0.{}".format(1 + self.hosts.index(host))
 
     def __enter__(self) -> "Network":
+        sweep()
         try:
             for name in self._namespaces:
                 run("ip", "netns", "add", name)
@@ -156,11 +157,13 @@ class Network:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for child in self._children:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            child.wait()
-        self._delete()
+        try:
+            for child in self._children:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+                child.wait()
+        finally:
+            self._delete()
 
     def _join(self) -> None:
         run("ip", "-n", self._switch, "link", "add", "br0", "type", "bridge")
@@ -202,8 +205,8 @@ class Network:
 
         def target() -> None:
             try:
-                with inside(self.namespace(host)):
-                    results.append(function(*arguments))
+                enter(self.namespace(host))
+                results.append(function(*arguments))
             except BaseException as error:
                 errors.append(error)
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from edgesdk import worker
-from edgesdk.core import guests
+from edgesdk.core import guests, neighbours
 from edgesdk.runtime.executor import Executor
 
 POISON_MEAN = 0.038  # of the features of the darkest image; the others are brighter
@@ -108,6 +108,16 @@ def forgets(seconds):
     guests.STAY_US_MAX = int(seconds * 1e6)
 
 
+def speaks(version):
+    """Another version of the protocol."""
+
+    def greeting(self):
+        return neighbours.Greeting(version=int(version), **self.identity._asdict())
+
+    neighbours.PROTOCOL_VERSION = int(version)
+    neighbours.Neighbours._greeting = greeting
+
+
 def few_files(count):
     """It may have only so many descriptors open."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(count), int(count)))
@@ -120,7 +130,7 @@ def wrong_clock(hours):
 
 
 def holds_the_loop(seconds):
-    """A second after the start, whoever drives the loop sleeps for so long, once."""
+    """Two seconds after the start, whoever drives the loop sleeps for so long, once."""
     from edgesdk.runtime.network import Network
 
     receive, begin_s, done = Network.receive, time.monotonic(), []
@@ -145,6 +155,7 @@ FAULTS = {
         crashes,
         forgets,
         few_files,
+        speaks,
         wrong_clock,
         holds_the_loop,
     )

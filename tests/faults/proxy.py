@@ -96,12 +96,10 @@ class Stream:
         self.way_back = self  # the other stream of the connection
 
     def put(self, data: bytes, now_s: float, news: Optional[str] = None) -> None:
-        """Send `data` or `news` on its way; never before what went earlier."""
-        due_s = now_s + self.way.draw_delay_s()
-        if self.parcels:
-            due_s = max(due_s, self.parcels[-1].due_s)
+        """Send `data` or `news` on its way, behind what went earlier, however late that is."""
         self.has_ended = self.has_ended or news is not None
         self.held_bytes += len(data)
+        due_s = now_s + self.way.draw_delay_s()
         self.parcels.append(Parcel(due_s, memoryview(data), news))
 
     def wants_to_read(self, buffer_bytes: int) -> bool:
@@ -196,11 +194,8 @@ class Connection:
     def close(self) -> None:
         """End of stream to both ends; what was on its way is lost."""
         for sock in (self.client, self.target):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # closing alone would reset it, if bytes are unread
                 sock.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(OSError):
-                while sock.recv(READ_BYTES):  # unread bytes would turn the close into a reset
-                    pass
             sock.close()
 
 

@@ -248,6 +248,16 @@ class TestTidiness:
         assert self.left() == before
         assert os.listdir("/proc/self/fd") == descriptors
 
+    def test_what_a_killed_process_left_is_swept_away(self, joined):
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        left = "{}{}-0-a".format(namespaces.PREFIX, process.pid)
+        namespaces.run("ip", "netns", "add", left)
+        namespaces.sweep()
+        names = namespaces.run("ip", "netns")
+        assert left not in names
+        assert joined.namespace("a") in names
+
     def test_networks_do_not_meet(self, network):
         with Network("a", "b") as other:
             network.partition("b")

@@ -215,6 +215,13 @@ class TestEnds:
         assert error_of_reading(pair.client) is None
         assert error_of_reading(pair.target) is None
 
+    def test_close_is_orderly_although_something_was_under_way(self, pair):
+        pair.proxy.hold()
+        pair.client.sendall(b"never read")
+        time.sleep(0.05)
+        pair.proxy.close()
+        assert error_of_reading(pair.client) is None
+
     @pytest.mark.parametrize("verb", ["reset", "close"])
     def test_afterwards_one_may_connect_again(self, pair, verb):
         getattr(pair.proxy, verb)()

@@ -69,17 +69,22 @@ class TestRaw:
             assert drain(inbox[0]) != []  # libzmq takes it for a peer of ZMTP 1.0
             assert is_served(inbox)
 
-    def test_noise_is_the_same_for_the_same_seed(self):
-        heard = []
+    def test_they_say_what_they_should(self):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
-            for seed in (1, 1, 2):
-                random_bytes(listener.getsockname()[1], 100, seed).close()
+
+            def heard(peer_of, *arguments):
+                peer_of(listener.getsockname()[1], *arguments).close()
                 with listener.accept()[0] as peer, peer.makefile("rb") as stream:
-                    heard.append(stream.read())
-        assert heard[0] == heard[1] != heard[2]
-        assert [len(noise) for noise in heard] == [100, 100, 100]
+                    return stream.read()
+
+            noise = [heard(random_bytes, 100, seed) for seed in (1, 1, 2)]
+            assert noise[0] == noise[1] != noise[2]
+            assert [len(data) for data in noise] == [100, 100, 100]
+            assert heard(half_greeting, 12) == GREETING[:12]
+            assert heard(http_request).startswith(b"GET / HTTP/1.1\r\n")
+            assert heard(connect) == b""
 
     @pytest.mark.parametrize("count_bytes", [0, 1, 10, 12, 20, 63])
     def test_half_a_greeting_disturbs_nobody_and_is_hung_up_on(self, inbox, count_bytes):

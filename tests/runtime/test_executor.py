@@ -182,7 +182,8 @@ class TestDemandedScores:
         for wanted in (False, True):
             executor = executor_of(needs=("difference",), keep_logits=wanted)
             run(executor, 0, admit(executor, BRIGHT))
-            assert (executor.logits(0) is not None) is wanted
+            assert (executor.logits(0, 0) is not None) is wanted
+            assert executor.logits(0, 1) is None  # of another exit
 
 
 class Found(SimpleNamespace):

@@ -1,12 +1,22 @@
 """What every transport promises; one suite over all of them."""
 
-import os
 import threading
 import time
 
 import numpy as np
 import pytest
-from links import KINDS, WAIT_S, Bed, drain, eventually, exchange, introduce, take
+from links import (
+    KINDS,
+    WAIT_S,
+    Bed,
+    drain,
+    eventually,
+    exchange,
+    introduce,
+    nothing_more_than,
+    take,
+    used,
+)
 
 from edgesdk.runtime.transport import Arrival
 
@@ -82,7 +92,7 @@ class TestLinks:
         two.close(0)
         drain(one)
         one.send(2, "control", [b"is anybody there"])
-        again = bed.open(2, epoch=2)
+        again = bed.open(2)
         introduce(one, again)
 
     def test_that_were_closed_open_again(self, bed):
@@ -218,12 +228,7 @@ class TestClosing:
             two.receive()
             bed.close()
             bed.opened.clear()
-        eventually(lambda: used() == before)  # a thread that has ended is there a little longer
-
-
-def used():
-    """Threads, and descriptors of any kind."""
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+        eventually(lambda: nothing_more_than(before))
 
 
 def seconds_of(action):

@@ -86,7 +86,7 @@ def _logits(executor: Executor, images: np.ndarray, bundle: Bundle, split: str) 
             for exit_index in range(exits):
                 executor.run(RunStage(0, exit_index, items, True))
                 for item in items:
-                    logits[exit_index, item] = executor.logits(item)
+                    logits[exit_index, item] = executor.logits(item, exit_index)
             for item in items:
                 executor.release(item)
             bar.update(len(batch))

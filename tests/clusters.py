@@ -1,0 +1,132 @@
+"""Pipelines of one process that are neighbours: on the tiny network, over memory or loopback."""
+
+import contextlib
+import os
+import random
+import socket
+import time
+
+import tiny
+from gated import GatedBackend
+
+from edgesdk.backends import open_backend
+from edgesdk.choices import choose_plan, choose_policy
+from edgesdk.cluster import read_cluster
+from edgesdk.pipeline import Pipeline
+from edgesdk.preprocess import Preprocessor
+from edgesdk.runtime.inprocess import Hub, InProcess
+from edgesdk.runtime.member import Membership
+
+WAIT_S = 20.0  # no test waits longer for what must come
+EVERYTHING = list(range(tiny.EXIT_COUNT))
+
+
+def free_port():
+    """The first of two ports on which nobody listens, below those that clients are given."""
+    while True:
+        port = 2 * random.SystemRandom().randrange(5000, 15000)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1))
+            return port
+
+
+def eventually(condition, timeout_s=WAIT_S):
+    """Wait until `condition()`."""
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, "it never came to that"
+        time.sleep(0.005)
+
+
+def used():
+    """Threads, those of libzmq too, and descriptors of any kind."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+def nothing_more_than(before):
+    """Whether no more than `before` is used now. (A thread that has ended stays a moment.)"""
+    return all(now <= then for now, then in zip(used(), before))
+
+
+def worker(name, stages=None, neighbours=None, **values):
+    """The text of a [[worker]]; values as TOML writes them."""
+    values = dict(values, stages=stages, neighbours=neighbours and str(neighbours))
+    address = '"tcp://127.0.0.1:{}"'.format(free_port())
+    lines = ["[[worker]]", 'name = "{}"'.format(name)]
+    lines += ["{} = {}".format(*pair) for pair in values.items() if pair[1] is not None]
+    if "address" not in values:
+        lines.append("address = " + address)
+    return "\n".join(lines).replace("'", '"') + "\n"
+
+
+# The camera computes nothing: whatever it is asked travels.
+CAMERA = worker("camera", stages=[])
+HELPER = worker("helper")
+INSECURE = "[security]\ninsecure = true\n"
+
+
+class Clustered:
+    """Opens workers of one cluster file, and closes them. `over`: "memory" or "sockets"."""
+
+    def __init__(self, folder, bundle, over="memory"):
+        self.over = over
+        self.bundle = bundle
+        self.folder = folder
+        self.hub = Hub()
+        self.pipes = {}
+        self.path = str(folder / "robots.toml")
+
+    def describe(self, *workers, top="", security=INSECURE):
+        """Write the cluster file."""
+        text = "bundle = {!r}\n".format(self.bundle.path) + top + security + "".join(workers)
+        with open(self.path, "w") as file:
+            file.write(text)
+        return self
+
+    def open(self, name, policy=None, gated=False, bundle=None, plan=None, admission=None, **more):
+        """The worker `name`; `gated`: its stages wait for the test, and its backend is `.gated`."""
+        bundle = bundle or self.bundle
+        backend = GatedBackend() if gated else open_backend("onnxruntime", 1)
+        transport = None if self.over == "sockets" else self._in_process
+        cluster = read_cluster(self.path)
+        entry = cluster.worker(name)
+        policy = cluster.policy if policy is None else policy
+        membership = Membership(cluster, name, admission, transport=transport)
+        more.setdefault("max_batch", entry.max_batch)
+        pipe = Pipeline(
+            bundle,
+            choose_plan(bundle, policy, plan),
+            choose_policy(bundle, policy),
+            backend,
+            Preprocessor(bundle.manifest.preprocessing),
+            membership=membership,
+            **more,
+        )
+        pipe.gated = backend
+        self.pipes[name] = pipe
+        return pipe
+
+    def _in_process(self, worker_id, epoch):
+        return InProcess(self.hub, worker_id)
+
+    def meet(self, *names):
+        """Wait until these know each other."""
+        names = names or tuple(self.pipes)
+
+        def have_met():
+            for name in names:
+                known = self.pipes[name].stats()["neighbours"]
+                if any(known.get(n, {}).get("state") != "up" for n in names if n != name):
+                    return False
+            return True
+
+        eventually(have_met)
+        return [self.pipes[name] for name in names]
+
+    def close(self):
+        for pipe in self.pipes.values():
+            if isinstance(pipe.gated, GatedBackend):
+                pipe.gated.gate.set()
+        for pipe in self.pipes.values():
+            pipe.close(drain=False)
