@@ -151,7 +151,7 @@ class Workers:
         for name in running:
             for other in self.neighbours(name):
                 if other in running or other == self._source:
-                    self.processes[name].wait_until_it_says("{}: up\n".format(other))
+                    self.processes[name].wait_until_it_says("\n{}: up\n".format(other))
 
     def leave(self, name):
         """It is asked to leave."""
@@ -332,11 +332,10 @@ def _both_ways(link):
 def _toml(options):
     """(key, value) of the table that `options`, a named tuple, was read from."""
     for name, value in sorted(options._asdict().items()):
-        if name.endswith("_us") or "_us_" in name:
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, str):
+            value = '"{}"'.format(value)
+        elif "_us" in name:
             name, value = name.replace("_us", "_ms"), value / 1000
-        yield (
-            name,
-            {True: "true", False: "false"}[value]
-            if isinstance(value, bool)
-            else ('"{}"'.format(value) if isinstance(value, str) else value),
-        )
+        yield name, value

@@ -189,7 +189,8 @@ def link(tmp_path):
         lanes.admit()
         sender.connect(("127.0.0.1", lanes.port))
         with listener.accept()[0] as receiver:
-            receiver.settimeout(10)
+            for end in (sender, receiver):
+                end.settimeout(10)
             yield workers, sender, receiver
         workers.stop()
 
