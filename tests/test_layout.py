@@ -79,6 +79,7 @@ CROSS_CUTTING_TESTS = {
     "test_leaving.py",
     "test_libzmq.py",
     "test_links.py",
+    "test_live_scenarios.py",
     "test_makefile.py",
     "test_bad_models.py",
     "test_namespaces.py",
