@@ -44,7 +44,9 @@ class Both(NamedTuple):
     folder: str
 
 
-@pytest.fixture(scope="module", params=sorted(LOST))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in sorted(LOST)]
+)
 def both(request, tmp_path_factory):
     scenario = read_scenario(path(request.param))
     folder = str(tmp_path_factory.mktemp(request.param))
