@@ -44,7 +44,9 @@ class TestPolicy:
         assert choose_policy(two_plans, policy) is policy
 
     def test_another_name_is_told_with_those_there_are(self, two_plans):
-        with pytest.raises(ConfigError, match=r'found \'best\', expected one of calibrated, fast .*"final"'):
+        with pytest.raises(
+            ConfigError, match=r'found \'best\', expected one of calibrated, fast .*"final"'
+        ):
             choose_policy(two_plans, "best")
 
 
@@ -77,7 +79,7 @@ class TestCounts:
 
     @pytest.mark.parametrize("value", [0, -1, 1.0, "4", None, True, math.nan])
     def test_nothing_else(self, value):
-        with pytest.raises(ConfigError, match="threads: found .*, expected a whole number from 1"):
+        with pytest.raises(ConfigError, match=r"threads: found .*, expected a whole number from 1"):
             check_count("threads", value)
 
 
@@ -91,12 +93,12 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("value", [0, -0.1, 1e9, math.inf, math.nan])
     def test_must_be_above_zero_and_finite(self, value):
-        with pytest.raises(ConfigError, match="deadline_ms: found .*, expected milliseconds"):
+        with pytest.raises(ConfigError, match=r"deadline_ms: found .*, expected milliseconds"):
             deadline_us_of(value, 0)
 
     @pytest.mark.parametrize("value", ["5", True, [5], b"5"])
     def test_must_be_numbers(self, value):
-        with pytest.raises(ConfigError, match="deadline_ms: found .*, expected a number"):
+        with pytest.raises(ConfigError, match=r"deadline_ms: found .*, expected a number"):
             deadline_us_of(value, 0)
 
     @pytest.mark.parametrize(("word", "best"), [("best", True), ("expire", False)])

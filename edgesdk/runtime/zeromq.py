@@ -18,6 +18,7 @@ import socket as sockets
 import threading
 from collections import deque
 from struct import Struct
+from time import monotonic, sleep
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import zmq
@@ -95,6 +96,7 @@ class ZeroMQ(Transport):
         self._epoll.register(self._sleeper.fileno(), select.EPOLLIN)
         self._chores: Dict[int, Callable[[], None]] = {}  # by the descriptor that asks for one
         self._marked: Set[int] = set()  # descriptors of what must be asked
+        self._waiting: Set[int] = set()  # threads in `wait`
         self._is_closed = False
         self._doorkeeper: Optional[Doorkeeper] = None
         self._inboxes: List[Tuple[int, Any]] = []  # with their descriptors
@@ -113,6 +115,8 @@ class ZeroMQ(Transport):
 
     def wait(self, timeout_s: Optional[float]) -> None:
         """See `Transport.wait`."""
+        thread = threading.get_ident()
+        self._waiting.add(thread)
         try:
             ready = self._epoll.poll(-1 if timeout_s is None else max(0.0, timeout_s))
             for descriptor, _ in ready:
@@ -122,6 +126,8 @@ class ZeroMQ(Transport):
                     self._marked.add(descriptor)
         except (BlockingIOError, ValueError, OSError):
             pass  # another thread was faster; or it was closed
+        finally:
+            self._waiting.discard(thread)
 
     def wake(self) -> None:
         """See `Transport.wake`."""
@@ -291,7 +297,7 @@ class ZeroMQ(Transport):
         if self._is_closed:
             return
         self._is_closed = True
-        self.wake()  # whoever waits
+        self._waker.close()  # the sleeper has an end now: every `wait` returns
         for link in self._links.values():
             link.close(int(linger_s * 1000))
         self._links.clear()
@@ -303,9 +309,11 @@ class ZeroMQ(Transport):
         for monitor in self._monitors:
             monitor.close(0)
         self._end_context(linger_s)
+        until_s = monotonic() + _TERM_GRACE_S
+        while self._waiting - {threading.get_ident()} and monotonic() < until_s:
+            sleep(0.001)
         self._epoll.close()
         self._sleeper.close()
-        self._waker.close()
 
     def _end_context(self, linger_s: float) -> None:
         """Wait for the last words; never for longer, even if libzmq would."""

@@ -148,7 +148,10 @@ class TestEvents:
         envelope = Envelope(1, 2, FIRST_TASK)
         later = envelope._replace(message=FIRST_TASK._replace(stage=1))
         parts.answer(
-            "go", Send(2, "data", envelope, 3), Send(2, "data", later, 3), Send(2, "data", envelope, -2)
+            "go",
+            Send(2, "data", envelope, 3),
+            Send(2, "data", later, 3),
+            Send(2, "data", envelope, -2),
         )
         parts.loop.post("go")
         parts.drive_until(lambda: parts.core.events)

@@ -218,7 +218,9 @@ class TestRefusals:
         large = segments[1]._replace(input_shape=(128, 128, 129))
         part = bundle.manifest.parts[0]._replace(segments=(segments[0], large, segments[2]))
         grown = bundle._replace(manifest=bundle.manifest._replace(parts=(part,)))
-        with pytest.raises(ConfigError, match=r"the input of stage 1 is \[128, 128, 129\], 8454144"):
+        with pytest.raises(
+            ConfigError, match=r"the input of stage 1 is \[128, 128, 129\], 8454144"
+        ):
             member._check_travels(grown, plan, MaxProbability(0.5))
 
     def test_a_policy_whose_reason_results_cannot_carry(self, made):

@@ -134,7 +134,10 @@ class TestTheRateOfALink:
         assert link_bytes_per_s(peer, 1e6) == 2e6
 
     def test_is_unknown_before_both_were_measured(self):
-        for change in ({"control_round_trip_us": None}, {"link": SimpleNamespace(round_trip_us=None)}):
+        for change in (
+            {"control_round_trip_us": None},
+            {"link": SimpleNamespace(round_trip_us=None)},
+        ):
             peer = known("raw")
             vars(peer).update(change)
             assert link_bytes_per_s(peer, 1e6) is None
@@ -146,7 +149,9 @@ class TestTheRateOfALink:
         assert link_bytes_per_s(peer, 1e6) is None
 
 
-@pytest.mark.parametrize(("name", "what"), [("gzip", "found 'gzip', expected one of"), ("", "codec")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("gzip", "found 'gzip', expected one of"), ("", "codec")]
+)
 def test_a_codec_that_is_none_is_refused(name, what):
     with pytest.raises(ConfigError, match=what):
         Packed(name)

@@ -129,7 +129,11 @@ class TestTasksThatDoNotFit:
             ({"stage": 0}, {"auxiliary": VECTOR}, "vector that the policy compares with"),
             ({}, {"dtype": "float16", "body": bytes(32)}, "dtype and codec"),
             ({}, {"dtype": "uint8", "body": bytes(16)}, "dtype and codec"),
-            ({}, {"codec": "float16", "body": bytes(32)}, "codec: found float16, expected one that"),
+            (
+                {},
+                {"codec": "float16", "body": bytes(32)},
+                "codec: found float16, expected one that",
+            ),
             (
                 {},
                 {"codec": "uint8", "body": bytes(16), "scale": 1.0, "offset": 0.0},

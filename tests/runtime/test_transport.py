@@ -119,6 +119,7 @@ class TestWaiting:
 
     def test_ends_when_another_thread_says_so(self, bed):
         end = bed.open(1)
+        drain(end)
         waker = threading.Timer(0.05, end.wake)
         waker.start()
         assert seconds_of(lambda: end.wait(WAIT_S)) < WAIT_S
@@ -126,6 +127,7 @@ class TestWaiting:
 
     def test_a_wish_that_came_before_it_began_counts(self, bed):
         end = bed.open(1)
+        drain(end)
         for _ in range(3):
             end.wake()
             assert seconds_of(lambda: end.wait(WAIT_S)) < WAIT_S
@@ -161,6 +163,7 @@ class TestWaiting:
 
     def test_of_several_threads_ends_for_all(self, bed):
         end = bed.open(1)
+        drain(end)
         returned = []
 
         def wait():
@@ -179,6 +182,7 @@ class TestWaiting:
 
     def test_ends_when_the_transport_is_closed(self, bed):
         end = bed.open(1)
+        drain(end)
         threads = [threading.Thread(target=end.wait, args=(WAIT_S,)) for _ in range(3)]
         for thread in threads:
             thread.start()

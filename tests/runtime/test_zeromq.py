@@ -14,7 +14,16 @@ import pytest
 
 zmq = pytest.importorskip("zmq")
 
-from links import Bed, drain, eventually, exchange, introduce, nothing_more_than, take, used  # noqa: E402
+from links import (  # noqa: E402
+    Bed,
+    drain,
+    eventually,
+    exchange,
+    introduce,
+    nothing_more_than,
+    take,
+    used,
+)
 
 from edgesdk.core.tensor import BODY_BYTES_MAX  # noqa: E402
 from edgesdk.core.wire_format import FRAMES_MAX  # noqa: E402

@@ -64,7 +64,7 @@ def test_what_an_older_libzmq_does_not_know_is_left_out(socket_of, monkeypatch):
 
 
 def test_any_other_error_is_not_hidden(socket_of):
-    socket = socket_of(zmq.DEALER)
-    socket.close(0)
+    end = socket_of(zmq.DEALER)
+    end.close(0)
     with pytest.raises(zmq.ZMQError):
-        set_options(socket, LINK_OPTIONS)
+        set_options(end, LINK_OPTIONS)
