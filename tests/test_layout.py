@@ -404,6 +404,19 @@ def test_tests_mirror_the_package():
     )
 
 
+def test_names_of_test_files_occur_once():
+    """pytest imports them by their plain names."""
+    places = {}
+    for path in source_files(".py"):
+        if ROOT / "tests" in path.parents:
+            places.setdefault(path.name, []).append(name_of(path))
+    report(
+        "{}: the name of a test occurs once".format(" and ".join(found))
+        for name, found in places.items()
+        if len(found) > 1 and name not in ("__init__.py", "conftest.py")
+    )
+
+
 def keyword(call, name):
     return next((ast.dump(k.value) for k in call.keywords if k.arg == name), "")
 
