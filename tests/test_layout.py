@@ -79,6 +79,7 @@ CROSS_CUTTING_TESTS = {
     "test_leaving.py",
     "test_libzmq.py",
     "test_links.py",
+    "test_live_scenarios.py",
     "test_makefile.py",
     "test_bad_models.py",
     "test_namespaces.py",
@@ -400,6 +401,19 @@ def test_tests_mirror_the_package():
         and path.name.startswith("test_")
         and path.name not in CROSS_CUTTING_TESTS
         and not any(candidate.exists() for candidate in subjects_of(path))
+    )
+
+
+def test_names_of_test_files_occur_once():
+    """pytest imports them by their plain names."""
+    places = {}
+    for path in source_files(".py"):
+        if ROOT / "tests" in path.parents:
+            places.setdefault(path.name, []).append(name_of(path))
+    report(
+        "{}: the name of a test occurs once".format(" and ".join(found))
+        for name, found in places.items()
+        if len(found) > 1 and name not in ("__init__.py", "conftest.py")
     )
 
 

@@ -95,11 +95,17 @@ class AdmissionControl:
         self._interarrival_us = float(options.interarrival_us)
         self.threshold = options.threshold if options.kind == "threshold" else math.nan
         self.period_us = None if options.kind == "none" else options.period_us
+        self._patience_us = options.period_us
         self._has_begun = False
 
-    def step(self, queued_count: int) -> Admit:
-        """One round of the algorithm; the first one only tells what it begins with."""
-        begun, self._has_begun = self._has_begun, True
+    def step(self, queued_count: int, unused_us: int = 0) -> Admit:
+        """One round of the algorithm; the first one only tells what it begins with.
+
+        `unused_us`: for how long no item was handed in. Where that is the application's doing, not
+        ours, short queues say nothing: what was found before stays.
+        """
+        begun = self._has_begun and unused_us <= 2 * self._interarrival_us + self._patience_us
+        self._has_begun = True
         if self._options.kind == "threshold":
             if begun:
                 self.threshold = next_threshold(self._options, self.threshold, queued_count)

@@ -350,6 +350,7 @@ class Exchange(nb.Host):
             self._queues.withdraw(item, part)
             self.cancel(item, part, answered=message.attempt)
         elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:
+            self.leases.let_stay((item, part))
             self.start_again((item, part), now_us, actions)
         else:
             self._fail(item, message.reason, message.detail, now_us, actions)

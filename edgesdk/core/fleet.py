@@ -85,6 +85,8 @@ class FleetWorker(Worker, Queues):
         self._wake_us: Optional[int] = None  # when the timer outside rings
         self._length = 0  # of I_n after the last event
         self._entered_duties = 0  # in the agenda, when the timer was set
+        self._admitted_count = 0  # items, as of the last round of admission
+        self._admitted_us = 0  # the round in which it had grown
         self._part_us = 0  # when a worker that leaves waits no longer
         if self._admission.period_us is not None:
             self._agenda.put((ADMISSION, 0), 0)  # with the first event
@@ -225,7 +227,11 @@ class FleetWorker(Worker, Queues):
 
     def _adapt(self, now_us: int, actions: List[Action]) -> None:
         """Algorithm 3 or 4."""
-        actions.append(self._admission.step(len(self._queue) + len(self._output)))
+        admitted_count = self._source.metrics.admitted_count
+        if admitted_count != self._admitted_count:
+            self._admitted_count, self._admitted_us = admitted_count, now_us
+        queued_count = len(self._queue) + len(self._output)
+        actions.append(self._admission.step(queued_count, now_us - self._admitted_us))
         assert self._admission.period_us is not None
         self._agenda.put((ADMISSION, 0), now_us + self._admission.period_us)
 
@@ -272,7 +278,8 @@ class FleetWorker(Worker, Queues):
         """Algorithm 1, lines 7-13."""
         assert isinstance(task, FleetTask)
         self._number(task)
-        if self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
+        stays = task.stays and self.holds(*task.needs)
+        if not stays and self._output.takes(task, len(self._queue), self._neighbours.shared_stages):
             self._output.put(task)
         else:
             self._queue[(task.item, task.part)] = task

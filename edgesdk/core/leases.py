@@ -73,6 +73,12 @@ class Leases:
                 if until_us > now_us:
                     self._agenda.put((LEASE, key), until_us)
 
+    def let_stay(self, key: Key) -> None:
+        """A task has failed elsewhere: when it is back, it stays."""
+        lease = self._leases.get(key)
+        if lease is not None:
+            lease.task.stays = True
+
     def pop(self, key: Key) -> Optional[Lease]:
         """End the lease of a task, which came back or is not needed any more."""
         lease = self._leases.pop(key, None)

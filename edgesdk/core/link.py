@@ -13,7 +13,9 @@ from .messages import WINDOW, Ack, Task
 
 # As in TCP (RFC 6298); the floor is far above the delay of an acknowledgement.
 RETRANSMIT_US_MIN = 200_000
+TASK_RETRANSMIT_US_MIN = 500_000  # features take their time, and seldom get lost
 RETRANSMIT_US_MAX = 2_000_000
+TASK_RETRANSMIT_US_MAX = 4_000_000
 TRIES_MAX = 5  # then the neighbour is as good as dead
 JITTER_SHARE = 0.2  # neighbours that were cut off together do not come back together
 ACK_EVERY_COUNT = 8  # halves the cost of small messages (docs: one Ack each costs as much again)
@@ -24,16 +26,16 @@ DELAY_WEIGHT = 1 / 8  # of a new sample in a smoothed delay
 class Sent:
     """A settled message without a verdict yet. `payload` is whatever the sender must not lose."""
 
-    __slots__ = ("due_us", "item", "message", "payload", "sent_us", "tries")
+    __slots__ = ("ahead_count", "due_us", "item", "message", "payload", "sent_us", "tries")
 
     def __init__(
-        self, message: Any, payload: Any, item: Optional[int], now_us: int, due_us: int
+        self, message: Any, payload: Any, item: Optional[int], now_us: int, ahead_count: int
     ) -> None:
         self.message = message
         self.payload = payload
         self.item = item
-        self.sent_us = now_us
-        self.due_us = due_us
+        self.sent_us = self.due_us = now_us
+        self.ahead_count = ahead_count  # tasks that this task must wait for on its way
         self.tries = 1
 
 
@@ -83,8 +85,11 @@ class Link:
         seq = self._next_seq
         self._next_seq += 1
         numbered = message._replace(seq=seq, oldest=self.oldest if self.unsettled else seq)
-        self.unsettled[seq] = Sent(numbered, payload, item, now_us, now_us + self._timeout_us(0))
-        self.task_count += message.__class__ is Task
+        is_task = message.__class__ is Task
+        sent = Sent(numbered, payload, item, now_us, self.task_count if is_task else 0)
+        sent.due_us += self._timeout_us(sent, 0)
+        self.unsettled[seq] = sent
+        self.task_count += is_task
         return numbered
 
     def forget(self, seq: int) -> None:
@@ -124,7 +129,7 @@ class Link:
             if sent.tries >= TRIES_MAX:
                 return None
             sent.tries += 1
-            sent.due_us = now_us + self._timeout_us(sent.tries - 1)
+            sent.due_us = now_us + self._timeout_us(sent, sent.tries - 1)
             # RFC 6298, 5.5: until a clean sample says how long it takes, nobody is more hasty.
             self._backed_off = max(self._backed_off, sent.tries - 1)
             sent.message = sent.message._replace(oldest=self.oldest)
@@ -177,10 +182,13 @@ class Link:
         self._variation_us += (apart - self._variation_us) / 4
         self._smoothed_us += (round_trip_us - self._smoothed_us) * DELAY_WEIGHT
 
-    def _timeout_us(self, repetitions: int) -> int:
-        base_us = RETRANSMIT_US_MIN
+    def _timeout_us(self, sent: Sent, repetitions: int) -> int:
+        """Features go one after the other: on a slow link, who is behind others waits for them."""
+        base_us, most_us = RETRANSMIT_US_MIN, RETRANSMIT_US_MAX
+        if sent.message.__class__ is Task:
+            base_us, most_us = TASK_RETRANSMIT_US_MIN, TASK_RETRANSMIT_US_MAX
         if self._smoothed_us is not None:
             base_us = max(base_us, int(self._smoothed_us + 4 * self._variation_us))
         doublings = max(repetitions, self._backed_off)
-        grown_us = min(base_us << doublings, max(base_us, RETRANSMIT_US_MAX))
+        grown_us = min((base_us << doublings) * (1 + sent.ahead_count), max(base_us, most_us))
         return int(grown_us * (1 + JITTER_SHARE * self._rng.random()))

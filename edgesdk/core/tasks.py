@@ -23,14 +23,16 @@ class Guest(NamedTuple):
 class FleetTask(Task):
     """A task that may travel. `guest` is None for our own items. `threshold` is T_e of
     Algorithm 4 as it came with a task of others, NaN where the policy decides. `sent`: the
-    neighbour and the number under which it is on its way, until that has given a verdict."""
+    neighbour and the number under which it is on its way, until that has given a verdict. `stays`:
+    it has failed elsewhere, and is computed here from now on, where it can be."""
 
-    __slots__ = ("attempt", "drawn", "entered", "guest", "hop", "sent", "threshold")
+    __slots__ = ("attempt", "drawn", "entered", "guest", "hop", "sent", "stays", "threshold")
 
     def __init__(self, item: int, part: int, stage: int, policy_state: Any) -> None:
         super().__init__(item, part, stage, policy_state)
         self.attempt = 0
         self.hop = 0
+        self.stays = False
         self.threshold = NOT_SET
         self.guest: Optional[Guest] = None
         self.sent: Optional[Tuple[int, int]] = None

@@ -257,8 +257,8 @@ def _zeromq(membership: Membership, identity: Identity) -> Transport:
         )
         if has_curve() and not curve.is_pair:
             raise ConfigError(
-                "{}: does not belong to {}, expected one pair: nobody would let this worker in; "
-                "copy both from where they were made".format(
+                "{}: does not belong to {}, expected one pair: nobody would let this worker in. "
+                "Copy both from where they were made".format(
                     secret_path(cluster.security.keys, entry.name),
                     public_path(cluster.security.keys, entry.name),
                 )

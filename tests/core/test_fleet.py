@@ -262,11 +262,24 @@ class TestAdmission:
 
     def test_the_first_step_announces_the_second_adapts(self):
         rig = Rig(1, admission=Admission(kind="rate"))
-        rig.submit(1, 0)
-        rig.run(1.2)
+        for item in range(3):
+            rig.submit(1, item)
+            rig.run(0.4)
         times, found = zip(*rig.admits)
         assert found == (Admit(100_000, None), Admit(80_000, None), Admit(64_000, None))
         assert [later - times[0] for later in times] == [0, 500_000, 1_000_000]
+
+    @pytest.mark.parametrize("kind", ["rate", "threshold"])
+    def test_short_queues_say_nothing_while_nothing_is_handed_in(self, kind):
+        rig = Rig(1, admission=Admission(kind=kind))
+        rig.submit(1, 0)
+        rig.run(0.9)
+        before = rig.admits[-1][1]
+        rig.run(30)
+        assert {admit for _, admit in rig.admits[2:]} == {before}
+        rig.submit(1, 1)
+        rig.run(0.6)
+        assert rig.admits[-1][1] != before
 
     def test_long_queues_slow_the_source_down(self):
         rig = Rig(1, stage_us=50_000, admission=Admission(kind="rate"))

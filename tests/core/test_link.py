@@ -11,6 +11,8 @@ from edgesdk.core.link import (
     JITTER_SHARE,
     RETRANSMIT_US_MAX,
     RETRANSMIT_US_MIN,
+    TASK_RETRANSMIT_US_MAX,
+    TASK_RETRANSMIT_US_MIN,
     TRIES_MAX,
     Link,
 )
@@ -65,7 +67,7 @@ class TestNumbers:
         send(sender)
         second = send(sender)
         sender.forget(1)
-        repeated = sender.due(RETRANSMIT_US_MIN)[0].message
+        repeated = sender.due(2 * TASK_RETRANSMIT_US_MIN)[0].message
         assert (repeated.seq, repeated.oldest) == (2, 2)
         assert second.oldest == 1
         assert accept(receiver, repeated) and not accept(receiver, second)
@@ -184,9 +186,9 @@ class TestRepetition:
     def test_begins_after_the_least_time(self):
         sender = link()
         send(sender, now_us=1_000)
-        assert sender.next_due_us() == 1_000 + RETRANSMIT_US_MIN
-        assert sender.due(1_000 + RETRANSMIT_US_MIN - 1) == []
-        assert len(sender.due(1_000 + RETRANSMIT_US_MIN)) == 1
+        assert sender.next_due_us() == 1_000 + TASK_RETRANSMIT_US_MIN
+        assert sender.due(1_000 + TASK_RETRANSMIT_US_MIN - 1) == []
+        assert len(sender.due(1_000 + TASK_RETRANSMIT_US_MIN)) == 1
 
     def test_waits_twice_as_long_each_time_up_to_a_limit_then_gives_up(self):
         sender, now_us, waits = link(), 0, []
@@ -197,24 +199,37 @@ class TestRepetition:
             now_us = due_us
             if sender.due(now_us) is None:
                 break
-        doubled = [RETRANSMIT_US_MIN << tries for tries in range(TRIES_MAX)]
-        assert waits == [min(wait, RETRANSMIT_US_MAX) for wait in doubled]
+        doubled = [TASK_RETRANSMIT_US_MIN << tries for tries in range(TRIES_MAX)]
+        assert waits == [min(wait, TASK_RETRANSMIT_US_MAX) for wait in doubled]
 
     def test_new_messages_wait_as_long_until_a_clean_sample_says_how_long_it_takes(self):
         sender, receiver = link(), link()
         accept(receiver, send(sender), now_us=0)
-        sender.due(RETRANSMIT_US_MIN)
-        late = send(sender, now_us=300_000)
-        assert sender.unsettled[late.seq].due_us == 300_000 + 2 * RETRANSMIT_US_MIN
-        accept(receiver, late, now_us=300_000)
-        sender.on_ack(ack(receiver, 300_000), 301_000)
-        send(sender, now_us=301_000)
-        assert sender.next_due_us() == 301_000 + RETRANSMIT_US_MIN
+        sender.due(TASK_RETRANSMIT_US_MIN)
+        late = send(sender, now_us=600_000, message=RESULT)
+        assert sender.unsettled[late.seq].due_us == 600_000 + 2 * RETRANSMIT_US_MIN
+        accept(receiver, late, now_us=600_000)
+        sender.on_ack(ack(receiver, 600_000), 601_000)
+        send(sender, now_us=601_000)
+        assert sender.next_due_us() == 601_000 + TASK_RETRANSMIT_US_MIN
+
+    def test_a_task_waits_for_those_before_it_too(self):
+        sender, receiver = link(), link()
+        tasks = [send(sender) for _ in range(3)]
+        answer = send(sender, message=RESULT)  # on a lane of its own
+        due_us = [sender.unsettled[each.seq].due_us for each in tasks + [answer]]
+        least_us = TASK_RETRANSMIT_US_MIN
+        assert due_us == [least_us, 2 * least_us, 3 * least_us, RETRANSMIT_US_MIN]
+        for each in tasks:
+            accept(receiver, each)
+        sender.on_ack(ack(receiver), 10)
+        assert sender.unsettled[send(sender, now_us=20).seq].due_us == 20 + least_us
 
     @pytest.mark.parametrize("seed", range(20))
     def test_is_spread_by_jitter(self, seed):
         sender = Link(Random(seed))
-        waits = [sender.send(TASK, None, None, 0) and sender.unsettled[n].due_us for n in (1, 2, 3)]
+        sent = [send(sender, message=RESULT).seq for _ in range(3)]
+        waits = [sender.unsettled[seq].due_us for seq in sent]
         assert all(
             RETRANSMIT_US_MIN <= wait <= RETRANSMIT_US_MIN * (1 + JITTER_SHARE) for wait in waits
         )
@@ -256,9 +271,9 @@ class TestRepetition:
         # Karn: nobody knows which of the two was acknowledged.
         sender, receiver = link(), link()
         send(sender)
-        repeated = sender.due(RETRANSMIT_US_MIN)[0].message
-        accept(receiver, repeated, RETRANSMIT_US_MIN)
-        sender.on_ack(ack(receiver, RETRANSMIT_US_MIN), RETRANSMIT_US_MIN + 10)
+        repeated = sender.due(TASK_RETRANSMIT_US_MIN)[0].message
+        accept(receiver, repeated, TASK_RETRANSMIT_US_MIN)
+        sender.on_ack(ack(receiver, TASK_RETRANSMIT_US_MIN), TASK_RETRANSMIT_US_MIN + 10)
         assert sender.round_trip_us is None
 
     def test_a_sample_below_zero_is_none(self):

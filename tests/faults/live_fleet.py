@@ -108,11 +108,15 @@ class Workers:
                 self._write_profile(name)
                 self._write_cluster(name)
         except BaseException:
-            self.end()
+            self.stop()
             raise
         for name in sorted(set(self._nodes) - {source}):
             self.processes[name] = Process(name, self._command(name), folder, environment())
             self._let_in(name, False)
+
+    def port(self, name):
+        """Where it really listens."""
+        return self._ports[name]
 
     def path(self, name, suffix):
         """A file of a node: its "toml" (cluster), "json" (profile) or "trace"."""
@@ -147,33 +151,59 @@ class Workers:
         for name in running:
             for other in self.neighbours(name):
                 if other in running or other == self._source:
-                    self.processes[name].wait_until_it_says("{}: up\n".format(other))
+                    self.processes[name].wait_until_it_says("\n{}: up\n".format(other))
 
     def leave(self, name):
         """It is asked to leave."""
         if self.processes[name].is_running:
             self.processes[name].terminate()
 
-    def crash(self, name):
-        """The process dies. False if there was none."""
-        if not self.processes[name].is_running:
-            return False
+    def begin(self, fault):
+        """A fault begins."""
+        if fault.kind == "crash":
+            self._kill(fault.where)
+        elif fault.kind == "pause":
+            self._pauses[fault.where] += 1
+            self.processes[fault.where].stop()
+        for direction in self._directions_of(fault):
+            if fault.kind == "cut":
+                direction.cut()
+            elif fault.kind == "reset":
+                direction.lanes.reset()
+            elif fault.kind == "rate":
+                direction.divide_rate(fault.factor)
+
+    def end(self, fault):
+        """It is over; what has crashed starts again."""
+        if fault.kind == "crash":
+            self.start(fault.where)
+        elif fault.kind == "pause":
+            self._resume(fault.where)
+        for direction in self._directions_of(fault):
+            if fault.kind == "cut":
+                direction.heal()
+            elif fault.kind == "rate":
+                direction.end_divide_rate(fault.factor)
+
+    def _kill(self, name):
+        assert self.processes[name].is_running, "{} is to crash, but it is gone".format(name)
         self.processes[name].kill()
         self.died.append(name)
         self._let_in(name, False)
-        return True
 
-    def pause(self, name):
-        """It freezes until as many `resume`."""
-        self._pauses[name] = self._pauses.get(name, 0) + 1
-        self.processes[name].stop()
-
-    def resume(self, name):
-        """It goes on, if it is still the one that was frozen."""
+    def _resume(self, name):
+        """It goes on, if it is still the process that was frozen."""
         if self._pauses[name]:
             self._pauses[name] -= 1
             if not self._pauses[name]:
                 self.processes[name].resume()
+
+    def _directions_of(self, fault):
+        """ "a->b" is one direction, "a-b" both; names may contain a "-"."""
+        for (origin, target), direction in self.directions.items():
+            names = ("{}-{}", origin, target), ("{}-{}", target, origin), ("{}->{}", origin, target)
+            if fault.where in [form.format(*ends) for form, *ends in names]:
+                yield direction
 
     def ask_all_to_leave(self):
         """At the end; all that run must do so in good order."""
@@ -189,7 +219,7 @@ class Workers:
         """What each of them wrote, ever."""
         return {name: process.said_ever for name, process in self.processes.items()}
 
-    def end(self):
+    def stop(self):
         """Whatever state they are in."""
         for process in self.processes.values():
             process.end()
@@ -205,7 +235,7 @@ class Workers:
             self.directions[a, b] = Direction(link, port, self._ports[b])
 
     def _needs_proxies(self, link):
-        names = {form.format(*ends) for ends in _both_ways(link) for form in ("{}-{}", "{}->{}")}
+        names = [form.format(*ends) for ends in _both_ways(link) for form in ("{}-{}", "{}->{}")]
         is_slow = link.bytes_per_s is not None or link.delay_us + link.jitter_us > LOOPBACK_US
         return is_slow or any(fault.where in names for fault in self._scenario.faults)
 
@@ -239,8 +269,10 @@ class Workers:
             direction = self.directions.get((owner, node.name))
             port = self._ports[node.name] if direction is None else direction.lanes.port
             targets = [
-                b for link in scenario.links for a, b in _both_ways(link) if a == node.name
-                and a in link.offload
+                b
+                for link in scenario.links
+                for a, b in _both_ways(link)
+                if a == node.name and a in link.offload
             ]
             lines += ["[[worker]]", 'name = "{}"'.format(node.name)]
             lines += ['address = "tcp://127.0.0.1:{}"'.format(port)]
@@ -300,8 +332,10 @@ def _both_ways(link):
 def _toml(options):
     """(key, value) of the table that `options`, a named tuple, was read from."""
     for name, value in sorted(options._asdict().items()):
-        if name.endswith("_us") or "_us_" in name:
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, str):
+            value = '"{}"'.format(value)
+        elif "_us" in name:
             name, value = name.replace("_us", "_ms"), value / 1000
-        yield name, {True: "true", False: "false"}[value] if isinstance(value, bool) else (
-            '"{}"'.format(value) if isinstance(value, str) else value
-        )
+        yield name, value

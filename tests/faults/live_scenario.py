@@ -4,10 +4,10 @@
     played.run                # what a simulation gives too: outcomes and totals
     played.traces             # of every process that was there
 
-Its nodes are workers that are paced, but for the one source, which is the test itself. Times are the
-scenario's own, counted from when all that are there from the beginning know each other. Item n is
-an image that leaves at the exit at which image n of the model does. `check_playable` says what of a
-scenario cannot be played.
+Its nodes are workers that are paced, but for the one source, which is the test itself. Times are
+the scenario's own, counted from when all that are there from the beginning know each other. Item n
+is an image that leaves at the exit at which image n of the model does. `check_playable` says what
+of a scenario cannot be played.
 """
 
 import contextlib
@@ -17,11 +17,13 @@ import time
 from itertools import count, islice
 from typing import Dict, List, NamedTuple
 
-from fleet import answer, left_overs, nothing_is_left_since, start_what_pyzmq_keeps, wait_for
+import zmq
+from fleet import answer, left_overs, nothing_is_left_since, wait_for
 from live_fleet import Network, Workers, refusal
 
 import edgesdk
 from edgesdk.core.metrics import Histogram
+from edgesdk.runtime.zeromq import send_uncopied_once
 from edgesdk.sim.faults import end_us
 from edgesdk.sim.recorder import Ended
 from edgesdk.sim.report import Run
@@ -49,7 +51,8 @@ def play(scenario, folder, seed=0):
     it afterwards but files in `folder`. Raises ConfigError for one that cannot be played."""
     check_playable(scenario)
     network = Network(scenario.model, str(folder))
-    start_what_pyzmq_keeps()
+    with zmq.Context() as context:  # else what pyzmq keeps from it would look like a leak
+        send_uncopied_once(context)
     before = left_overs()
     source = scenario.workloads[0].source
     workers = Workers(scenario, source, network, str(folder))
@@ -61,7 +64,7 @@ def play(scenario, folder, seed=0):
             print("--- {} said:\n{}".format(name, text))
         raise
     finally:
-        workers.end()
+        workers.stop()
     for name, text in workers.said().items():
         assert "Traceback" not in text, "{}: {}".format(name, text)
     del player
@@ -133,7 +136,6 @@ class _Player:
         self._items = []  # [number, when it was submitted, its outcome]
         self._begin_s = 0.0
         self._pipe = None
-        self._given = {}  # what a fault that has begun needs for its end
 
     def play(self):
         """Open the source and let it all happen."""
@@ -191,10 +193,10 @@ class _Player:
                 planned.append((node.join_us, self._workers.start, (node.name,)))
             if node.leave_us is not None:
                 planned.append((node.leave_us, self._workers.leave, (node.name,)))
-        for index, fault in enumerate(self._scenario.faults):
-            planned.append((fault.at_us, self._begin, (index, fault)))
+        for fault in self._scenario.faults:
+            planned.append((fault.at_us, self._workers.begin, (fault,)))
             if fault.duration_us is not None:
-                planned.append((end_us(fault), self._end, (index, fault)))
+                planned.append((end_us(fault), self._workers.end, (fault,)))
         yield sorted((what[0], next(order)) + what[1:] for what in planned)
         for index, workload in enumerate(self._scenario.workloads):
             if workload.kind != ADMISSION:
@@ -208,40 +210,6 @@ class _Player:
                 return
             yield at_us, 1_000_000 + index, self._submit, (workload,)
 
-    def _begin(self, index, fault):
-        """A fault begins."""
-        workers = self._workers
-        if fault.kind == "crash":
-            self._given[index] = workers.crash(fault.where)
-        elif fault.kind == "pause":
-            workers.pause(fault.where)
-        for direction in self._directions(fault):
-            if fault.kind == "cut":
-                direction.cut()
-            elif fault.kind == "reset":
-                direction.lanes.reset()
-            elif fault.kind == "rate":
-                direction.divide_rate(fault.factor)
-
-    def _end(self, index, fault):
-        """It is over."""
-        if fault.kind == "crash" and self._given[index]:
-            self._workers.start(fault.where)
-        elif fault.kind == "pause":
-            self._workers.resume(fault.where)
-        for direction in self._directions(fault):
-            if fault.kind == "cut":
-                direction.heal()
-            elif fault.kind == "rate":
-                direction.end_divide_rate(fault.factor)
-
-    def _directions(self, fault):
-        """ "a->b" is one direction, "a-b" both; names may contain a "-"."""
-        for (origin, target), direction in self._workers.directions.items():
-            both = ("{}-{}".format(origin, target), "{}-{}".format(target, origin))
-            if fault.where in both + ("{}->{}".format(origin, target),):
-                yield direction
-
     # --- items ---
 
     def _submit(self, workload):
@@ -251,7 +219,9 @@ class _Player:
         self._items.append(item)
         deadline_ms = None if workload.deadline_us is None else workload.deadline_us / 1000
         future = self._pipe.submit(image, deadline_ms=deadline_ms, latest=workload.latest)
-        future.add_done_callback(lambda done: item.__setitem__(2, done.exception() or done.result()))
+        future.add_done_callback(
+            lambda done: item.__setitem__(2, done.exception() or done.result())
+        )
 
     def _start_paced(self, workload):
         thread = threading.Thread(target=self._run_paced, args=(workload,), name="paced")

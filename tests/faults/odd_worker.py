@@ -112,7 +112,7 @@ def speaks(version):
     """Another version of the protocol."""
 
     def greeting(self):
-        return neighbours.Greeting(*self.identity, version=int(version))
+        return neighbours.Greeting(version=int(version), **self.identity._asdict())
 
     neighbours.PROTOCOL_VERSION = int(version)
     neighbours.Neighbours._greeting = greeting

@@ -163,7 +163,7 @@ class TestPeers:
                     peer.send_many_frames(500)
                     peer.send_oversize(20 << 20)
                     fleet.keep_busy(0.1)
-        names = ["strangers", "superseded_connections", "malformed_messages", "keys_refused"]
+        names = ["strangers", "nameless_connections", "malformed_messages", "keys_refused"]
         wait_for(lambda: self.count(fleet, *names), 5, fleet.counters)
 
     def test_messages_that_mean_nothing(self, fleet):
