@@ -54,14 +54,14 @@ ANSWERED_AT = [0.5, 2.2, 2.4, 3.5, 4.5, 5.5, 6.5, 7.5]
 
 
 def told(
-    unanswered=0, wrong=0, in_flight=0, neighbours=None, back=3, at_s=None, answered_at=ANSWERED_AT
+    unanswered=0, wrong=0, in_flight=0, in_order=True, back=3, at_s=None, answered_at=ANSWERED_AT
 ):
     """A run in which nothing went wrong, but for what is given."""
     stream = streamed(RIGHT)
     stream.marks = [Mark(dict(TIMES, **at_s or {})[what], what, "") for what in TIMES]
     stream.answers = [Answer(tag, at, None) for tag, at in enumerate(answered_at)]
     stream.samples = [Sample(4.0, 5, {"board-1": 2}), Sample(9.0, 9, {"board-1": 2 + back})]
-    report = {"neighbours": neighbours or {}, "in_flight_count": 0}
+    report = {"left_in_order": in_order, "in_flight_count": 0}
     reports = dict.fromkeys(NAMES, report)
     return fleet.Told(stream, 1e5, unanswered, wrong, {"in_flight_count": in_flight}, reports)
 
@@ -76,7 +76,7 @@ def told(
         ([2], {"at_s": {fleet.MISSED: 8.5}}),
         ([3], {"at_s": {fleet.BACK: 8.5}, "answered_at": [0.5, 2.2, 2.4]}),
         ([4], {"back": 0}),
-        ([5], {"neighbours": {"board-2": {}}}),
+        ([5], {"in_order": False}),
         ([6], {"at_s": {fleet.FULL: 2.5}}),
     ],
 )
