@@ -24,6 +24,7 @@ _logger = logging.getLogger("edgesdk.network")
 # A neighbour greets twice a second at most. More is a fault or malice.
 HELLOS_PER_S = 4.0
 HELLOS_AT_ONCE = 16.0
+REFUSED_AT_ONCE = 64  # messages, before whatever else is due has its turn
 
 
 class HelloLimit:
@@ -67,7 +68,7 @@ class Network:
 
     def receive(self, now_us: int) -> Union[MessageReceived, PeerLost, None]:
         """The next thing that the core should hear of, or None."""
-        while True:
+        for _ in range(REFUSED_AT_ONCE):
             got = self.transport.receive()
             if got is None:
                 return None
@@ -76,6 +77,8 @@ class Network:
             event = self._read(got, now_us)
             if event is not None:
                 return event
+        self.transport.wake()  # a flood of what is refused must not hold the loop
+        return None
 
     def _read(self, arrival: Arrival, now_us: int) -> Optional[MessageReceived]:
         peer = arrival.peer

@@ -45,7 +45,7 @@ _logger = logging.getLogger("edgesdk.link")
 _ROUTING_ID = Struct("<cQQ")
 _LETTER = b"w"
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
-REOPEN_AFTER_S = 0.3
+REOPEN_AFTER_S = 1.0  # a handshake takes four times the way there and back
 # A DEALER whose handshake went wrong once never tries again: after so long, another one does.
 RENEW_AFTER_S = 6.0
 _TERM_GRACE_S = 1.0
