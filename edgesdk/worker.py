@@ -86,8 +86,8 @@ class Watch:
 def _freeze() -> None:
     """What has been loaded stays: a collection that looks through all of it takes 0.1 s."""
     gc.collect()
-    if hasattr(gc, "freeze"):  # Python 3.7
-        getattr(gc, "freeze")()  # noqa: B009  (vermin reads the plain name as a need)
+    if hasattr(gc, "freeze"):  # since Python 3.7
+        gc.freeze()  # novm
 
 
 def _pin(name: str, cpus: Any) -> None:

@@ -85,7 +85,7 @@ class Clustered:
         self.pipes[name] = pipe
         return pipe
 
-    def _in_process(self, worker_id, epoch):
+    def _in_process(self, worker_id):
         return InProcess(self.hub, worker_id)
 
     def meet(self, *names):

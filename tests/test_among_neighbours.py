@@ -148,7 +148,7 @@ class TestTheSameAnswers:
 
     def test_features_go_from_stage_to_stage_in_the_same_memory(self, memory, monkeypatch):
         """One copy when an image is handed in, and none on the way."""
-        monkeypatch.setattr("edgesdk.runtime.executor.UNCOPIED_BYTES_MIN", 1)
+        monkeypatch.setattr("edgesdk.runtime.executor.KEPT_UNCOPIED_BYTES_MIN", 1)
         memory.describe(worker("front", stages=[0]), worker("back", stages=[1, 2]))
         back, front = memory.open("back", gated=True), memory.open("front", gated=True)
         memory.meet()

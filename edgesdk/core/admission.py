@@ -104,13 +104,13 @@ class AdmissionControl:
         `unused_us`: for how long no item was handed in. Where that is the application's doing, not
         ours, short queues say nothing: what was found before stays.
         """
-        begun = self._has_begun and unused_us <= 2 * self._interarrival_us + self._patience_us
+        adapts = self._has_begun and unused_us <= 2 * self._interarrival_us + self._patience_us
         self._has_begun = True
         if self._options.kind == "threshold":
-            if begun:
+            if adapts:
                 self.threshold = next_threshold(self._options, self.threshold, queued_count)
             return Admit(None, self.threshold)
-        if begun:
+        if adapts:
             mu = next_interarrival_us(self._options, self._interarrival_us, queued_count)
             self._interarrival_us = mu
         return Admit(int(self._interarrival_us), None)

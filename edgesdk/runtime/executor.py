@@ -18,7 +18,7 @@ from .buffers import Buffer, BufferPool, Rows
 
 # Smaller features that come over a link are copied into a block of the pool: it costs less than
 # what a backend does with memory that it has not seen before.
-UNCOPIED_BYTES_MIN = 65536
+KEPT_UNCOPIED_BYTES_MIN = 65536
 
 
 class ExitHead:
@@ -197,7 +197,9 @@ class Executor:
         """`features` came over a link; they are those of `item` from now on, uncopied if they can
         be computed on where they are."""
         batch = features[np.newaxis]
-        if features.nbytes < UNCOPIED_BYTES_MIN:  # a pooled block saves the backend a new binding
+        if (
+            features.nbytes < KEPT_UNCOPIED_BYTES_MIN
+        ):  # a pooled block saves the backend a new binding
             buffer = self._pool.take(1, features.shape)
             buffer.array[...] = batch
         else:

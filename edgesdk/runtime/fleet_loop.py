@@ -8,9 +8,10 @@ without a hand-over between threads; while nobody does, a background thread driv
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from ..core.events import (
+    Action,
     Admit,
     CloseLink,
     Event,
@@ -247,19 +248,16 @@ class FleetLoop(Loop):
             self._transport.wait(0.0)
         return self.network.receive(now_us()) if self._inline_count % 2 == 0 else None
 
-    def _handle(self, event: Event) -> None:
+    def _ask(self, event: Event, at_us: int) -> List[Action]:
         if self._trace is None:
-            super()._handle(event)
-            return
-        at_us = now_us()
+            return super()._ask(event, at_us)
         try:
-            actions = self._worker.handle(event, at_us)
+            actions = super()._ask(event, at_us)
         except Exception as error:
             self._trace.record_failure(at_us, event, error)
             raise
         self._trace.record(at_us, event, actions)
-        for action in actions:
-            self._perform[action.__class__](action)
+        return actions
 
     def _run_stage(self, action: RunStage) -> None:
         if self._closing is not None:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Type
 
 from ..core.events import (
+    Action,
     Admit,
     CancelTimer,
     Deliver,
@@ -91,9 +92,8 @@ class Loop:
     def post(self, event: Event, will_drive: bool = False) -> None:
         """Hand in an event, from any thread; one that `will_drive` at once need not wake others."""
         self._inbox.append(event)
-        if (
-            self._thread is not None and not will_drive
-        ):  # one that starts now looks into the inbox first
+        # A thread that starts now looks into the inbox first.
+        if self._thread is not None and not will_drive:
             self._rouse()
         if self._closing is not None:
             self.close()
@@ -195,8 +195,12 @@ class Loop:
         return False
 
     def _handle(self, event: Event) -> None:
-        for action in self._worker.handle(event, now_us()):
+        for action in self._ask(event, now_us()):
             self._perform[action.__class__](action)
+
+    def _ask(self, event: Event, at_us: int) -> List[Action]:
+        """What the core wants done about `event`."""
+        return self._worker.handle(event, at_us)
 
     def _next_event(self) -> Optional[Event]:
         """Deadlines first, then the application, then the stage that has run: so that what was

@@ -38,7 +38,7 @@ IN_FLIGHT_PER_WORKER = 4  # one is computed, one travels, two wait
 class Membership(NamedTuple):
     """Which worker of which cluster this process is, and how it takes part. `admission`: kind of
     algorithm, None for the cluster's. `pace`: how long stages shall take. `trace`: file to write.
-    `transport` instead of ZeroMQ, given the worker's id and epoch."""
+    `transport` instead of ZeroMQ, given the worker's id."""
 
     cluster: Cluster
     name: str
@@ -46,7 +46,7 @@ class Membership(NamedTuple):
     pace: Optional[Pace] = None
     trace: Optional[str] = None
     insecure_network: bool = False
-    transport: Optional[Callable[[int, int], Transport]] = None
+    transport: Optional[Callable[[int], Transport]] = None
 
     @property
     def admits_by_rate(self) -> bool:
@@ -108,11 +108,7 @@ def join(
     core, metrics = new_core(spec)
     neighbours = cluster.neighbours(entry.name)
     make = membership.transport
-    transport = (
-        _zeromq(membership, spec.identity)
-        if make is None
-        else make(spec.identity.worker, spec.identity.epoch)
-    )
+    transport = _zeromq(membership) if make is None else make(entry.worker_id)
     try:
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
         packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
@@ -236,7 +232,7 @@ def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, 
     return candidates(available(), harmless if cluster.lossy else ())
 
 
-def _zeromq(membership: Membership, identity: Identity) -> Transport:
+def _zeromq(membership: Membership) -> Transport:
     try:  # a pipeline without neighbours needs no libzmq
         from .zeromq import Address, ZeroMQ
         from .zeromq_security import Curve, has_curve
@@ -264,7 +260,7 @@ def _zeromq(membership: Membership, identity: Identity) -> Transport:
                 )
             )
     return ZeroMQ(
-        identity.worker,
+        entry.worker_id,
         Address(entry.bind_address, entry.bind_data_address),
         {each.worker_id: Address(each.control_address, each.data_address) for each in others},
         curve,

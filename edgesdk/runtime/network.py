@@ -4,7 +4,6 @@ What a neighbour sends is checked here and in `core/wire.py` before the core hea
 wrong is counted, said in the log, and dropped: a neighbour cannot make this process fail.
 """
 
-import logging
 from typing import Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -18,8 +17,6 @@ from ..errors import BackendUnavailable, PeerError
 from .executor import Executor
 from .packer import Packer
 from .transport import Arrival, Departure, Transport
-
-_logger = logging.getLogger("edgesdk.network")
 
 # A neighbour greets twice a second at most. More is a fault or malice.
 HELLOS_PER_S = 4.0
@@ -64,7 +61,6 @@ class Network:
         self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
         self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
-        self._complaints: Dict[Tuple[int, str], int] = {}
 
     def receive(self, now_us: int) -> Union[MessageReceived, PeerLost, None]:
         """The next thing that the core should hear of, or None."""
@@ -154,14 +150,6 @@ class Network:
         self.transport.close_link(action.peer)
 
     def _complain(self, peer: int, name: str, what: str) -> None:
-        """Count it, and say it in the log the first time and every hundredth."""
-        self.transport.count(name)
-        count = self._complaints[(peer, name)] = self._complaints.get((peer, name), 0) + 1
-        if count % 100 == 1:
-            _logger.warning(
-                "%s: %s: %s (%d so far)",
-                self.names.get(peer, "{:016x}".format(peer)),
-                name.replace("_", " "),
-                what,
-                count,
-            )
+        who = self.names.get(peer, "{:016x}".format(peer))
+        message = "{}: {}: {}".format(who, name.replace("_", " "), what)
+        self.transport.complain(name, peer, message)

@@ -77,10 +77,9 @@ class Packer:
             self._fallen_back.add(peer)
             _logger.warning(
                 "%s: found the codecs %s there, expected %s, as in the cluster file: features go "
-                'there raw; if a package is missing: pip install "edgesdk[%s]"',
+                "there raw (docs/codecs.md says what each codec needs)",
                 self._names.get(peer, "{:016x}".format(peer)),
                 ", ".join(decodable),
-                self._name,
                 self._name,
             )
         return RAW

@@ -5,7 +5,10 @@ transport may lose messages when a connection breaks, and may refuse to send; it
 reorders within a lane, or alters them. Everything else is the core's.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+import logging
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+_logger = logging.getLogger("edgesdk.network")
 
 
 class Arrival(NamedTuple):
@@ -34,6 +37,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.counters: Dict[str, int] = {}
+        self._complaints: Dict[Tuple[str, object], int] = {}
 
     def wait(self, timeout_s: Optional[float]) -> None:
         """Return when something may have arrived, after `wake`, or after the timeout. It uses the
@@ -69,3 +73,11 @@ class Transport:
     def count(self, name: str) -> None:
         """Something was dropped or refused."""
         self.counters[name] = self.counters.get(name, 0) + 1
+
+    def complain(self, name: str, whom: object, message: str) -> None:
+        """Count it, and say it in the log the first time and every hundredth that it happens with
+        `whom`."""
+        self.count(name)
+        count = self._complaints[(name, whom)] = self._complaints.get((name, whom), 0) + 1
+        if count % 100 == 1:
+            _logger.warning("%s (%d so far)", message, count)

@@ -39,7 +39,7 @@ from .zeromq_link import (
 from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, set_options
 from .zeromq_security import Curve, Doorkeeper, lock_door
 
-_logger = logging.getLogger("edgesdk.link")
+_logger = logging.getLogger("edgesdk.network")
 # A letter, for libzmq keeps those with a leading 0; the worker; a number that is drawn for each
 # neighbour: who knew it could take over our place there, with the keys of another neighbour.
 _ROUTING_ID = Struct("<cQQ")
@@ -200,7 +200,8 @@ class ZeroMQ(Transport):
         try:
             link = Link(self._context, self._routing_ids[peer], peer, address, self._curve)
         except zmq.ZMQError as error:
-            self._complain("links_not_opened", "no link to %s: %s", address.control, error)
+            message = "no link to {}: {}".format(address.control, error)
+            self.complain("links_not_opened", peer, message)
             return
         self._links[peer] = link
         self._watch(link.monitor, lambda: self._look_at(peer, link))
@@ -223,7 +224,8 @@ class ZeroMQ(Transport):
             if not link.send(lane, frames):
                 self.count("lane_full")
         except zmq.ZMQError as error:
-            self._complain("not_sent", "not sent to %s: %s", self._neighbours[peer].control, error)
+            message = "not sent to {}: {}".format(self._neighbours[peer].control, error)
+            self.complain("not_sent", peer, message)
 
     def _renew_link(self, peer: int) -> Optional[Link]:
         """Another pair of sockets, which tries to connect at once; what waited is void."""
@@ -261,17 +263,15 @@ class ZeroMQ(Transport):
         assert self._doorkeeper is not None
         refused_count = self._doorkeeper.answer_all()
         for _ in range(refused_count):
-            self._complain("keys_refused", "refused a key that is not in the cluster file")
+            message = "refused a key that is not in the cluster file"
+            self.complain("keys_refused", None, message)
 
     def _read_failures(self, address: str, monitor: Any) -> None:
         """Somebody has connected who does not know how, or not with our keys."""
         while int(monitor.get(zmq.EVENTS)) & READABLE:
             recv_monitor_message(monitor, AT_ONCE)
-            self._complain(
-                "handshakes_failed",
-                "%s: a connection came to nothing: wrong or no keys, or no worker at all",
-                address,
-            )
+            what = "a connection came to nothing: wrong or no keys, or no worker at all"
+            self.complain("handshakes_failed", address, "{}: {}".format(address, what))
 
     def _watch(self, socket: Any, chore: Callable[[], None]) -> None:
         descriptor = int(socket.get(zmq.FD))
@@ -283,12 +283,6 @@ class ZeroMQ(Transport):
         descriptor = int(socket.get(zmq.FD))
         self._chores.pop(descriptor, None)
         self._epoll.unregister(descriptor)
-
-    def _complain(self, name: str, message: str, *arguments: Any) -> None:
-        """Count it, and log the first and every hundredth."""
-        self.count(name)
-        if self.counters[name] % 100 == 1:
-            _logger.warning("%s (%d so far)", message % arguments, self.counters[name])
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Socket options, their values and why: measured where a number is given (docs/cluster.md)."""
+"""Socket options, their values and why."""
 
 from typing import Any, Dict, Tuple
 

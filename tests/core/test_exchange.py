@@ -332,6 +332,19 @@ class TestFailuresElsewhere:
         assert len(hand.core._exchange.leases) == 0
         assert [task.item for task in hand.core._queue.values()].count(0) == 1
 
+    def test_where_it_failed_once_it_never_goes_again(self):
+        hand = away()
+        hand.settle(2, 1, delay_us=1)
+        before = len(hand.actions)
+        self.fail(hand)
+        hand.submit(3, 4, 5)
+        while [task for task in hand.core._running.values() if task.guest is None]:
+            hand.report(2, delay_us=1)  # near, fast and free: it gets what it may get
+            hand.done([each for each in hand.actions if isinstance(each, RunStage)][-1])
+        sent = [task.item.number for task in said(Task, hand.actions[before:], 2)]
+        assert 0 not in sent and len(set(sent)) >= 3
+        assert [(o.item, o.status) for o in hand.outcomes] == [(0, "result")]
+
     def test_but_only_so_often(self):
         hand = away()
         self.fail(hand, attempt=FAILURES_MAX - 1)

@@ -55,7 +55,7 @@ class Fleet:
         self.camera = self._open("camera")
 
     def _open(self, name):
-        def transport(worker, epoch):
+        def transport(worker):
             return InProcess(self._hub, worker)
 
         membership = Membership(self._cluster, name, transport=transport)
