@@ -6,12 +6,13 @@ file itself, and public keys when they are asked for.
 """
 
 import difflib
+import json
 import os
 import re
 from hashlib import blake2b
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from .addresses import Address, default_bind, parse_address, parse_bind
+from .addresses import Address, default_bind, free_port_pairs, parse_address, parse_bind
 from .algorithms import read_admission, read_offloading
 from .core.admission import Admission
 from .core.offload import Offloading
@@ -192,6 +193,22 @@ def check_exposure(cluster: Cluster, name: str, insecure_network: bool) -> None:
                     bind=entry.bind_address,
                 )
             )
+
+
+def local_cluster_text(
+    bundle: str, workers: Mapping[str, Sequence[str]], head: Sequence[str] = ()
+) -> str:
+    """The text of a cluster file for trials, on free ports of this machine.
+
+    `bundle`: a folder. `workers`: by name, further lines of TOML for each. `head`: lines before
+    them. Raises TransportError if there are no free ports.
+    """
+    lines = ["bundle = " + json.dumps(os.path.abspath(bundle), ensure_ascii=False)]  # as TOML does
+    lines += head
+    for name, port in zip(workers, free_port_pairs(len(workers))):
+        lines += ["", "[[worker]]", "name = " + json.dumps(name)]
+        lines += ['address = "tcp://127.0.0.1:{}"'.format(port)] + list(workers[name])
+    return "\n".join(lines + [""])
 
 
 # --- reading --------------------------------------------------------------------------------------

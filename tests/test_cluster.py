@@ -8,7 +8,7 @@ import pytest
 
 from edgesdk import cluster as module
 from edgesdk.bundle import read_bundle
-from edgesdk.cluster import WorkerEntry, check_exposure, read_cluster
+from edgesdk.cluster import WorkerEntry, check_exposure, local_cluster_text, read_cluster
 from edgesdk.core.admission import Admission
 from edgesdk.core.offload import Offloading
 from edgesdk.core.worker import DEFAULT_MAX_BATCH
@@ -369,3 +369,17 @@ class TestMistakes:
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(ConfigError, match=r"no\.toml: cannot be read.*examples/robots\.toml"):
             read_cluster(os.path.join(str(tmp_path), "no.toml"))
+
+
+def test_a_cluster_for_trials_is_one_that_is_read(tmp_path):
+    path = tmp_path / "cluster.toml"
+    folder = tmp_path / 'a "b" \\ c'
+    text = local_cluster_text(
+        str(folder), {"one": [], "two": ["max_batch = 3", "stages = []"]}, ['codec = "raw"']
+    )
+    path.write_text(text, encoding="utf-8")
+    found = read_cluster(str(path))
+    assert (found.bundle, found.codec) == (str(folder), "raw")
+    one, two = found.workers
+    assert one.is_loopback and two.is_loopback and one.control_address != two.control_address
+    assert (one.stages, two.stages, two.max_batch) == (None, (), 3)

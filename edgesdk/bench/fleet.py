@@ -17,10 +17,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from .. import cli
-from ..addresses import free_port_pairs
 from ..backends import Backend, open_backend
 from ..bundle import Bundle, read_bundle
 from ..choices import choose_policy
+from ..cluster import local_cluster_text
 from ..core.admission import Admission
 from ..core.events import RunStage
 from ..core.exits import ExitPolicy
@@ -137,19 +137,17 @@ def _recorded(
 
 def _write_cluster(folder: str, bundle: Bundle, count: int, policy: str, model: Model) -> str:
     """The cluster file: a mesh, without encryption, for all of it is this machine."""
-    lines = [
-        "bundle = '{}'".format(os.path.abspath(bundle.path)),
-        "plan = '{}'\npolicy = '{}'\ncodec = 'raw'".format(FULL_PLAN, policy),
+    head = [
+        'plan = "{}"\npolicy = "{}"\ncodec = "raw"'.format(FULL_PLAN, policy),
         "[security]\ninsecure = true",
-        "[admission]\nkind = 'rate'\nperiod_ms = {}".format(PERIOD_US / 1000),
+        '[admission]\nkind = "rate"\nperiod_ms = {}'.format(PERIOD_US / 1000),
         "interarrival_ms = {}".format(2 * sum(model.stage_us) / count / 1000),
     ]
-    for name, port in zip(_names(count), free_port_pairs(count)):
-        lines.append("[[worker]]\nname = '{}'\nmax_batch = 1".format(name))
-        lines.append("address = 'tcp://127.0.0.1:{}'".format(port))
+    workers = {name: ["max_batch = 1"] for name in _names(count)}
+    text = local_cluster_text(bundle.path, workers, head)
     path = os.path.join(folder, "cluster.toml")
     with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write(text)
     return path
 
 

@@ -3,8 +3,6 @@
 The reply is an answer (a class), never the payload; compare with the form ANSWER of the others.
 """
 
-import contextlib
-import io
 import os
 import runpy
 import sys
@@ -15,7 +13,7 @@ from typing import Any, Deque, List, Optional
 import numpy as np
 
 from .. import keys
-from ..addresses import free_port_pairs
+from ..cluster import local_cluster_text, read_cluster
 from ..errors import EdgeError, TransportError
 from ..pipeline import Pipeline
 from .link_bundle import LABELS, load_onnx, write_echo_bundle
@@ -24,21 +22,6 @@ from .link_process import Child, Ready
 
 SOURCE, WORKER = "source", "echo"
 WORKER_COMMAND = "edgesdk.worker"
-CLUSTER = """bundle = "{bundle}"
-codec = "raw"
-
-[security]
-{security}
-
-[[worker]]
-name = "{source}"
-address = "tcp://127.0.0.1:{source_port}"
-stages = []
-
-[[worker]]
-name = "{worker}"
-address = "tcp://127.0.0.1:{worker_port}"
-"""
 
 
 class Ours(Contender):
@@ -134,9 +117,7 @@ class OursCurve(Ours):
         return 'keys = "keys"'
 
     def _make_keys(self, cluster: str) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            if keys.main([cluster]) != 0:
-                raise TransportError("{}: no keys could be made for {}".format(self.name, cluster))
+        keys.make_keys(read_cluster(cluster))
 
 
 def serve(options: Options, ready: Ready) -> None:
@@ -149,13 +130,6 @@ def serve(options: Options, ready: Ready) -> None:
 
 
 def cluster_text(bundle: str, security: str) -> str:
-    """The cluster file, with ports that are free now; `security` is one line of TOML."""
-    ports = free_port_pairs(2)
-    return CLUSTER.format(
-        bundle=bundle.replace("\\", "/"),
-        security=security,
-        source=SOURCE,
-        source_port=ports[0],
-        worker=WORKER,
-        worker_port=ports[1],
-    )
+    """The cluster file; `security` is one line of TOML."""
+    workers = {SOURCE: ["stages = []"], WORKER: []}
+    return local_cluster_text(bundle, workers, ['codec = "raw"', "[security]", security])

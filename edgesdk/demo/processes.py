@@ -11,13 +11,11 @@ import subprocess
 import sys
 from typing import Any, Dict, Iterator, Optional, Sequence
 
-from ..addresses import free_port_pairs
-from ..cluster import read_cluster
+from ..cluster import local_cluster_text, read_cluster
 from ..errors import EdgeError
 from ..files import write_atomically
 from ..keys import make_keys
 
-LOOPBACK = "127.0.0.1"
 END_S_MAX = 15.0  # for ending what is there (`worker --drain`), and then the process itself
 LAST_LINES = 10  # of standard error, where a worker has failed
 
@@ -25,24 +23,12 @@ LAST_LINES = 10  # of standard error, where a worker has failed
 def write_cluster(folder: str, bundle: str, names: Sequence[str], max_batch: int) -> str:
     """Write a cluster file of workers `names` on free ports of this machine into `folder`, and
     their keys beside it; its path."""
-    lines = ["bundle = {}".format(_quoted(os.path.abspath(bundle)))]
-    for name, port in zip(names, free_port_pairs(len(names))):
-        lines += [
-            "",
-            "[[worker]]",
-            "name = {}".format(_quoted(name)),
-            'address = "tcp://{}:{}"'.format(LOOPBACK, port),
-            "max_batch = {}".format(max_batch),
-        ]
+    each = ["max_batch = {}".format(max_batch)]
+    text = local_cluster_text(bundle, dict.fromkeys(names, each))
     path = os.path.join(folder, "cluster.toml")
-    write_atomically(path, "\n".join(lines + [""]).encode("utf-8"))
+    write_atomically(path, text.encode("utf-8"))
     make_keys(read_cluster(path))
     return path
-
-
-def _quoted(text: str) -> str:
-    """As TOML writes it, which for these texts is as JSON does."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 class Processes:

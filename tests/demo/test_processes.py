@@ -12,8 +12,6 @@ from edgesdk.demo.processes import Processes, write_cluster
 from edgesdk.errors import EdgeError
 from edgesdk.key_files import read_secret
 
-LOOPBACK = "127.0.0.1"
-
 
 @pytest.fixture
 def cluster(tmp_path):
