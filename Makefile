@@ -122,7 +122,7 @@ $(VENV)/.tools: constraints.txt Makefile
 	@touch $@
 
 $(DEVICE_VENV)/.develop: $(DEVICE_VENV)/.tools $(BUILT_FROM)
-	$(DEVICE_PIP_INSTALL) --no-build-isolation -e ".[demo,zstd,lz4]" onnx pytest pytest-timeout hypothesis
+	$(DEVICE_PIP_INSTALL) --no-build-isolation -e ".[demo,zstd,lz4,metrics,top]" onnx pytest pytest-timeout hypothesis
 	@touch $@
 
 # pip, setuptools and wheel in one call: the pip of Python 3.6 alone picks releases that need more.

@@ -86,6 +86,7 @@ NATIVE = Extension(
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
 )
 MEASURE = ["scikit-learn", "Pillow", "matplotlib"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 LINT = ["ruff", "mypy", "clang-format", "vermin"]
 EXTRAS = {
     "onnx": ["onnxruntime"],
@@ -96,11 +97,13 @@ EXTRAS = {
     "zstd": ["zstandard"],
     "lz4": ["lz4"],
     "metrics": ["prometheus-client"],
+    "top": ["rich"],
+    "docs": [each + '; python_version >= "3.10"' for each in DOCS],
     "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
 }
 TEST = ["pytest", "pytest-timeout", "hypothesis", "vermin", "Cython>=3.0", "cmake>=3.10", "wheel"]
-RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics")
+RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics", "top", "docs")
 EXTRAS["test"] = sorted(set(TEST).union(*(EXTRAS[name] for name in RUN_EVERYTHING)))
 
 setup(

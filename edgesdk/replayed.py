@@ -3,8 +3,8 @@
 from typing import Any, Dict, List
 
 from . import cli
-from .trace_file import Trace
-from .trace_replay import Difference, Replayed
+from .trace.file import Trace
+from .trace.replay import Difference, Replayed
 
 
 def lines(trace: Trace, replayed: Replayed) -> List[str]:

@@ -22,8 +22,8 @@ from .sim.report import Report, Run
 from .sim.scenario import EXPECTED, read_scenario
 from .sim.simulator import Simulator
 from .sim.spec import Scenario
-from .trace_file import read_trace
-from .trace_replay import replay
+from .trace.file import read_trace
+from .trace.replay import replay
 
 EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --seed 1 --plot run.png
   python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --set 'model.policy={kind="final"}'

@@ -21,12 +21,13 @@ FLOORS = [
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
     + ["addresses", "algorithms", "choices", "cluster", "core_spec", "document", "key_files"]
-    + ["results", "trace_file", "trace_replay", "trace_values"],
+    + ["results", "trace"],
+    ["telemetry"],
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
-    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "replayed", "simulate"]
-    + ["soak", "top", "worker"],
+    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "push", "replayed"]
+    + ["report", "simulate", "soak", "timeline", "top", "worker"],
 ]
 NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
@@ -41,9 +42,11 @@ DOORS = {
     "grpc": ["bench/link_grpc.py"],
     "zstandard": ["codec.py"],
     "lz4": ["codec.py"],
+    "prometheus_client": ["telemetry/prometheus.py"],
     "sklearn": ["digits.py"],
     "PIL": ["digits.py", "train/*", "bench/*"],
-    "matplotlib": ["demo/pictures.py", "digits.py", "sim/pictures.py", "train/*", "bench/*"],
+    "matplotlib": ["demo/pictures.py", "digits.py", "report/*", "sim/pictures.py", "train/*"]
+    + ["bench/*"],
     "rich": [name + "*" for name in FLOORS[-1]] + ["train/*"],
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],
 }

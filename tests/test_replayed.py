@@ -4,8 +4,8 @@ from traces import write_trace
 
 from edgesdk import replayed
 from edgesdk.core.events import Timer
-from edgesdk.trace_file import read_trace
-from edgesdk.trace_replay import Difference, replay
+from edgesdk.trace.file import read_trace
+from edgesdk.trace.replay import Difference, replay
 
 
 def shown(path, **changes):

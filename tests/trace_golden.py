@@ -56,7 +56,7 @@ from edgesdk.core.neighbours import Identity
 from edgesdk.core.offload import LITERAL
 from edgesdk.core.spec import Plan, Stage
 from edgesdk.core_spec import CoreSpec
-from edgesdk.trace_file import TraceWriter
+from edgesdk.trace.file import TraceWriter
 
 PATH = Path(__file__).resolve().parent / "golden" / "trace-1.trace"
 

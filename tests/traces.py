@@ -12,7 +12,7 @@ from edgesdk.core.tensor import Tensor
 from edgesdk.core_spec import CoreSpec, new_core
 from edgesdk.sim import cores
 from edgesdk.sim.simulator import Simulator
-from edgesdk.trace_file import TraceWriter
+from edgesdk.trace.file import TraceWriter
 
 FULL = Plan("full", tuple(Stage(i, i, i, "stage_{}.onnx".format(i)) for i in range(3)))
 IDENTITY = Identity(2**63 + 5, 7, b"m" * 16, b"p" * 16, ((0, 0), (0, 1), (0, 2)))

@@ -36,8 +36,8 @@ from ..sim.recorder import Recorder
 from ..sim.report import Run, bound_per_s, summarise
 from ..sim.simulator import Simulator
 from ..sim.spec import Image, Link, Model, Node, Scenario, Workload
-from ..trace_file import read_trace
-from ..trace_replay import replay
+from ..trace.file import read_trace
+from ..trace.replay import replay
 from . import engine
 from .images import LabelledImages, read_test_images
 from .link_process import Child

@@ -24,7 +24,7 @@ from ..core.events import (
 )
 from ..core.fleet import FleetWorker
 from ..core.messages import Task
-from ..trace_file import TraceWriter
+from ..trace.file import TraceWriter
 from .clock import now_us
 from .compute import ComputeThread
 from .executor import Executor, Run

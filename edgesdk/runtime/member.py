@@ -21,7 +21,7 @@ from ..core_spec import CoreSpec, new_core
 from ..errors import BackendUnavailable, ConfigError
 from ..key_files import public_path, read_secret, secret_path
 from ..manifest import lossy_codecs, plan_id, policy_id
-from ..trace_file import TraceWriter
+from ..trace.file import TraceWriter
 from .executor import Executor
 from .fleet_loop import FleetLoop
 from .loop import Owner

@@ -18,8 +18,8 @@ from edgesdk.sim.report import Run, summarise
 from edgesdk.sim.scenario import read_scenario
 from edgesdk.sim.simulator import Simulator
 from edgesdk.sim.spec import Fault
-from edgesdk.trace_file import read_trace
-from edgesdk.trace_replay import replay
+from edgesdk.trace.file import read_trace
+from edgesdk.trace.replay import replay
 
 SEED = 0
 # By file, why the source must have lost somebody, one reason of these at least; a busy machine may

@@ -8,8 +8,8 @@ from edgesdk.core.events import MessageReceived, PeerFound, Submit, Timer
 from edgesdk.core.fleet import FleetWorker
 from edgesdk.core_spec import new_core
 from edgesdk.sim.chaos import draw
-from edgesdk.trace_file import TraceWriter, read_trace
-from edgesdk.trace_replay import kind_of, replay
+from edgesdk.trace.file import TraceWriter, read_trace
+from edgesdk.trace.replay import kind_of, replay
 
 SEEDS = (1, 2, 3, 6, 11, 12, 15, 16, 18, 19)
 

@@ -14,14 +14,14 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
 from zlib import crc32
 
-from .core import events, messages
-from .core.admission import Admission
-from .core.events import MessageReceived, Outcome, Submit
-from .core.messages import Envelope
-from .core.neighbours import Identity
-from .core.offload import Offloading
-from .core.spec import Plan, Stage
-from .errors import ConfigError
+from ..core import events, messages
+from ..core.admission import Admission
+from ..core.events import MessageReceived, Outcome, Submit
+from ..core.messages import Envelope
+from ..core.neighbours import Identity
+from ..core.offload import Offloading
+from ..core.spec import Plan, Stage
+from ..errors import ConfigError
 
 TAG_CHARS_MAX = 200
 TAG_INT_MAX = 2**63 - 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgesdk.core.events import Deliver, Keep, Outcome, Release, Submit, Timer
 from edgesdk.errors import ConfigError
-from edgesdk.trace_values import CLASSES, TAG_CHARS_MAX, decode, digest, encode, plain_tag
+from edgesdk.trace.values import CLASSES, TAG_CHARS_MAX, decode, digest, encode, plain_tag
 
 VALUES = trace_golden.EVENTS + trace_golden.ACTIONS + (trace_golden.SPEC.admission, (), [], "", b"")
 leaves = st.one_of(

@@ -1,7 +1,7 @@
 """Traces: what a core was told, and when, in a file from which its run can be repeated anywhere.
 
 A text file; every line is a JSON document. First a header with the `CoreSpec`, then a line for each
-event: `[now_us, event, digest of the actions]`, values as in `trace_values`, and last, if the
+event: `[now_us, event, digest of the actions]`, values as in `trace.values`, and last, if the
 writer was closed, `{"end": number of events}`. A core that raised has the name of the exception
 instead of a digest. Features are not in it: cores never see them.
 """
@@ -15,12 +15,12 @@ import platform
 import typing
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .core.events import Action, Event
-from .core.exits import POLICIES, make_policy
-from .core_spec import CoreSpec, new_core
-from .errors import ConfigError
-from .schema import Field
-from .trace_values import EVENTS, check_fits, decode, digest, encode
+from ..core.events import Action, Event
+from ..core.exits import POLICIES, make_policy
+from ..core_spec import CoreSpec, new_core
+from ..errors import ConfigError
+from ..schema import Field
+from .values import EVENTS, check_fits, decode, digest, encode
 
 FORMAT = "edgesdk-trace"
 FORMAT_VERSION = 1
@@ -152,7 +152,7 @@ def _new_file(path: str) -> Tuple[str, typing.BinaryIO]:
 
 def _header(spec: CoreSpec, note: Dict[str, str]) -> str:
     """The first line."""
-    from . import __version__  # which is there only when every module has been loaded
+    from .. import __version__  # which is there only when every module has been loaded
 
     policy = spec.policy
     if POLICIES.get(policy.kind) is not policy.__class__:

@@ -3,11 +3,11 @@
 import traceback
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
-from .core.events import Action, Event, MessageReceived
-from .core.fleet import FleetWorker
-from .core_spec import new_core
-from .trace_file import Record, Trace
-from .trace_values import digest
+from ..core.events import Action, Event, MessageReceived
+from ..core.fleet import FleetWorker
+from ..core_spec import new_core
+from .file import Record, Trace
+from .values import digest
 
 
 class Difference(NamedTuple):

@@ -8,13 +8,13 @@ import pytest
 import trace_golden
 from traces import SPEC, lines_of, write_trace
 
-from edgesdk import trace_file
 from edgesdk.core.events import Submit, Timer
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core_spec import CoreSpec
 from edgesdk.errors import ConfigError
-from edgesdk.trace_file import FLUSH_CHARS, FLUSH_US, TraceWriter, read_trace
-from edgesdk.trace_values import digest
+from edgesdk.trace import file as trace_file
+from edgesdk.trace.file import FLUSH_CHARS, FLUSH_US, TraceWriter, read_trace
+from edgesdk.trace.values import digest
 
 
 @pytest.fixture
