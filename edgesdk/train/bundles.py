@@ -17,7 +17,7 @@ from .counting import Costs, multiply_adds, segment_shapes
 from .data import DataSet, data_set
 from .export import export_network, head_file, segment_file
 from .models import MultiExit, build_model
-from .trainer import Settings, check_same_images, logits_per_exit
+from .trainer import Settings, check_is_network, check_same_images, logits_per_exit
 
 CHECK_COUNT = 16  # calibration images on which every exported file is compared with torch
 
@@ -44,9 +44,11 @@ class Exported(NamedTuple):
 def load_run(directory: Path) -> Run:
     """The run that `fit` left in `directory`.
 
-    Raises what `checkpoint.load`, `data_set` and `check_same_images` raise.
+    Raises what `checkpoint.load`, `data_set`, `check_is_network` and `check_same_images`
+    raise.
     """
     state = checkpoint.load(directory)
+    check_is_network(state, directory)
     settings = Settings(**state["settings"])
     data = data_set(settings.data)
     check_same_images(state, data)

@@ -21,16 +21,23 @@ INPUT_SIZE = 32  # height and width of the input
 
 
 class ExitHead(nn.Module):
-    """float32 features [B, C, H, W] -> logits [B, N]: batch norm, ReLU, average pool, linear."""
+    """float32 features [B, C, H, W] -> logits [B, N]: batch norm, ReLU, average pool, linear.
 
-    def __init__(self, channels: int, outputs: int) -> None:
+    Without a `bias` the result is a feature that others classify (`students`).
+    """
+
+    def __init__(self, channels: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
-        self.linear = nn.Linear(channels, outputs)
+        self.linear = nn.Linear(channels, outputs, bias)
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """What the linear layer reads: the mean of each activated channel, [B, C]."""
+        activated = F.relu(self.norm(features))
+        return F.adaptive_avg_pool2d(activated, 1).flatten(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        activated = F.relu(self.norm(features))
-        return self.linear(F.adaptive_avg_pool2d(activated, 1).flatten(1))
+        return self.linear(self.pooled(features))
 
 
 class PreActivationBlock(nn.Module):
@@ -61,7 +68,16 @@ class PreActivationBlock(nn.Module):
         return residual + (features if self.shortcut is None else self.shortcut(activated))
 
 
-class MultiExit(nn.Module):
+class ExitNetwork(nn.Module):
+    """A network that answers at several exits, which are trained jointly."""
+
+    @property
+    def exit_count(self) -> int:
+        """Exits, the final one included."""
+        raise NotImplementedError
+
+
+class MultiExit(ExitNetwork):
     """`segments[i]` feeds `segments[i + 1]` and `exits[i]`; the last exit is the final one.
 
     Raises ConfigError unless there is exactly one exit behind each segment.
@@ -76,6 +92,10 @@ class MultiExit(nn.Module):
                 f"found {len(self.segments)} segments and {len(self.exits)} exits; "
                 "expected at least one segment and one exit behind each"
             )
+
+    @property
+    def exit_count(self) -> int:
+        return len(self.exits)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """float32 images [B, C, H, W] -> the logits [B, N] of every exit, in order."""

@@ -40,6 +40,26 @@ class Settings(NamedTuple):
     distillation: float = 0.0
 
 
+class Distillation(NamedTuple):
+    """What the training of an ensemble has besides: DistrEE, eq. 4 and 5, and terms of our own.
+
+    `depths`: the exits of each student. `teacher`: as `teacher.Teacher.description` has it.
+    `soft_weight` (alpha): the share of the loss that the teacher's logits have instead of the
+    labels, both softened by `temperature`. `attention_weight` (beta): of the distance between a
+    student's feature and what the teacher's filters say. `mixture_weight`: of the loss of one
+    mixture of exits for each image, as one branch more; `missing_probability`: how often a
+    student is missing from a mixture. Both 0 for the paper's loss.
+    """
+
+    depths: tuple[int, ...]
+    teacher: dict[str, Any]
+    soft_weight: float = 0.9
+    temperature: float = 4.0
+    attention_weight: float = 1.0
+    mixture_weight: float = 1.0
+    missing_probability: float = 0.1
+
+
 # What a training has unless others are asked for; the model and the data are always asked for.
 DIGITS = Settings("", "", epochs=150)
 PHOTOS = Settings(
@@ -72,6 +92,22 @@ def checked(settings: Settings) -> Settings:
         if found[name] not in allowed:
             raise ConfigError(
                 f"{name}: found {found[name]!r}, expected one of {', '.join(allowed)}"
+            )
+    return settings
+
+
+def checked_distillation(settings: Distillation) -> Distillation:
+    """`settings` itself. Raises ConfigError for a value that no training can have."""
+    found = settings._asdict()
+    if not (math.isfinite(settings.temperature) and settings.temperature > 0):
+        raise ConfigError(f"temperature: found {settings.temperature}, expected a number > 0")
+    for name in ("soft_weight", "missing_probability"):
+        if not 0 <= found[name] <= 1:
+            raise ConfigError(f"{name.replace('_', ' ')}: found {found[name]}, expected 0 to 1")
+    for name in ("attention_weight", "mixture_weight"):
+        if not (math.isfinite(found[name]) and found[name] >= 0):
+            raise ConfigError(
+                f"{name.replace('_', ' ')}: found {found[name]}, expected a number >= 0"
             )
     return settings
 

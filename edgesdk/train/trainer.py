@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,7 +23,7 @@ from . import checkpoint, plots
 from .data import DataSet, Split
 from .distributed import ALONE, Group
 from .losses import exit_weights, joint_loss
-from .models import MultiExit
+from .models import ExitNetwork
 from .recipe import Settings, checked, learning_rate
 
 LOG_NAME = "log.jsonl"
@@ -32,27 +32,38 @@ EVALUATION_BATCH = 256
 PLOTS_PER_RUN = 10
 
 
+class Learned(NamedTuple):
+    """What came of a batch: its `loss`, and for the log `sums` over its images, float64: one value,
+    or one per exit."""
+
+    loss: Tensor
+    sums: dict[str, Tensor]
+
+
 class Trainer:
     """One run: the network, its optimiser, the random stream and the history of epochs.
 
-    `network` is moved to the group's device. Raises what `recipe.checked` and `exit_weights` raise,
+    `network` is moved to the group's device. Another way to learn overrides `learn`, `evaluated`
+    and `picture`. Raises what `recipe.checked` and `exit_weights` raise,
     and BackendUnavailable if it cannot be compiled as the settings demand.
     """
 
+    evaluations: tuple[str, ...] = ("calibration_accuracy",)
+
     def __init__(
-        self, network: MultiExit, data: DataSet, settings: Settings, group: Group = ALONE
+        self, network: ExitNetwork, data: DataSet, settings: Settings, group: Group = ALONE
     ) -> None:
         self.network = network.to(group.device)
         self.data = data
         self.settings = checked(settings)
         self.group = group
-        self.weights = exit_weights(len(network.exits), settings.exit_weights)
+        self.weights = exit_weights(network.exit_count, settings.exit_weights)
         self.history: list[dict[str, Any]] = []
         self._random = Generator().manual_seed(settings.seed)
         self._reduced = settings.precision == "bfloat16"
         if self._reduced:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._forward = group.wrap(_compiled(network) if settings.compiled else network)
+        self._forward = group.wrap(compiled(network) if settings.compiled else network)
         self._optimizer = torch.optim.SGD(
             _parameter_groups(network, settings),
             lr=settings.peak_learning_rate,
@@ -70,31 +81,26 @@ class Trainer:
         order = torch.randperm(count, generator=self._random)
         batches = order.split(self.settings.batch_size)
         augmenting = self._augmenting()
-        # per exit: right answers; then the sum of losses and the number of images
-        sums = torch.zeros(len(self.weights) + 2, dtype=torch.float64)
+        sums: dict[str, Tensor] = {}
+        seen = torch.zeros(1, dtype=torch.float64)
         for index, batch in enumerate(batches):
             rate = self._set_rate(epoch * len(batches) + index, self.settings.epochs * len(batches))
             mine = self.group.share(batch)
             if len(mine) == 0:  # a last batch of fewer images than processes
                 continue
             images = self.data.augment(train.images[mine], augmenting)
-            labels = train.labels[mine]
-            loss, logits = self._step(images, labels)
-            sums[:-2] += _correct_per_exit(logits, labels)
-            sums[-2:] += torch.tensor([loss * len(mine), len(mine)], dtype=torch.float64)
-        *correct, loss_sum, seen = self.group.total(sums).tolist()
-        if not math.isfinite(loss_sum):
+            for name, value in self._step(images, train.labels[mine], augmenting).items():
+                sums[name] = sums.get(name, 0) + value
+            seen += len(mine)
+        count = int(self.group.total(seen))
+        means = {name: (self.group.total(value) / count).tolist() for name, value in sums.items()}
+        if not math.isfinite(means["train_loss"]):
             raise ConfigError(
-                f"epoch {epoch}: the loss is {loss_sum}; the training diverged; "
+                f"epoch {epoch}: the loss is {means['train_loss']}; the training diverged; "
                 f"lower the learning rate (now {self.settings.peak_learning_rate})"
             )
-        record = {
-            "epoch": epoch,
-            "learning_rate": rate,
-            "train_loss": loss_sum / seen,
-            "train_accuracy": [value / seen for value in correct],
-            "calibration_accuracy": self._evaluated(calibration),
-        }
+        found = self._evaluated(calibration)
+        record = {"epoch": epoch, "learning_rate": rate, **means, **found}
         self.history.append(record)
         return record
 
@@ -113,24 +119,42 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, list[Tensor]]:
+    def _step(self, images: Tensor, labels: Tensor, random: Generator) -> dict[str, Tensor]:
+        """Learn one batch; the sums for the log."""
         if self._reduced:
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._reduced):
+        learned = self.learn(images, labels, random)
+        self._optimizer.zero_grad(set_to_none=True)
+        learned.loss.backward()
+        self._optimizer.step()
+        total = torch.tensor(learned.loss.item() * len(labels), dtype=torch.float64)
+        return {"train_loss": total, **learned.sums}
+
+    def learn(self, images: Tensor, labels: Tensor, random: Generator) -> Learned:
+        """The loss of an augmented batch. What it draws, it draws from `random`."""
+        with self._autocast(images):
             logits = self._forward(images)
         outputs = [values.float() for values in logits]
         loss = joint_loss(outputs, labels, self.weights, self.settings.distillation)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
-        return loss.item(), logits
+        return Learned(loss, {"train_accuracy": correct_per_exit(logits, labels)})
 
-    def _evaluated(self, split: Split) -> list[float]:
-        """Accuracy per exit, the same in every process; the leading one computes it."""
-        found = torch.zeros(len(self.weights), dtype=torch.float64)
+    def _autocast(self, images: Tensor) -> torch.autocast:
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self._reduced)
+
+    def evaluated(self, split: Split) -> list[list[float]]:
+        """`evaluations` on a split: per entry one value per exit."""
+        return [accuracy_per_exit(self.network, split)]
+
+    def picture(self) -> bytes:
+        """The course of the training, a PNG."""
+        return plots.curves(self.history, f"{self.settings.model} on {self.data.name}")
+
+    def _evaluated(self, split: Split) -> dict[str, list[float]]:
+        """The same in every process; the leading one computes it."""
+        found = torch.zeros(len(self.evaluations), len(self.weights), dtype=torch.float64)
         if self.group.leads:
-            found += torch.tensor(accuracy_per_exit(self.network, split), dtype=torch.float64)
-        return self.group.total(found).tolist()
+            found += torch.tensor(self.evaluated(split), dtype=torch.float64)
+        return dict(zip(self.evaluations, self.group.total(found).tolist()))
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
@@ -149,21 +173,35 @@ class Trainer:
         found, expected = Settings(**state["settings"])._asdict(), self.settings._asdict()
         if self.data.digest:  # which says more than the path, and images may move
             found["data"] = expected["data"]
-        different = [name for name in expected if found[name] != expected[name]]
-        if different:
-            raise ConfigError(
-                "the checkpoint was made with "
-                + ", ".join(f"{name} {found[name]!r}" for name in different)
-                + "; found "
-                + ", ".join(f"{name} {expected[name]!r}" for name in different)
-                + "; resume with the same settings or choose another --out"
-            )
+        check_same_settings(found, expected)
         check_same_images(state, self.data)
         self.history = state["history"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])
+
+
+def check_same_settings(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise ConfigError if a checkpoint was made with other settings than `expected`."""
+    different = [name for name in expected if found[name] != expected[name]]
+    if different:
+        raise ConfigError(
+            "the checkpoint was made with "
+            + ", ".join(f"{name} {found[name]!r}" for name in different)
+            + "; found "
+            + ", ".join(f"{name} {expected[name]!r}" for name in different)
+            + "; resume with the same settings or choose another --out"
+        )
+
+
+def check_is_network(state: dict[str, Any], directory: Path) -> None:
+    """Raise ConfigError if the run that left `state` in `directory` is that of an ensemble."""
+    if "distillation" in state:
+        raise ConfigError(
+            f"{directory}: found an ensemble, made by: python -m edgesdk.train distill; expected a "
+            "single network, made by: python -m edgesdk.train fit"
+        )
 
 
 def check_same_images(state: dict[str, Any], data: DataSet) -> None:
@@ -175,7 +213,7 @@ def check_same_images(state: dict[str, Any], data: DataSet) -> None:
         )
 
 
-def start_from(network: MultiExit, directory: Path) -> dict[str, Any]:
+def start_from(network: nn.Module, directory: Path) -> dict[str, Any]:
     """Give `network` the weights of the run in `directory`; what `Settings.start` keeps of that.
 
     Raises ConfigError if that run's network is another one, and what `checkpoint.load` raises.
@@ -230,11 +268,10 @@ def _write(trainer: Trainer, directory: Path) -> None:
     lines = "".join(json.dumps(entry) + "\n" for entry in history)
     write_atomically(directory / LOG_NAME, lines.encode())
     if len(history) == epochs or len(history) % math.ceil(epochs / PLOTS_PER_RUN) == 0:
-        title = f"{trainer.settings.model} on {trainer.data.name}"
-        write_atomically(directory / plots.FILE_NAME, plots.curves(history, title))
+        write_atomically(directory / plots.FILE_NAME, trainer.picture())
 
 
-def _compiled(network: MultiExit) -> nn.Module:
+def compiled(network: nn.Module) -> nn.Module:
     """A second way to call the same parameters; `network` itself still runs as it stands.
 
     Raises BackendUnavailable without a C++ compiler, which torch.compile needs on a CPU.
@@ -248,7 +285,7 @@ def _compiled(network: MultiExit) -> nn.Module:
     return cast(nn.Module, torch.compile(network))
 
 
-def _parameter_groups(network: MultiExit, settings: Settings) -> list[dict[str, Any]]:
+def _parameter_groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
     """For the optimiser. Vectors (biases, batch norms) are spared the decay unless `decay_all`."""
     if settings.decay_all:
         return [{"params": list(network.parameters()), "weight_decay": settings.weight_decay}]
@@ -260,7 +297,7 @@ def _parameter_groups(network: MultiExit, settings: Settings) -> list[dict[str, 
     ]
 
 
-def logits_per_exit(network: MultiExit, images: Tensor) -> Tensor:
+def logits_per_exit(network: nn.Module, images: Tensor) -> Tensor:
     """float32 [exits, n, N] on the CPU, for images [n, C, H, W], in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
@@ -271,12 +308,13 @@ def logits_per_exit(network: MultiExit, images: Tensor) -> Tensor:
     return torch.cat(batches, dim=1)
 
 
-def accuracy_per_exit(network: MultiExit, split: Split) -> list[float]:
+def accuracy_per_exit(network: nn.Module, split: Split) -> list[float]:
     """Share of right answers at each exit, 0..1."""
     logits = logits_per_exit(network, split.images)
-    correct = _correct_per_exit(list(logits), split.labels.cpu())
+    correct = correct_per_exit(list(logits), split.labels.cpu())
     return [int(count) / len(split.labels) for count in correct]
 
 
-def _correct_per_exit(logits: list[Tensor], labels: Tensor) -> Tensor:
-    return torch.stack([(values.argmax(1) == labels).sum() for values in logits]).cpu()
+def correct_per_exit(logits: list[Tensor], labels: Tensor) -> Tensor:
+    """How many images each exit is right about: float64 [exits], on the CPU."""
+    return torch.stack([(values.argmax(1) == labels).sum() for values in logits]).cpu().double()

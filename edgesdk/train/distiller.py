@@ -1,0 +1,148 @@
+"""Joint training of an ensemble under a frozen teacher: `trainer`, with another loss.
+
+All that trainer promises holds: an atomic checkpoint per epoch, and a resumed run ends with the same
+weights as one that was never killed. What each student learns from is decided before the first
+epoch, by the teacher's activations on the calibration split, and kept in the checkpoint.
+"""
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ..errors import ConfigError
+from . import plots, trainer
+from .data import DataSet, Split
+from .distillation import Lesson, ensemble_loss
+from .distributed import ALONE, Group
+from .partition import Partition
+from .recipe import Distillation, Settings, checked_distillation
+from .students import Answers, Ensemble
+from .teacher import Knowledge, Teacher, divided
+
+
+class Distiller(trainer.Trainer):
+    """One run: an ensemble, its teacher, and what `trainer.Trainer` has.
+
+    `knowledge`: what each student learns from; None before the first epoch. Raises what `Trainer`
+    and `checked_distillation` raise, and ConfigError for more students than the teacher has filters.
+    """
+
+    evaluations = ("calibration_accuracy", "calibration_loss")
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        teacher: Teacher,
+        data: DataSet,
+        settings: Settings,
+        distillation: Distillation,
+        group: Group = ALONE,
+    ) -> None:
+        super().__init__(ensemble, data, settings, group)
+        _check_size(ensemble, teacher)
+        self.ensemble = ensemble
+        self.teacher = teacher.to(group.device)
+        self.distillation = checked_distillation(distillation)
+        self.knowledge: Optional[Knowledge] = None
+        if self._reduced:
+            teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._ask = trainer.compiled(teacher) if settings.compiled else teacher
+
+    def run_epoch(self, train: Split, calibration: Split) -> dict[str, Any]:
+        if self.knowledge is None:
+            self.knowledge = divided(
+                self.teacher.activations(calibration.images),
+                len(self.ensemble.students),
+                self.ensemble.feature_size,
+                self.settings.seed,
+            )
+        return super().run_epoch(train, calibration)
+
+    def learn(self, images: Tensor, labels: Tensor, random: Generator) -> trainer.Learned:
+        with self._autocast(images):
+            with torch.no_grad():
+                logits, pooled = self._ask(images)
+            answers: Answers = self._forward(images)
+        assert self.knowledge is not None  # run_epoch comes first
+        lesson = Lesson(labels, logits.float(), self.knowledge.vectors(pooled))
+        losses = ensemble_loss(
+            self.ensemble, answers, lesson, self.weights, self.distillation, random
+        )
+        self.ensemble.remember(answers.features)
+        count = len(labels)
+        sums = {
+            "train_branch_loss": losses.branches.detach().cpu().double() * count,
+            "train_mixture_loss": losses.mixture.detach().cpu().double() * count,
+            "train_accuracy": trainer.correct_per_exit(answers.logits, labels),
+        }
+        return trainer.Learned(losses.total, sums)
+
+    def evaluated(self, split: Split) -> list[list[float]]:
+        """Per branch: accuracy, and cross-entropy with the labels."""
+        logits = trainer.logits_per_exit(BranchLogits(self.ensemble), split.images)
+        labels = split.labels.cpu()
+        correct = trainer.correct_per_exit(list(logits), labels) / len(labels)
+        return [correct.tolist(), [float(F.cross_entropy(values, labels)) for values in logits]]
+
+    def picture(self) -> bytes:
+        students = f"{len(self.ensemble.students)} x {self.settings.model}"
+        return plots.branch_curves(self.history, f"{students} on {self.data.name}")
+
+    def state(self) -> dict[str, Any]:
+        assert self.knowledge is not None  # of a run before its first epoch nothing is kept
+        return {
+            **super().state(),
+            "distillation": self.distillation._asdict(),
+            "knowledge": knowledge_state(self.knowledge),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        check_is_ensemble(state)
+        trainer.check_same_settings(state["distillation"], self.distillation._asdict())
+        super().restore(state)
+        self.knowledge = restored_knowledge(state["knowledge"])
+
+
+class BranchLogits(torch.nn.Module):
+    """An ensemble as `trainer` evaluates networks: images -> logits of every branch."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        answers: Answers = self.ensemble(images)
+        return answers.logits
+
+
+def check_is_ensemble(state: dict[str, Any]) -> None:
+    """Raise ConfigError if the run that left `state` is that of a single network."""
+    if "distillation" not in state:
+        raise ConfigError(
+            "the checkpoint is that of a single network, made by: python -m edgesdk.train fit; "
+            "expected an ensemble, made by: python -m edgesdk.train distill"
+        )
+
+
+def knowledge_state(knowledge: Knowledge) -> dict[str, Any]:
+    """As tensors and plain values, for a checkpoint."""
+    return {
+        "filters": knowledge.filters._asdict(),
+        "projection": knowledge.projection,
+        "kept": knowledge.kept,
+    }
+
+
+def restored_knowledge(state: dict[str, Any]) -> Knowledge:
+    """What `knowledge_state` was made from."""
+    return Knowledge(Partition(**state["filters"]), state["projection"], tuple(state["kept"]))
+
+
+def _check_size(ensemble: Ensemble, teacher: Teacher) -> None:
+    if len(ensemble.students) > teacher.filter_count:
+        raise ConfigError(
+            f"students: found {len(ensemble.students)}, expected 1 to {teacher.filter_count}, the "
+            "number of filters that the teacher's last convolution has"
+        )
