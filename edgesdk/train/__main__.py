@@ -1,4 +1,5 @@
-"""`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan."""
+"""`python -m edgesdk.train fit|export|calibrate|distill|evaluate`: a network with exits, its bundle,
+its plan; an ensemble of students, and how good it is."""
 
 import argparse
 import sys
@@ -6,9 +7,8 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from .. import cli
-from ..errors import BackendUnavailable
+from . import distillation_command, options
 from .calibration import command as calibration
-from .recipe import PRECISIONS, SCHEDULES, Settings
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
 SEVERAL_EXAMPLE = (
@@ -16,8 +16,6 @@ SEVERAL_EXAMPLE = (
     "--model wrn16_1 --out runs/cifar10"
 )
 EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
-DEVICES = ("auto", "cpu", "cuda")
-PACKAGES = ("torch", "onnx", "onnxruntime")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -54,62 +52,28 @@ def _parser() -> argparse.ArgumentParser:
     calibration.add_arguments(
         _add_command(commands, "calibrate", calibration.DESCRIPTION, calibration.EXAMPLE)
     )
+    distill = distillation_command
+    distill.add_distill_arguments(
+        _add_command(commands, "distill", distill.DISTILL, distill.DISTILL_EXAMPLE)
+    )
+    distill.add_evaluate_arguments(
+        _add_command(commands, "evaluate", distill.EVALUATE, distill.EVALUATE_EXAMPLE)
+    )
     return result
 
 
 def _add_fit_options(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument(
-        "--data",
-        required=True,
-        metavar="DATA",
-        help="digits; or a path: an image folder (train/CLASS/*.jpg, test/CLASS/*.jpg), "
-        "cifar-10-batches-py, or a tar of either; of train/, the last tenth of each class by file "
-        "name is held out for calibration",
-    )
+    options.add_run_options(fit)
     fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
-    fit.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the run lives")
-    fit.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     fit.add_argument(
         "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
     )
-    fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    fit.add_argument("--threads", type=_positive, default=1, help="of torch, default %(default)s")
-    fit.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one"
-    )
-    recipe = fit.add_argument_group("recipe", "without these, what suits the data")
-    recipe.add_argument("--epochs", type=_positive)
-    recipe.add_argument("--batch", type=_positive, dest="batch_size", help="images per step")
-    recipe.add_argument("--peak-rate", type=float, dest="peak_learning_rate")
-    recipe.add_argument("--weight-decay", type=float)
-    recipe.add_argument(
-        "--exit-weights",
-        type=_numbers,
-        metavar="W0,W1,...",
-        help="of the loss, one per exit; the paper's if it has seven, else ones",
-    )
+    recipe = options.add_recipe_options(fit)
     recipe.add_argument(
         "--distillation",
         type=float,
         metavar="SHARE",
         help="of an early exit's loss, the share learned from the final exit: 0 to 1",
-    )
-    recipe.add_argument("--schedule", choices=SCHEDULES)
-    recipe.add_argument(
-        "--precision", choices=PRECISIONS, help="float32 is faster on CPUs without bfloat16 units"
-    )
-    recipe.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        dest="compiled",
-        default=None,
-        help="compile the network first (minutes; needs a C++ compiler), then train faster",
-    )
-    recipe.add_argument(
-        "--decay-all",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="let weight decay shrink biases and batch norms too",
     )
 
 
@@ -130,38 +94,8 @@ def _add_command(
     return command
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
-    return int(text)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"found {text!r}, expected numbers with commas between them"
-        ) from None
-
-
-def _require_packages() -> None:
-    try:
-        import matplotlib  # noqa: F401
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import PIL  # noqa: F401
-        import torch  # noqa: F401
-        import tqdm  # noqa: F401
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"training needs {error.name}, which cannot be imported ({error}); "
-            'install it with: pip install "edgesdk[train]"'
-        ) from error
-
-
 def _fit(arguments: argparse.Namespace) -> int:
-    _require_packages()
+    options.require_packages()
     import torch
 
     from . import distributed, trainer
@@ -172,9 +106,9 @@ def _fit(arguments: argparse.Namespace) -> int:
     group = distributed.join(arguments.device)
     try:
         if group.leads:
-            cli.banner(PACKAGES, arguments.seed, arguments.json)
+            cli.banner(options.PACKAGES, arguments.seed, arguments.json)
         data = data_set(arguments.data)
-        settings = _settings(arguments, data.recipe)
+        settings = options.settings(arguments, data.recipe)
         channels = data.preprocessing.shape[0]
         network = seeded_model(settings.model, len(data.labels), channels, settings.seed)
         if arguments.start_from:
@@ -186,12 +120,6 @@ def _fit(arguments: argparse.Namespace) -> int:
     if group.leads:
         _report_fit(run.history[-1], arguments)
     return 0
-
-
-def _settings(arguments: argparse.Namespace, recipe: Settings) -> Settings:
-    """The recipe of the data, changed by every option that was given."""
-    given = {name: getattr(arguments, name, None) for name in Settings._fields}
-    return recipe._replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def _report_fit(last: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -209,14 +137,14 @@ def _report_fit(last: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    _require_packages()
+    options.require_packages()
     import torch
 
     from .bundles import export_run, load_run
 
     torch.set_num_threads(1)
     run = load_run(arguments.run)
-    cli.banner(PACKAGES, run.settings.seed, arguments.json)
+    cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
     exported = export_run(run, arguments.bundle, arguments.max_loss_points, arguments.force)
     if arguments.json:
         cli.print_json(

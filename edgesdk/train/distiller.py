@@ -95,7 +95,10 @@ class Distiller(trainer.Trainer):
         return {
             **super().state(),
             "distillation": self.distillation._asdict(),
-            "knowledge": knowledge_state(self.knowledge),
+            "knowledge": {
+                **self.knowledge._asdict(),
+                "filters": self.knowledge.filters._asdict(),
+            },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -126,18 +129,9 @@ def check_is_ensemble(state: dict[str, Any]) -> None:
         )
 
 
-def knowledge_state(knowledge: Knowledge) -> dict[str, Any]:
-    """As tensors and plain values, for a checkpoint."""
-    return {
-        "filters": knowledge.filters._asdict(),
-        "projection": knowledge.projection,
-        "kept": knowledge.kept,
-    }
-
-
 def restored_knowledge(state: dict[str, Any]) -> Knowledge:
-    """What `knowledge_state` was made from."""
-    return Knowledge(Partition(**state["filters"]), state["projection"], tuple(state["kept"]))
+    """The knowledge of a checkpoint."""
+    return Knowledge(**{**state, "filters": Partition(**state["filters"])})
 
 
 def _check_size(ensemble: Ensemble, teacher: Teacher) -> None:

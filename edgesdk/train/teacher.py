@@ -70,11 +70,12 @@ class Teacher(nn.Module):
 class Knowledge(NamedTuple):
     """Who learns what: `filters`, and the fixed map `projection`, float32 [N, D, F], which is 0
     for filters of other groups. `kept`: per group, the share of the activations' squared length
-    that is still there behind the map."""
+    that is still there behind the map. `graph`: float32 [F, F], what was partitioned."""
 
     filters: Partition
     projection: Tensor
     kept: tuple[float, ...]
+    graph: Tensor
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """The teacher's v(P): float32 [B, N, D] of mean activations [B, F]."""
@@ -91,7 +92,8 @@ def divided(activations: Tensor, student_count: int, feature_size: int, seed: in
 
     Raises what `filter_graph` and `partition` raise.
     """
-    filters = partition(filter_graph(activations.numpy()), student_count, seed)
+    graph = filter_graph(activations.numpy())
+    filters = partition(graph, student_count, seed)
     random = torch.Generator().manual_seed(seed)
     projection = torch.zeros(student_count, feature_size, activations.shape[1])
     kept = []
@@ -102,7 +104,7 @@ def divided(activations: Tensor, student_count: int, feature_size: int, seed: in
         rotation, _ = torch.linalg.qr(noise)  # orthonormal columns
         projection[index][:, list(group)] = (rotation @ rows).float()
         kept.append(share)
-    return Knowledge(filters, projection, tuple(kept))
+    return Knowledge(filters, projection, tuple(kept), torch.from_numpy(graph).float())
 
 
 def load_teacher(directory: Path, data: DataSet) -> Teacher:

@@ -1,0 +1,183 @@
+"""Features: what every exit of every student says of every image, kept in a file.
+
+With them, and the classifier that reads them, policies of an ensemble can be tried without its
+networks: where each student leaves, what the gathered classification is, and what it is when a
+student's feature does not arrive. The ensemble's counterpart of `edgesdk.outcomes`.
+
+The file (.npz, no pickles) has the arrays of `Features`, and those of student i as `student_0`,
+`student_1`, ... . One file for all, so that students, labels and classifier cannot disagree; numpy
+unpacks only the arrays that are asked for.
+"""
+
+import io
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+
+from .. import kernels
+from ..errors import ConfigError
+from ..files import write_atomically
+from ..outcomes import SPLITS
+
+FORMAT = "edgesdk-features-1"
+STUDENT = "student_{}"
+
+
+class Features(NamedTuple):
+    """n images, N students, student i with M_i exits, D values per feature, K classes.
+
+    `ensemble` and `data` (text) say whose features of what these are. `split` text [n], one of
+    `outcomes.SPLITS`; `label` int32 [n]; `weight` float32 [K, N D] and `bias` float32 [K] of the
+    classifier; `mean_features` float32 [N, D], what stands in for a missing student; `students`:
+    per student float16 or float32 [n, M_i, D].
+    """
+
+    ensemble: str
+    data: str
+    split: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    mean_features: np.ndarray
+    students: tuple[np.ndarray, ...]
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """M_i of each student."""
+        return tuple(values.shape[1] for values in self.students)
+
+    def select(self, split: str) -> "Features":
+        """The images of one split. Raises ConfigError if there are none."""
+        chosen = self.split == split
+        if not chosen.any():
+            raise ConfigError(f"features: found no images of the split {split!r}; record them again")
+        return self._replace(
+            split=self.split[chosen],
+            label=self.label[chosen],
+            students=tuple(values[chosen] for values in self.students),
+        )
+
+
+def gathered(
+    features: Features, exits: np.ndarray, missing: Optional[np.ndarray] = None
+) -> np.ndarray:
+    """The classifier's logits, float32 [n, K], where student i left image b at `exits[b, i]`.
+
+    `exits`: int64 [n, N], or [N] for all images alike; a student without so many exits gives its
+    last. `missing`: bool of the same shape, whose feature did not arrive.
+    """
+    count = len(features.label)
+    exits = np.broadcast_to(exits, (count, len(features.students)))
+    columns = []
+    for index, values in enumerate(features.students):
+        chosen = np.minimum(exits[:, index], values.shape[1] - 1)
+        feature = values[np.arange(count), chosen].astype(np.float32)
+        if missing is not None:
+            gone = np.broadcast_to(missing, exits.shape)[:, index, None]
+            feature = np.where(gone, features.mean_features[index], feature)
+        columns.append(feature)
+    logits: np.ndarray = np.concatenate(columns, axis=1) @ features.weight.T + features.bias
+    return logits
+
+
+def accuracy(features: Features, exits: np.ndarray, missing: Optional[np.ndarray] = None) -> float:
+    """Share of right answers, 0..1, of `gathered` with the same arguments."""
+    answers = gathered(features, exits, missing).argmax(axis=1)
+    return float((answers == features.label).mean())
+
+
+def differences(values: np.ndarray) -> np.ndarray:
+    """eq. 6 of each exit relative to the first, float32 [n, M], of one student's [n, M, D].
+
+    The first column is 1 by definition.
+    """
+    rows = np.ascontiguousarray(values.transpose(1, 0, 2), np.float32)
+    later = [kernels.cosine_difference(exit_rows, rows[0]) for exit_rows in rows[1:]]
+    return np.stack([np.ones(len(values), np.float32), *later], axis=1)
+
+
+def similarities(values: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each exit to the one before, float32 [n, M]; the first column is NaN."""
+    rows = np.ascontiguousarray(values.transpose(1, 0, 2), np.float32)
+    nothing = np.full(len(values), np.nan, np.float32)
+    later = [
+        np.float32(1) / kernels.cosine_difference(after, before)
+        for before, after in zip(rows, rows[1:])
+    ]
+    return np.stack([nothing, *later], axis=1)
+
+
+def write_features(path: Union[str, "PathLike[str]"], features: Features) -> None:
+    """Write the file `path`: whole, or not at all. Raises EdgeError if it cannot be written."""
+    _check(features, "features")
+    arrays = features._asdict()
+    for index, values in enumerate(arrays.pop("students")):
+        arrays[STUDENT.format(index)] = values
+    content = io.BytesIO()
+    np.savez_compressed(content, format=np.array(FORMAT), **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def read_features(path: Union[str, "PathLike[str]"]) -> Features:
+    """The features in file `path`. Raises ConfigError that names the file and what is wrong."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
+        raise ConfigError(
+            f"{path}: cannot be read as features ({error}); record them again"
+        ) from None
+    names = ("format", *Features._fields[:-1], STUDENT.format(0))
+    missing = [name for name in names if name not in found]
+    if missing or str(found["format"]) != FORMAT:
+        raise ConfigError(
+            f"{path}: found {'no ' + ', '.join(missing) if missing else found['format']}, expected "
+            f"features in the format {FORMAT}, written by: python -m edgesdk.train evaluate"
+        )
+    count = sum(name.startswith("student_") for name in found)
+    students = tuple(found.get(STUDENT.format(index), np.empty(0)) for index in range(count))
+    texts = [str(found[name]) for name in ("ensemble", "data")]
+    result = Features(*texts, *(found[name] for name in Features._fields[2:-1]), students)
+    _check(result, str(path))
+    return result
+
+
+def _check(features: Features, where: str) -> None:
+    """Raise ConfigError unless dtypes, shapes and values are what `Features` says."""
+    count, students = len(features.label), len(features.students)
+    classes, width = len(features.bias), features.mean_features.shape[-1]
+    floats, either = ("float32",), ("float16", "float32")
+    expected: list[tuple[str, np.ndarray, Sequence[str], tuple[int, ...]]] = [
+        ("label", features.label, ("int32",), (count,)),
+        ("weight", features.weight, floats, (classes, students * width)),
+        ("bias", features.bias, floats, (classes,)),
+        ("mean_features", features.mean_features, floats, (students, width)),
+    ]
+    for index, values in enumerate(features.students):
+        depth = values.shape[1] if values.ndim == 3 else 1
+        expected.append((STUDENT.format(index), values, either, (count, depth, width)))
+    for name, values, dtypes, shape in expected:
+        if values.dtype.name not in dtypes or values.shape != shape or not values.size:
+            raise ConfigError(
+                f"{where}: {name} is {values.dtype} {list(values.shape)}, expected "
+                f"{' or '.join(dtypes)} {list(shape)}, not empty; record the features again"
+            )
+        if not np.isfinite(values).all():
+            raise ConfigError(f"{where}: {name} has values that are not finite; train again")
+    _check_texts(features, where, classes)
+
+
+def _check_texts(features: Features, where: str, classes: int) -> None:
+    found: Any = sorted(set(features.split.tolist())) if features.split.dtype.kind == "U" else None
+    if found is None or features.split.shape != features.label.shape or set(found) - set(SPLITS):
+        raise ConfigError(
+            f"{where}: split has {features.split.shape} values, {found}, expected one of "
+            f"{', '.join(SPLITS)} for each of {len(features.label)} images"
+        )
+    if features.label.min() < 0 or features.label.max() >= classes:
+        raise ConfigError(
+            f"{where}: label holds {features.label.min()}..{features.label.max()}, expected "
+            f"0..{classes - 1}"
+        )
