@@ -53,7 +53,7 @@ class Distiller(trainer.Trainer):
     def run_epoch(self, train: Split, calibration: Split) -> dict[str, Any]:
         if self.knowledge is None:
             self.knowledge = divided(
-                self.teacher.activations(calibration.images),
+                self.teacher.activations(calibration.images, self._reduced),
                 len(self.ensemble.students),
                 self.ensemble.feature_size,
                 self.settings.seed,

@@ -133,8 +133,9 @@ def _check_students(students: Sequence[MultiExit], feature_size: int) -> None:
         raise ConfigError("found no students, expected at least one")
     for index, student in enumerate(students):
         for number, head in enumerate(student.exits):
-            if not isinstance(head, ExitHead) or head.linear.out_features != feature_size:
+            outputs = head.linear.out_features if isinstance(head, ExitHead) else "no"
+            if outputs != feature_size:
                 raise ConfigError(
-                    f"student {index}, exit {number}: found {head}, expected an ExitHead with "
-                    f"{feature_size} outputs"
+                    f"student {index}, exit {number}: found a {type(head).__name__} with {outputs} "
+                    f"features, expected an ExitHead with {feature_size}"
                 )

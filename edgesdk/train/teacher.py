@@ -59,12 +59,15 @@ class Teacher(nn.Module):
         pooled = self.head.pooled(features)
         return self.head.linear(pooled), pooled
 
-    def activations(self, images: Tensor) -> Tensor:
-        """Mean activations float32 [n, F] on the CPU, for many images."""
+    def activations(self, images: Tensor, reduced: bool = False) -> Tensor:
+        """Mean activations float32 [n, F] on the CPU, for many images; `reduced`: in bfloat16."""
         device = self.head.linear.weight.device
-        batches = tqdm(images.split(BATCH), "teacher, calibration", leave=False, disable=None)
-        with torch.no_grad():
-            return torch.cat([self(batch.to(device))[1].cpu() for batch in batches])
+        layout = torch.channels_last if reduced else torch.contiguous_format
+        found = []
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+            for batch in tqdm(images.split(BATCH), "teacher, calibration", leave=False, disable=None):
+                found.append(self(batch.to(device, memory_format=layout))[1].float().cpu())
+        return torch.cat(found)
 
 
 class Knowledge(NamedTuple):
