@@ -64,6 +64,13 @@ def _add_loss_options(recipe: Any) -> None:
         option = "--" + name.replace("_", "-")
         default = getattr(DEFAULTS, name)
         recipe.add_argument(option, type=float, help=f"{text}; default {default:g}")
+    recipe.add_argument(
+        "--views",
+        type=options.positive,
+        metavar="V",
+        help="augmented copies of each image, used in turns: the teacher is asked once of each; "
+        "default: new copies in every epoch",
+    )
 
 
 def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from .partition import Partition
 from .recipe import Distillation, Settings, checked_distillation
 from .students import Answers, Ensemble
 from .teacher import Knowledge, Teacher, divided
+from .views import Taught, Views
 
 
 class Distiller(trainer.Trainer):
@@ -48,7 +49,11 @@ class Distiller(trainer.Trainer):
         self.knowledge: Optional[Knowledge] = None
         if self._reduced:
             teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._ask = trainer.compiled(teacher) if settings.compiled else teacher
+        self._teach = trainer.compiled(teacher) if settings.compiled else teacher
+        self._views: Optional[Views] = None
+        if distillation.views:
+            size, seed = settings.batch_size, settings.seed
+            self._views = Views(distillation.views, seed, data, size, self._asked)
 
     def run_epoch(self, train: Split, calibration: Split) -> dict[str, Any]:
         if self.knowledge is None:
@@ -58,15 +63,21 @@ class Distiller(trainer.Trainer):
                 self.ensemble.feature_size,
                 self.settings.seed,
             )
+        if self._views:
+            self._views.begin(len(self.history), train.images)
         return super().run_epoch(train, calibration)
 
-    def learn(self, images: Tensor, labels: Tensor, random: Generator) -> trainer.Learned:
+    def augmented(self, train: Split, places: Tensor, random: Generator) -> Tensor:
+        if self._views:
+            return self._views.images(places)
+        return super().augmented(train, places, random)
+
+    def learn(self, batch: trainer.Batch, random: Generator) -> trainer.Learned:
+        images, labels = batch.images, batch.labels
+        taught = self._views.taught(batch.places) if self._views else self._asked(images)
         with self._autocast(images):
-            with torch.no_grad():
-                logits, pooled = self._ask(images)
             answers: Answers = self._forward(images)
-        assert self.knowledge is not None  # run_epoch comes first
-        lesson = Lesson(labels, logits.float(), self.knowledge.vectors(pooled))
+        lesson = Lesson(labels, *taught)
         losses = ensemble_loss(
             self.ensemble, answers, lesson, self.weights, self.distillation, random
         )
@@ -78,6 +89,15 @@ class Distiller(trainer.Trainer):
             "train_accuracy": trainer.correct_per_exit(answers.logits, labels),
         }
         return trainer.Learned(losses.total, sums)
+
+    def _asked(self, images: Tensor) -> Taught:
+        """What the teacher says, in the precision of the training."""
+        assert self.knowledge is not None  # run_epoch comes first
+        if self._reduced:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), self._autocast(images):
+            logits, pooled = self._teach(images)
+        return Taught(logits.float(), self.knowledge.vectors(pooled))
 
     def evaluated(self, split: Split) -> list[list[float]]:
         """Per branch: accuracy, and cross-entropy with the labels."""

@@ -48,7 +48,9 @@ class Distillation(NamedTuple):
     labels, both softened by `temperature`. `attention_weight` (beta): of the distance between a
     student's feature and what the teacher's filters say. `mixture_weight`: of the loss of one
     mixture of exits for each image, as one branch more; `missing_probability`: how often a
-    student is missing from a mixture. Both 0 for the paper's loss.
+    student is missing from a mixture. Both 0 for the paper's loss. `views`: how many augmented
+    copies of each image are used in turns, so that the teacher is asked once of each; 0: each epoch
+    has copies of its own.
     """
 
     depths: tuple[int, ...]
@@ -58,6 +60,7 @@ class Distillation(NamedTuple):
     attention_weight: float = 1.0
     mixture_weight: float = 1.0
     missing_probability: float = 0.1
+    views: int = 0
 
 
 # What a training has unless others are asked for; the model and the data are always asked for.
@@ -109,6 +112,8 @@ def checked_distillation(settings: Distillation) -> Distillation:
             raise ConfigError(
                 f"{name.replace('_', ' ')}: found {found[name]}, expected a number >= 0"
             )
+    if settings.views < 0:
+        raise ConfigError(f"views: found {settings.views}, expected a number >= 0")
     return settings
 
 

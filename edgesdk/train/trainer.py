@@ -32,6 +32,15 @@ EVALUATION_BATCH = 256
 PLOTS_PER_RUN = 10
 
 
+class Batch(NamedTuple):
+    """Augmented `images` [B, C, H, W], their `labels` int64 [B], and `places` int64 [B], where they
+    stand in the training split."""
+
+    images: Tensor
+    labels: Tensor
+    places: Tensor
+
+
 class Learned(NamedTuple):
     """What came of a batch: its `loss`, and for the log `sums` over its images, float64: one value,
     or one per exit."""
@@ -43,8 +52,8 @@ class Learned(NamedTuple):
 class Trainer:
     """One run: the network, its optimiser, the random stream and the history of epochs.
 
-    `network` is moved to the group's device. Another way to learn overrides `learn`, `evaluated`
-    and `picture`. Raises what `recipe.checked` and `exit_weights` raise,
+    `network` is moved to the group's device. Another way to learn overrides
+    `augmented`, `learn`, `evaluated` and `picture`. Raises what `recipe.checked` and `exit_weights` raise,
     and BackendUnavailable if it cannot be compiled as the settings demand.
     """
 
@@ -88,8 +97,9 @@ class Trainer:
             mine = self.group.share(batch)
             if len(mine) == 0:  # a last batch of fewer images than processes
                 continue
-            images = self.data.augment(train.images[mine], augmenting)
-            for name, value in self._step(images, train.labels[mine], augmenting).items():
+            images = self.augmented(train, mine, augmenting)
+            taken = Batch(images, train.labels[mine], mine)
+            for name, value in self._step(taken, augmenting).items():
                 sums[name] = sums.get(name, 0) + value
             seen += len(mine)
         count = int(self.group.total(seen))
@@ -119,24 +129,29 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, images: Tensor, labels: Tensor, random: Generator) -> dict[str, Tensor]:
+    def _step(self, batch: Batch, random: Generator) -> dict[str, Tensor]:
         """Learn one batch; the sums for the log."""
         if self._reduced:
-            images = images.contiguous(memory_format=torch.channels_last)
-        learned = self.learn(images, labels, random)
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            batch = batch._replace(images=images)
+        learned = self.learn(batch, random)
         self._optimizer.zero_grad(set_to_none=True)
         learned.loss.backward()
         self._optimizer.step()
-        total = torch.tensor(learned.loss.item() * len(labels), dtype=torch.float64)
+        total = torch.tensor(learned.loss.item() * len(batch.labels), dtype=torch.float64)
         return {"train_loss": total, **learned.sums}
 
-    def learn(self, images: Tensor, labels: Tensor, random: Generator) -> Learned:
-        """The loss of an augmented batch. What it draws, it draws from `random`."""
-        with self._autocast(images):
-            logits = self._forward(images)
+    def augmented(self, train: Split, places: Tensor, random: Generator) -> Tensor:
+        """Changed copies of the training images at `places`."""
+        return self.data.augment(train.images[places], random)
+
+    def learn(self, batch: Batch, random: Generator) -> Learned:
+        """The loss of a batch. What it draws, it draws from `random`."""
+        with self._autocast(batch.images):
+            logits = self._forward(batch.images)
         outputs = [values.float() for values in logits]
-        loss = joint_loss(outputs, labels, self.weights, self.settings.distillation)
-        return Learned(loss, {"train_accuracy": correct_per_exit(logits, labels)})
+        loss = joint_loss(outputs, batch.labels, self.weights, self.settings.distillation)
+        return Learned(loss, {"train_accuracy": correct_per_exit(logits, batch.labels)})
 
     def _autocast(self, images: Tensor) -> torch.autocast:
         return torch.autocast(images.device.type, torch.bfloat16, enabled=self._reduced)
