@@ -92,7 +92,7 @@ EXTRAS = {
     "onnx": ["onnxruntime"],
     "torch": ["torch", "onnx"],
     "tensorrt": ["pycuda"],
-    "train": ["torch", "onnx", "tqdm"] + MEASURE,
+    "train": ["torch", "onnx", "tqdm", "networkx"] + MEASURE,
     "demo": ["onnxruntime"] + MEASURE,
     "zstd": ["zstandard"],
     "lz4": ["lz4"],

@@ -1,5 +1,7 @@
-"""`python -m edgesdk.train fit|export|calibrate|distill|evaluate`: a network with exits, its bundle,
-its plan; an ensemble of students, and how good it is."""
+"""`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan.
+
+`distill|evaluate`: an ensemble of students, and how good it is.
+"""
 
 import argparse
 import sys

@@ -98,9 +98,7 @@ def mixtures(features: list[list[Tensor]], generator: Generator) -> Tensor:
     return torch.stack(chosen, dim=1)
 
 
-def missing_students(
-    shape: Sequence[int], probability: float, generator: Generator
-) -> Tensor:
+def missing_students(shape: Sequence[int], probability: float, generator: Generator) -> Tensor:
     """bool [B, N]: which students are drawn as missing; of an image without any, none is."""
     missing = torch.rand(tuple(shape), generator=generator) < probability
     return missing & ~missing.all(dim=1, keepdim=True)

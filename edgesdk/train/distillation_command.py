@@ -76,7 +76,9 @@ def _add_loss_options(recipe: Any) -> None:
 def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of `evaluate`, but for the common ones."""
     command.set_defaults(command=evaluate)
-    command.add_argument("run", type=Path, metavar="RUN", help="directory given to distill as --out")
+    command.add_argument(
+        "run", type=Path, metavar="RUN", help="directory given to distill as --out"
+    )
     command.add_argument(
         "--features", type=Path, metavar="FILE", help="write what every exit says, .npz"
     )

@@ -1,7 +1,7 @@
 """Joint training of an ensemble under a frozen teacher: `trainer`, with another loss.
 
-All that trainer promises holds: an atomic checkpoint per epoch, and a resumed run ends with the same
-weights as one that was never killed. What each student learns from is decided before the first
+All that `trainer` promises holds: an atomic checkpoint per epoch, and a resumed run ends with the
+same weights as one that was never killed. What each student learns from is decided before the first
 epoch, by the teacher's activations on the calibration split, and kept in the checkpoint.
 """
 
@@ -27,7 +27,7 @@ class Distiller(trainer.Trainer):
     """One run: an ensemble, its teacher, and what `trainer.Trainer` has.
 
     `knowledge`: what each student learns from; None before the first epoch. Raises what `Trainer`
-    and `checked_distillation` raise, and ConfigError for more students than the teacher has filters.
+    and `checked_distillation` raise, and ConfigError for more students than the teacher's filters.
     """
 
     evaluations = ("calibration_accuracy", "calibration_loss")

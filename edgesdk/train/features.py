@@ -52,7 +52,9 @@ class Features(NamedTuple):
         """The images of one split. Raises ConfigError if there are none."""
         chosen = self.split == split
         if not chosen.any():
-            raise ConfigError(f"features: found no images of the split {split!r}; record them again")
+            raise ConfigError(
+                f"features: found no images of the split {split!r}; record them again"
+            )
         return self._replace(
             split=self.split[chosen],
             label=self.label[chosen],
@@ -138,8 +140,9 @@ def read_features(path: Union[str, "PathLike[str]"]) -> Features:
         )
     count = sum(name.startswith("student_") for name in found)
     students = tuple(found.get(STUDENT.format(index), np.empty(0)) for index in range(count))
-    texts = [str(found[name]) for name in ("ensemble", "data")]
-    result = Features(*texts, *(found[name] for name in Features._fields[2:-1]), students)
+    arrays = {name: found[name] for name in Features._fields[2:-1]}
+    ensemble, data = (str(found[name]) for name in Features._fields[:2])
+    result = Features(ensemble, data, **arrays, students=students)
     _check(result, str(path))
     return result
 

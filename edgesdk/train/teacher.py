@@ -5,10 +5,11 @@ follow the last block. These are the channels its classifier pools and reads, on
 and eq. 1 and the attention term are about activations, which before a ReLU have no sign that means
 "fires". (In a WideResNet the shortcut's sum lies between the convolution and its activation.)
 
-A partition has C / N filters, a student's feature D values. A fixed linear map leads from one to the
-other: the D leading principal directions of the calibration split's activations, not centred, which
-keep more of the vectors' lengths and angles than any others; then a rotation drawn by the seed,
-so that every value of a feature carries a like share. With D filters or fewer no angle changes.
+A partition of F filters has F / N of them, a student's feature D values. A fixed linear map leads
+from one to the other: the D leading principal directions of the calibration split's activations,
+not centred, which keep more of the vectors' length than any others; then a rotation drawn by the
+seed, so that every value of a feature carries a like share. With D filters or fewer neither
+lengths nor angles change.
 """
 
 import hashlib
@@ -65,7 +66,9 @@ class Teacher(nn.Module):
         layout = torch.channels_last if reduced else torch.contiguous_format
         found = []
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            for batch in tqdm(images.split(BATCH), "teacher, calibration", leave=False, disable=None):
+            for batch in tqdm(
+                images.split(BATCH), "teacher, calibration", leave=False, disable=None
+            ):
                 found.append(self(batch.to(device, memory_format=layout))[1].float().cpu())
         return torch.cat(found)
 

@@ -52,9 +52,10 @@ class Learned(NamedTuple):
 class Trainer:
     """One run: the network, its optimiser, the random stream and the history of epochs.
 
-    `network` is moved to the group's device. Another way to learn overrides
-    `augmented`, `learn`, `evaluated` and `picture`. Raises what `recipe.checked` and `exit_weights` raise,
-    and BackendUnavailable if it cannot be compiled as the settings demand.
+    `network` is moved to the group's device. Another way to learn overrides `augmented`, `learn`,
+    `evaluated` (with the names of its rows, `evaluations`) and `picture`. Raises what
+    `recipe.checked` and `exit_weights` raise, and BackendUnavailable if it cannot be compiled as
+    the settings demand.
     """
 
     evaluations: tuple[str, ...] = ("calibration_accuracy",)
@@ -103,14 +104,19 @@ class Trainer:
                 sums[name] = sums.get(name, 0) + value
             seen += len(mine)
         count = int(self.group.total(seen))
-        means = {name: (self.group.total(value) / count).tolist() for name, value in sums.items()}
-        if not math.isfinite(means["train_loss"]):
+        means = {name: self.group.total(value) / count for name, value in sums.items()}
+        loss = float(means["train_loss"])
+        if not math.isfinite(loss):
             raise ConfigError(
-                f"epoch {epoch}: the loss is {means['train_loss']}; the training diverged; "
+                f"epoch {epoch}: the loss is {loss}; the training diverged; "
                 f"lower the learning rate (now {self.settings.peak_learning_rate})"
             )
-        found = self._evaluated(calibration)
-        record = {"epoch": epoch, "learning_rate": rate, **means, **found}
+        record = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            **{name: value.tolist() for name, value in means.items()},
+            **self._evaluated(calibration),
+        }
         self.history.append(record)
         return record
 

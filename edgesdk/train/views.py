@@ -1,7 +1,7 @@
 """Augmented copies of the training images that come again, so that a teacher is asked only once.
 
-A large teacher costs more than the students that learn from it. With `count` views, epoch e trains on
-the copies of view e modulo `count`; what the teacher says of a view is computed when it is first
+A large teacher costs more than the students that learn from it. With `count` views, epoch e trains
+on the copies of view e modulo `count`; what the teacher says of a view is computed when it is first
 met, and kept in memory. A resumed run computes it again, with the same result, since neither copies
 nor answers depend on the order in which images are trained on.
 """
@@ -18,7 +18,7 @@ SEED_LIMIT = 2**62
 
 
 class Taught(NamedTuple):
-    """What a teacher says of images: its `logits` float32 [n, K], its `vectors` float32 [n, N, D]."""
+    """What a teacher says of images: `logits` float32 [n, K] and `vectors` float32 [n, N, D]."""
 
     logits: Tensor
     vectors: Tensor

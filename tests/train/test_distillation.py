@@ -121,7 +121,9 @@ def test_the_direction_of_a_vector_counts_and_zeros_have_none():
 
 def test_every_exit_of_every_student_has_its_share_in_mixtures():
     count = 4000
-    features = [[torch.full((count, 1), 10.0 * i + j) for j in range(m)] for i, m in ((0, 3), (1, 2))]
+    features = [
+        [torch.full((count, 1), 10.0 * i + j) for j in range(m)] for i, m in ((0, 3), (1, 2))
+    ]
     found = mixtures(features, random())
     assert found.shape == (count, 2, 1)
     pairs, counts = found[:, :, 0].unique(dim=0, return_counts=True)
@@ -156,7 +158,9 @@ def test_the_loss_of_a_mixture_is_added_with_its_weight():
     drawn = replaced(drawn, missing_students((40, 2), 0.4, again), network.mean_features)
     logits = network.classifier(drawn.flatten(1))
     soft = F.softmax(lesson.logits / 4, 1)
-    expected = 0.1 * F.cross_entropy(logits, lesson.labels) + 0.9 * F.cross_entropy(logits / 4, soft)
+    expected = 0.1 * F.cross_entropy(logits, lesson.labels) + 0.9 * F.cross_entropy(
+        logits / 4, soft
+    )
     assert found.mixture.item() == pytest.approx(expected.item(), rel=1e-5)
     total = found.branches.sum() + 0.5 * found.mixture
     assert found.total.item() == pytest.approx(total.item(), rel=1e-6)

@@ -19,7 +19,7 @@ from edgesdk.errors import ConfigError
 from edgesdk.train import checkpoint
 from edgesdk.train.bundles import load_run
 from edgesdk.train.distiller import restored_knowledge
-from edgesdk.train.teacher import load_teacher
+from edgesdk.train.teacher import Knowledge, load_teacher
 from edgesdk.train.trainer import fit, start_from
 
 PATIENCE_S = 120
@@ -138,6 +138,40 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch, p
     assert read_log(tmp_path / "stopped") == read_log(tmp_path / "whole")
 
 
+def test_with_views_the_teacher_is_asked_once_and_a_resumed_run_asks_again(tmp_path, monkeypatch):
+    """Two views, five epochs, stopped after three: the fourth epoch meets a view again."""
+    asked = []
+    vectors = Knowledge.vectors
+
+    def counting(knowledge, pooled):
+        asked.append(len(pooled))
+        return vectors(knowledge, pooled)
+
+    monkeypatch.setattr(Knowledge, "vectors", counting)
+    whole, stopped, resumed = (tiny_distiller(epochs=5, views=2) for _ in range(3))
+    fit(whole, tmp_path / "whole")
+    assert asked == [16, 16, 16] * 2
+    splits = TINY.load("train"), TINY.load("calibration")
+    for _ in range(3):
+        stopped.run_epoch(*splits)
+    checkpoint.save(tmp_path / "stopped", stopped.state())
+    fit(resumed, tmp_path / "stopped", resume=True)
+    assert not different(weights(whole), weights(resumed))
+    assert whole.history == resumed.history
+
+
+def test_without_views_the_teacher_is_asked_of_every_batch(tmp_path, monkeypatch):
+    """And what it says is of the very copies that the students see."""
+    distiller, seen = tiny_distiller(epochs=2), []
+    for module in (distiller.teacher, distiller.ensemble):
+        module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    splits = TINY.load("train"), TINY.load("calibration")
+    distiller.run_epoch(*splits)
+    teacher_and_students = seen[1:7]  # before: calibration; behind: evaluation
+    for theirs, ours in zip(teacher_and_students[::2], teacher_and_students[1::2]):
+        assert torch.equal(theirs, ours)
+
+
 def start(directory, epochs):
     root = Path(__file__).resolve().parents[2]
     return subprocess.Popen(
@@ -191,7 +225,7 @@ def test_networks_and_ensembles_are_not_mistaken_for_each_other(uninterrupted, t
     with pytest.raises(ConfigError, match="weights of tiny that do not fit"):
         start_from(tiny_trainer().network, directory)
     fit(tiny_trainer(epochs=1), tmp_path)
-    with pytest.raises(ConfigError, match="single network, made by: .* fit; expected an ensemble"):
+    with pytest.raises(ConfigError, match=r"single network, made by: .* fit; expected an ensemble"):
         fit(tiny_distiller(epochs=1), tmp_path, resume=True)
 
 

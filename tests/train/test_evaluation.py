@@ -85,5 +85,5 @@ def test_mixtures_are_drawn_from_the_exits_that_students_have(features):
 
 def test_a_run_of_fit_is_no_ensemble(tmp_path):
     fit(tiny_trainer(epochs=1), tmp_path)
-    with pytest.raises(ConfigError, match="single network, made by: .* fit; expected an ensemble"):
+    with pytest.raises(ConfigError, match=r"single network, made by: .* fit; expected an ensemble"):
         load_ensemble(tmp_path)

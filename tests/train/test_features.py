@@ -144,7 +144,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "f.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match="cannot be read as features .* record them again"):
+    with pytest.raises(ConfigError, match=r"cannot be read as features .* record them again"):
         read_features(path)
 
 

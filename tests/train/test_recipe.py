@@ -9,8 +9,10 @@ from edgesdk.train.recipe import (
     PHOTOS,
     SCHEDULES,
     WARMUP_SHARE,
+    Distillation,
     Settings,
     checked,
+    checked_distillation,
     learning_rate,
 )
 
@@ -69,3 +71,26 @@ def test_settings_of_older_checkpoints_mean_what_they_meant():
 def test_what_no_training_can_have_is_refused(changed, message):
     with pytest.raises(ConfigError, match=message):
         checked(DIGITS._replace(**changed))
+
+
+def test_a_distillation_has_defaults_that_can_be_trained_with():
+    settings = Distillation((7, 7), {})
+    assert checked_distillation(settings) == settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"soft_weight": 1.5}, "soft weight: found 1.5, expected 0 to 1"),
+        ({"soft_weight": float("nan")}, "soft weight: found nan"),
+        ({"missing_probability": -0.1}, "missing probability: found -0.1, expected 0 to 1"),
+        ({"temperature": 0.0}, "temperature: found 0.0, expected a number > 0"),
+        ({"temperature": float("inf")}, "temperature: found inf"),
+        ({"attention_weight": -1.0}, "attention weight: found -1.0, expected a number >= 0"),
+        ({"mixture_weight": float("inf")}, "mixture weight: found inf"),
+        ({"views": -1}, "views: found -1, expected a number >= 0"),
+    ],
+)
+def test_what_no_distillation_can_have_is_refused(changed, message):
+    with pytest.raises(ConfigError, match=message):
+        checked_distillation(Distillation((7, 7), {})._replace(**changed))

@@ -90,9 +90,7 @@ def test_with_less_room_it_keeps_the_directions_in_which_most_happens():
     pairs = activations(filters=4).repeat_interleave(2, dim=1)
     knowledge = divided(pairs, 1, feature_size=4, seed=0)
     assert knowledge.kept == pytest.approx((1.0,))
-    assert torch.allclose(
-        knowledge.vectors(pairs)[:, 0].norm(dim=1), pairs.norm(dim=1), atol=1e-5
-    )
+    assert torch.allclose(knowledge.vectors(pairs)[:, 0].norm(dim=1), pairs.norm(dim=1), atol=1e-5)
     worse = divided(activations(), 1, feature_size=4, seed=0)
     assert 0.5 < worse.kept[0] < 1
 
