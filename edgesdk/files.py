@@ -78,7 +78,14 @@ class GrowingFile:
         self._char_count += len(text)
         if self._flush_us is None:
             self._flush_us = now_us + FLUSH_US
-        if self._char_count >= FLUSH_CHARS or now_us >= self._flush_us:
+        if self._char_count >= FLUSH_CHARS:
+            self.flush()
+        else:
+            self.flush_if_due(now_us)
+
+    def flush_if_due(self, now_us: int) -> None:
+        """Hand over what has waited for FLUSH_US."""
+        if self._flush_us is not None and now_us >= self._flush_us:
             self.flush()
 
     def flush(self) -> None:
