@@ -51,21 +51,26 @@ def draw(paths: Sequence[str], out: str) -> List[Merged]:
 
 
 def _paths(given: Sequence[str]) -> List[str]:
-    """The traces that were named, and those in folders. Raises ConfigError where there are none."""
+    """The traces that were named, and those in folders. Raises ConfigError for what is missing."""
     paths: List[str] = []
     for path in given:
         if not os.path.isdir(path):
             paths.append(path)
             continue
-        pattern = os.path.join(glob.escape(path), "*.trace")
-        found = sorted(glob.glob(pattern) + glob.glob(pattern + ".[0-9]*"))
-        if not found:
-            raise ConfigError("{}: found no traces in it, expected *.trace".format(path))
-        paths += found
+        paths += traces_in(path)
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise ConfigError("{}: no such file, expected a trace".format(", ".join(missing)))
     return paths
+
+
+def traces_in(folder: str) -> List[str]:
+    """Paths of the traces in `folder`, sorted. Raises ConfigError where there are none."""
+    pattern = os.path.join(glob.escape(folder), "*.trace")
+    found = sorted(glob.glob(pattern) + glob.glob(pattern + ".[0-9]*"))
+    if not found:
+        raise ConfigError("{}: found no traces in it, expected *.trace".format(folder))
+    return found
 
 
 def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:

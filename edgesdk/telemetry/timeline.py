@@ -5,16 +5,18 @@ Each worker is a process there, with these rows (threads there):
 
     events          neighbours come and go, repetitions, leases that expired, items without answer
     compute         one slice for each batch, named after the stage
-    items           one slice for each own item, named after the exit that answered
     to NAME: tasks, to NAME: results        from sending to the verdict
     from NAME: tasks                        arrivals
+    items           one slice for each own item, named after the exit that answered
 
 Slices of a row never overlap: where several are open at once, there is a further row of the name.
 Arrows lead along the way of an item, over all workers.
 """
 
+import contextlib
 import json
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Type
+import os
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Type
 
 from ..core.events import Action, Event
 from ..files import GrowingFile
@@ -37,10 +39,9 @@ BYTES_MAX = 1 << 28  # then a timeline ends: viewers hold all of it in memory
 FLOW_BITS = 52  # of the numbers that bind arrows: JSON's are exact up to there
 _MIX = 0x9E3779B97F4A7C15  # odd, and without a pattern: spreads ids that lie close together
 
-# Where rows stand within a worker: events, compute, items, and from LINKS on what goes where.
-EVENTS, COMPUTE, ITEMS, LINKS = 0, 1, 2, 100_000
-TASKS_TO, RESULTS_TO, TASKS_FROM = 0, 1_000, 2_000
-PEER_STEP = 10_000
+# Where rows stand within a worker, from the top; of items there may be very many.
+EVENTS, COMPUTE, LINKS, ITEMS = 0, 1, 1_000, 1_000_000_000
+TASKS_TO, RESULTS_TO, TASKS_FROM, PEER_STEP = 0, 1_000, 2_000, 10_000
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -78,6 +79,27 @@ class Sheet:
     def add(self, at_us: int, event: Dict[str, Any]) -> None:
         """Write one event."""
         self._add(at_us, ",\n" + _encode(event))
+
+
+@contextlib.contextmanager
+def whole_sheet(path: str, **about: Any) -> Iterator[Sheet]:
+    """A sheet in a file that takes the place of `path` when it is complete. Raises OSError where
+    that cannot be written; what was there is then untouched."""
+    temporary = path + ".tmp"
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+
+            def add(at_us: int, text: str) -> None:
+                file.write(text)
+
+            file.write(Sheet.begin(**about))
+            yield Sheet(add)
+            file.write(Sheet.END)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
 
 
 class _Row(NamedTuple):
