@@ -96,7 +96,10 @@ def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:
                 )
             )
         elif not replayed.is_complete:
-            result.append("{}: its process was killed; what came last is missing".format(part.name))
+            result.append(
+                "{}: its trace was not closed, for it was killed or its disk full; what came last, "
+                "up to about a second, is missing".format(part.name)
+            )
     return result + ["timeline: " + out, OPEN]
 
 

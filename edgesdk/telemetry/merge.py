@@ -172,7 +172,7 @@ def _draw(
     elif replayed.raised:
         rows.mark(last_us, "the core raised")
     elif not replayed.is_complete:
-        rows.mark(last_us, "the trace ends: the process was killed")
+        rows.mark(last_us, "its trace ends here: it was killed within a second or so")
     return replayed
 
 
