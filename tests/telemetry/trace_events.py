@@ -38,8 +38,8 @@ def problems(events):
     found = []
     rows, names = threads(events), processes(events)
     by_row = {}
-    if len(set(rows)) != len({tid for _, tid in rows}):
-        found.append("two rows have one number")
+    if len(rows) != sum(event["name"] == "thread_name" for event in events):
+        found.append("two rows of a process have one number")
     if len(set(names.values())) != len(names):
         found.append("two processes have one name")
     for event in events:
@@ -66,7 +66,7 @@ def _of_one(event, rows, names):
     else:
         if (event["pid"], event["tid"]) not in rows or event["pid"] not in names:
             yield "its row or process has no name"
-        if not isinstance(event["ts"], int) or not event["name"]:
+        if not isinstance(event["ts"], (int, float)) or not event["name"]:
             yield "no time, or no name"
         if phase == "X" and not (isinstance(event["dur"], int) and event["dur"] >= 0):
             yield "no duration"

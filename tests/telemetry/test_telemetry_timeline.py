@@ -90,6 +90,19 @@ class TestRows:
         rows = [threads(events)[e["pid"], e["tid"]] for e in slices(events)]
         assert rows == ["items", "items (2)", "items", "items (2)"]
 
+    def test_stand_in_one_order(self, drawn):
+        spans = [TransferSpan(0, 9, OURS, 2, peer, ACCEPTED) for peer in range(2, 400)]
+        spans += [ResultSpan(0, 9, OURS, "final", 2, ACCEPTED)] * 1_100
+        spans += [
+            item_span(0, 9),
+            StageSpan(0, 5, 0, 1, (OURS,), True),
+            Instant(0, UP, 2, None, ""),
+        ]
+        rows = sorted(threads(drawn(*spans)).items())
+        names = [name for _, name in rows]
+        assert names[:4] == ["events", "compute", "to b: tasks", "to b: results"]
+        assert len(set(names)) == 398 + 1_100 + 3
+
     @pytest.mark.parametrize("tag", [None, float("nan"), float("inf"), object(), "\u20ac" * 500, 7])
     def test_tags_of_any_kind(self, drawn, tag):
         (item,) = slices(drawn(item_span(0, 10, tag=tag)))
@@ -120,7 +133,12 @@ class TestArrows:
             item_span(5, 40),
         )
         ends = [(e["ph"], e["ts"]) for e in events if e["ph"] in "stf"]
-        assert sorted(ends, key=lambda end: end[1]) == [("s", 5), ("t", 10), ("t", 20), ("f", 39)]
+        assert sorted(ends, key=lambda end: end[1]) == [
+            ("s", 5),
+            ("t", 10.5),
+            ("t", 20.5),
+            ("f", 39.5),
+        ]
         assert len({e["id"] for e in events if e["ph"] in "stf"}) == 1
 
     def test_of_different_items_are_bound_by_different_numbers(self, drawn):
