@@ -20,6 +20,7 @@ from .rows import (
 
 RESTARTED_S = 10.0  # for so long it is said of a worker
 SAME_EVERYWHERE = ("model_id", "plan", "policy")
+ID_LENGTH = 8  # the first digits tell models apart
 
 
 class Picture(NamedTuple):
@@ -134,16 +135,19 @@ def _values(changes: Mapping[str, Change], key: str) -> Dict[str, List[str]]:
     """Who says what at `key`."""
     values: Dict[str, List[str]] = {}
     for name, change in changes.items():
-        values.setdefault(_text(change.after.get(key)), []).append(name)
+        value = _text(change.after.get(key))
+        values.setdefault(value[:ID_LENGTH] if key.endswith("_id") else value, []).append(name)
     return values
 
 
 def _text(value: object) -> str:
+    """{"kind": "margin", "thresholds": [0.7, 0]} -> "margin, thresholds 0.7 0"."""
     if isinstance(value, dict):
-        return " ".join("{} {}".format(key, _text(each)) for key, each in value.items())
+        rest = ["{} {}".format(key, _text(value[key])) for key in value if key != "kind"]
+        return ", ".join([str(value["kind"])] * ("kind" in value) + rest)
     if isinstance(value, list):
         return " ".join(map(_text, value))
-    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+    return "{:.4g}".format(value) if isinstance(value, float) else str(value)
 
 
 def _differences(changes: Mapping[str, Change]) -> List[str]:
