@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .. import cli
 from ..cluster import Cluster, read_cluster
-from ..errors import ConfigError, EdgeError
+from ..errors import BackendUnavailable, ConfigError, EdgeError
 from .columns import links_grid, workers_grid
 from .history import History, Picture
 
@@ -19,7 +19,8 @@ WIDTH = 10_000  # characters: a file has room for every column
 EXAMPLE = """python -m edgesdk.top --cluster robots.toml
   python -m edgesdk.top --cluster robots.toml --once --json
 
-In the live screen: q quits, p pauses, s sorts by the next column, e shows exits, l links, h help."""
+In the live screen: q quits, p pauses, s sorts by the next column, e shows exits, l links, h help.
+"""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -60,15 +61,20 @@ def _top(arguments: argparse.Namespace) -> int:
         return _once(cluster, names, arguments.interval, arguments.json)
     from . import live  # rich is needed here only
 
-    with _observer(cluster) as observer:
+    with _observer(cluster, names) as observer:
         title = os.path.basename(cluster.path)
         return live.run(title, names, arguments.interval, observer.ask)
 
 
-def _observer(cluster: Cluster) -> Any:
-    from ..runtime.zeromq_observer import Observer
-
-    return Observer(cluster)
+def _observer(cluster: Cluster, names: Sequence[str]) -> Any:
+    try:
+        from ..runtime.zeromq_observer import Observer
+    except ImportError as error:
+        raise BackendUnavailable(
+            "workers are asked by pyzmq, which cannot be imported ({}); install it with: "
+            "pip install pyzmq".format(error)
+        ) from None
+    return Observer(cluster, names)
 
 
 def _has_terminal() -> bool:
@@ -82,7 +88,7 @@ def _has_terminal() -> bool:
 
 def _once(cluster: Cluster, names: Sequence[str], interval_s: float, as_json: bool) -> int:
     history = History(names)
-    with _observer(cluster) as observer:
+    with _observer(cluster, names) as observer:
         for pause_s in (0.0, interval_s):
             time.sleep(pause_s)
             answers = observer.ask(min(interval_s, 1.0))
@@ -119,11 +125,17 @@ def _report(picture: Picture) -> List[str]:
 
 
 def _nobody(cluster: Cluster, names: Sequence[str]) -> str:
-    return (
-        "no worker answers, expected at least one of {}. See that one runs (python -m "
-        "edgesdk.worker --cluster {} --name {}) and that its address can be reached from here".format(
-            ", ".join(names), cluster.path, names[0]
+    text = (
+        "no worker answers, expected at least one of {}. See that it runs (python -m "
+        "edgesdk.worker --cluster {} --name {}) and that {} can be reached from here".format(
+            ", ".join(names), cluster.path, names[0], cluster.worker(names[0]).control_address
         )
+    )
+    if cluster.security.insecure:
+        return text
+    return text + (
+        "; that {}.public here is its own; and that it had observer.public in its keys folder when "
+        "it was started".format(names[0])
     )
 
 

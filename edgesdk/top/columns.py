@@ -6,7 +6,7 @@ Only ASCII: the terminal of a board may know nothing else.
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 from .history import Picture
-from .rows import SILENT, LinkRow, Totals, WorkerRow
+from .rows import SILENT, Totals, WorkerRow
 
 NOTHING = "-"  # not known, or there is none
 BAR_WIDTH = 10
@@ -16,8 +16,9 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # exits by their number, in a b
 
 
 class Column(NamedTuple):
-    """`text`: the cell of a row. `number`: what to sort by, greatest first, None if that makes no
-    sense. `rank`: where there is no room, columns of high rank go first. `total`: the cell below."""
+    """`text`: the cell of a row. `number`: what to sort by, greatest first, None if that is of no
+    use. `rank`: where there is no room, columns of high rank go first. `total`: the cell under
+    all rows."""
 
     heading: str
     text: Callable[[Any], str]

@@ -50,8 +50,8 @@ def keys_of(typed: str) -> Tuple[List[str], str]:
 
 
 def pressed(shown: Shown, key: str) -> Optional[Shown]:
-    """What is shown once `key` was pressed; None to quit. The key of a view that is shown leads back
-    to the workers."""
+    """What is shown once `key` was pressed; None to quit. The key of a view that is shown leads
+    back to the workers."""
     if key == QUIT:
         return None
     if key in VIEWS:

@@ -1,7 +1,7 @@
 """What the workers of a cluster have answered so far, and the picture that this makes. Pure."""
 
 import time
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from .rows import (
     LEAVING,
@@ -38,18 +38,26 @@ class _Known:
 
     def __init__(self) -> None:
         self.change: Optional[Change] = None  # None while it is silent
+        self.is_unreadable = False
         self.last: Optional[Document] = None
         self.heard_s: Optional[float] = None
         self.restarted_s: Optional[float] = None
 
     def add(self, document: Optional[Document], now_s: float) -> None:
+        self.change, self.is_unreadable = None, False
         if document is None:
-            self.change = None
             return
         seconds = 0.0 if self.heard_s is None else now_s - self.heard_s
-        self.change = Change(self.last, document, seconds)
-        self.last, self.heard_s = document, now_s
-        if self.change.has_restarted:
+        try:
+            document = _printable(document)
+            change = Change(self.last, document, seconds)
+            worker_row("", change)
+            link_rows("", change)
+        except (AttributeError, LookupError, TypeError, ValueError):  # of another version
+            self.is_unreadable = True
+            return
+        self.change, self.last, self.heard_s = change, document, now_s
+        if change.has_restarted:
             self.restarted_s = now_s
 
 
@@ -104,7 +112,9 @@ class History:
         for name, known in self._known.items():
             if known.change is not None:
                 continue
-            if known.heard_s is None:
+            if known.is_unreadable:
+                since = "answers what cannot be read here; does it run another version of edgesdk?"
+            elif known.heard_s is None:
                 since = "has not answered since this began at " + self._at(self._begin_s)
             else:
                 since = "has not answered since " + self._at(known.heard_s)
@@ -129,6 +139,15 @@ class History:
     def _at(self, then_s: Optional[float]) -> str:
         assert then_s is not None
         return time.strftime("%H:%M:%S", time.localtime(self._wall_s - (self._now_s - then_s)))
+
+
+def _printable(value: Any) -> Any:
+    """`value` without what a terminal would obey: no worker commands the screens of people."""
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() else "?" for letter in value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list) else value
 
 
 def _values(changes: Mapping[str, Change], key: str) -> Dict[str, List[str]]:

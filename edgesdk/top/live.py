@@ -1,11 +1,10 @@
 """The live screen: one thread asks the workers, this one draws and reads keys."""
 
 import contextlib
-import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from .controls import Shown, pressed
 from .history import History, Picture
@@ -103,15 +102,7 @@ def run(title: str, names: Sequence[str], interval_s: float, ask: Ask) -> int:
     ended it. The terminal is left as it was, whatever happens."""
     terminal = Terminal(sys.stdin.fileno())
     with contextlib.ExitStack() as stack:
-        # The locale of a board may know fewer letters than the name of a file has.
-        out = open(
-            sys.stdout.fileno(),
-            "w",
-            encoding=sys.stdout.encoding,
-            errors="replace",
-            closefd=False,
-        )
-        stack.callback(_flushed, out)
+        out = stack.enter_context(_replacing_output())
         asker = stack.enter_context(Asker(ask, interval_s, terminal.wake))
         stack.enter_context(terminal)
         screen = _Screen(title, names, interval_s, out)
@@ -138,6 +129,11 @@ def _loop(screen: _Screen, terminal: Terminal, asker: Asker) -> None:
             screen.live.start()
 
 
-def _flushed(out: Any) -> None:
-    with contextlib.suppress(OSError):  # the terminal is gone
-        out.close()
+@contextlib.contextmanager
+def _replacing_output() -> Iterator[Any]:
+    """Standard output with "?" for letters that the locale of a board does not know."""
+    stream = sys.stdout
+    with open(
+        stream.fileno(), "w", encoding=stream.encoding, errors="replace", closefd=False
+    ) as out:
+        yield out

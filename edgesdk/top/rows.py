@@ -1,8 +1,9 @@
 """From two status documents of a worker to what happened between them. Pure.
 
-A status document is what `Pipeline.stats(buckets=True)` returns, as JSON. How long lies between two is
-told by the worker's own clock (`uptime_us`), so a rate is right however late an answer came. Counts
-only grow; where one has become smaller the worker was started again, and counts since then hold.
+A status document is what `Pipeline.stats(buckets=True)` returns, as JSON. How long lies between two
+is told by the worker's own clock (`uptime_us`), so a rate is right however late an answer came.
+Counts only grow; where one has become smaller the worker was started again, and what it has counted
+since then holds.
 
 None is a number that is not known: the worker has not answered, or has answered only once.
 """
@@ -37,29 +38,30 @@ class WorkerRow(NamedTuple):
     all_exit_counts: Tuple[int, ...] = ()
     p50_us: Optional[float] = None
     p95_us: Optional[float] = None
-    in_flight_count: Optional[int] = None
-    waiting_count: Optional[int] = None
-    leaving_count: Optional[int] = None
+    in_flight_count: Optional[float] = None
+    waiting_count: Optional[float] = None
+    leaving_count: Optional[float] = None
     computed_per_s: Optional[float] = None
     busy_share: Optional[float] = None
     sent_per_s: Optional[float] = None
     received_per_s: Optional[float] = None
     temperature_c: Optional[float] = None
     power_w: Optional[float] = None
-    resident_bytes: Optional[int] = None
+    resident_bytes: Optional[float] = None
     cpu_share: Optional[float] = None
 
 
 class LinkRow(NamedTuple):
-    """From one worker to a neighbour, as the first sees it. `delay_us`: how long a task takes there,
-    as the neighbour says; `link_delay_us`: to travel there. `reason`: why it was lost last."""
+    """From one worker to a neighbour, as the first sees it. `delay_us`: how long a task takes
+    there, as the neighbour says; `link_delay_us`: to travel there. `reason`: why it was lost last.
+    """
 
     source: str
     target: str
     state: str
     delay_us: Optional[float] = None
     link_delay_us: Optional[float] = None
-    unsettled_count: Optional[int] = None
+    unsettled_count: Optional[float] = None
     sent_per_s: Optional[float] = None
     bytes_per_s: Optional[float] = None
     reason: Optional[str] = None
@@ -116,8 +118,8 @@ class Change:
         """Answers of the interval at each trained exit."""
         if self.elapsed_s is None:
             return ()
-        after = self.after.get("exit_counts", [])
-        before = self.before.get("exit_counts", []) or [0] * len(after)
+        after = exit_counts(self.after)
+        before = exit_counts(self.before) or (0,) * len(after)
         return tuple(max(0, now - then) for now, then in zip(after, before))
 
     def latencies(self) -> Counts:
@@ -133,12 +135,9 @@ class Change:
 
 def worker_row(name: str, change: Change) -> WorkerRow:
     """What the worker `name`, which has answered, did."""
-    after, board = change.after, change.after.get("board", {})
-    exits, latencies = change.exits(), change.latencies()
-    all_exits = tuple(after.get("exit_counts", ()))
+    after, exits, latencies = change.after, change.exits(), change.latencies()
     is_source = number(after, "admitted_count") > 0
     busy_us, cpu_us = change.stages_per_s("busy_us"), change.per_s("board", "cpu_us")
-    queue = after.get("queue", {})
     return WorkerRow(
         name=name,
         state=RESTARTED if change.has_restarted else UP,
@@ -146,21 +145,21 @@ def worker_row(name: str, change: Change) -> WorkerRow:
         uptime_s=number(after, "uptime_us") / 1e6,
         answers_per_s=change.rate(sum(exits)) if is_source else None,
         exit_counts=exits,
-        all_exit_counts=all_exits,
+        all_exit_counts=exit_counts(after),
         p50_us=percentile_of(latencies, 0.50),
         p95_us=percentile_of(latencies, 0.95),
-        in_flight_count=after.get("in_flight_count") if is_source else None,
-        waiting_count=queue.get("waiting_count"),
-        leaving_count=queue.get("leaving_count"),
+        in_flight_count=known(after, "in_flight_count") if is_source else None,
+        waiting_count=known(after, "queue", "waiting_count"),
+        leaving_count=known(after, "queue", "leaving_count"),
         computed_per_s=change.stages_per_s("item_count"),
         # A stage counts when it ends: one that is longer than an interval is in the next one.
         busy_share=None if busy_us is None else min(1.0, busy_us / 1e6),
         sent_per_s=change.per_s("counters", "tasks_sent"),
         received_per_s=change.per_s("counters", "tasks_received"),
-        temperature_c=max(board.get("temperature_c", {}).values(), default=None),
-        power_w=input_w(board.get("power_w", {})),
-        resident_bytes=board.get("resident_bytes"),
-        cpu_share=None if cpu_us is None or "cpu_us" not in board else cpu_us / 1e6,
+        temperature_c=max(_sensors(after, "temperature_c").values(), default=None),
+        power_w=input_w(_sensors(after, "power_w")),
+        resident_bytes=known(after, "board", "resident_bytes"),
+        cpu_share=None if not cpu_us else cpu_us / 1e6,
     )
 
 
@@ -171,16 +170,16 @@ def link_rows(name: str, change: Change) -> List[LinkRow]:
         row = LinkRow(
             source=name,
             target=target,
-            state=link.get("state", "?"),
+            state=str(link.get("state", "?")),
             sent_per_s=change.per_s("neighbours", target, "sent_count"),
             bytes_per_s=change.per_s("neighbours", target, "sent_bytes"),
-            reason=link.get("lost_because"),
+            reason=str(link.get("lost_because") or "") or None,
         )
         if row.state in (UP, LEAVING):  # otherwise what it said is from another life
             row = row._replace(
-                delay_us=link.get("delay_us"),
-                link_delay_us=link.get("link_delay_us"),
-                unsettled_count=link.get("unsettled_count"),
+                delay_us=known(link, "delay_us"),
+                link_delay_us=known(link, "link_delay_us"),
+                unsettled_count=known(link, "unsettled_count"),
             )
         rows.append(row)
     return rows
@@ -216,7 +215,7 @@ def totals(
 
 
 def percentile_of(counts: Counts, share: float) -> Optional[float]:
-    """The upper end of the bucket that holds the percentile `share` (nearest rank); None of none."""
+    """The upper end of the bucket that holds the percentile `share` (nearest rank), or None."""
     remaining = math.ceil(share * sum(counts.values()))
     for upper_us in sorted(counts):
         remaining -= counts[upper_us]
@@ -231,12 +230,27 @@ def input_w(rails: Dict[str, float]) -> Optional[float]:
     return _sum(inputs or rails.values())
 
 
-def number(document: Document, *path: str) -> float:
-    """The number at `path`, 0 if there is none."""
+def known(document: Document, *path: str) -> Optional[float]:
+    """The number at `path`, None if there is none."""
     value: Any = document
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, (int, float)) else 0
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def number(document: Document, *path: str) -> float:
+    """The same, 0 if there is none."""
+    return known(document, *path) or 0
+
+
+def exit_counts(document: Document) -> Tuple[int, ...]:
+    """Answers at each trained exit since the worker was started."""
+    return tuple(int(count) for count in document.get("exit_counts", ()))
+
+
+def _sensors(document: Document, what: str) -> Dict[str, float]:
+    sensors = document.get("board", {}).get(what, {})
+    return {name: number(sensors, name) for name in sensors if known(sensors, name) is not None}
 
 
 def _sum(values: Iterable[Optional[float]]) -> Any:

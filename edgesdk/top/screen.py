@@ -1,4 +1,4 @@
-"""A picture as a screen full of text. The one module that knows rich; colours stand beside words."""
+"""A picture as a screen full of text, drawn by rich; colours stand beside words."""
 
 import textwrap
 from typing import Any, List, NamedTuple, Optional

@@ -4,6 +4,7 @@ Keys come unbuffered and unechoed while a `Terminal` is open. Signals that would
 process are taken down, and whoever waits is woken; nothing happens in the middle of drawing.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -63,10 +64,8 @@ class Terminal:
 
     def wake(self) -> None:
         """Let `wait` return. From any thread."""
-        try:
+        with contextlib.suppress(OSError):  # full, so `wait` returns anyway; or nobody waits
             os.write(self._waker_fd, b"!")
-        except OSError:  # it is full, so `wait` returns anyway; or nobody waits any more
-            pass
 
     def wait(self, timeout_s: float) -> List[str]:
         """The keys that were pressed; returns when there is one, a signal, a `wake`, or in time."""
@@ -100,7 +99,5 @@ class Terminal:
     def _give_back(self) -> None:
         if self._attributes is not None:
             attributes, self._attributes = self._attributes, None
-            try:
+            with contextlib.suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
-            except termios.error:  # the terminal is gone
-                pass
