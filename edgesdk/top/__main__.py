@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from .. import cli
 from ..cluster import Cluster, read_cluster
 from ..errors import BackendUnavailable, ConfigError, EdgeError
-from .columns import links_grid, workers_grid
+from .columns import links_grid, plain_lines, workers_grid
 from .history import History, Picture
 
 INTERVAL_S = 2.0
@@ -119,8 +119,7 @@ def _json(cluster: Cluster, interval_s: float, picture: Picture) -> Dict[str, An
 def _report(picture: Picture) -> List[str]:
     lines: List[str] = []
     for grid in (workers_grid(picture, WIDTH), links_grid(picture, WIDTH)):
-        rows = grid.rows + ([grid.totals] if grid.totals else [])
-        lines += cli.table(grid.headings, rows) + [""]
+        lines += plain_lines(grid) + [""]
     return lines + picture.notes
 
 

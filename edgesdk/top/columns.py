@@ -286,6 +286,21 @@ def _grid(
     )
 
 
+def plain_lines(grid: Grid) -> List[str]:
+    """The same without a screen."""
+    lines = [grid.headings] + grid.rows + ([grid.totals] if grid.totals else [])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return [
+        (" " * GAP)
+        .join(
+            cell.ljust(width) if is_left else cell.rjust(width)
+            for cell, width, is_left in zip(line, widths, grid.are_left)
+        )
+        .rstrip()
+        for line in lines
+    ]
+
+
 def _sorted(
     rows: Sequence[Any], number: Optional[Callable[[Any], Optional[float]]]
 ) -> Sequence[Any]:
@@ -307,13 +322,15 @@ def _total(column: Column, totals: Totals) -> str:
 def _fitting(
     columns: Sequence[Column], rows: Sequence[Any], width: int, totals: Optional[Totals]
 ) -> List[Column]:
-    """Without those of highest rank for which there is no room; the first always stays."""
-    widths = {}
+    """Without those for which there is no room: first what nobody fills, then by rank; the first
+    always stays."""
+    widths, is_empty = {}, {}
     for column in columns:
-        cells = [column.heading] + [column.text(row) for row in rows]
-        cells += [] if totals is None else [_total(column, totals)]
+        cells = [column.text(row) for row in rows]
+        is_empty[column.heading] = all(cell == NOTHING for cell in cells)
+        cells += [column.heading] if totals is None else [column.heading, _total(column, totals)]
         widths[column.heading] = max(map(len, cells)) + GAP
     shown = list(columns)
     while len(shown) > 1 and sum(widths[column.heading] for column in shown) - GAP > width:
-        shown.remove(max(shown, key=lambda column: column.rank))
+        shown.remove(max(shown, key=lambda column: (is_empty[column.heading], column.rank)))
     return shown

@@ -37,19 +37,22 @@ GRIDS = {WORKERS: workers_grid, EXITS: exits_grid, LINKS: links_grid}
 ABOUT = """\
 Numbers are those of the last interval. - is not known, or there is none.
 
-state     silent 12s: it has not answered for so long
-ans/s     images answered, with the exits they left at, p50 and p95 of their latency:
-          where the images come from, wherever they were computed
-exits     a tenth of the answers each: 0001 is three quarters at exit 0, one at 1
-queue     tasks that wait to be computed / to leave for a neighbour
-comp/s    stages of images computed here; busy: of the time
-sent/s    tasks sent to neighbours; recv/s: tasks received from them
-degC      the hottest zone of the board; watt: what it takes
-open      images without an answer yet
-cpu       of one processor; mem: bytes of memory of the process
+state   silent 12s: it has not answered for so long
+ans/s   images answered, the exits they left at, p50 and p95 of their latency:
+        where the images come from, wherever they were computed
+exits   a digit is a tenth of the answers: 0000000011 is eight tenths at exit 0
+queue   tasks that wait to be computed / to leave for a neighbour
+comp/s  stages of images computed here; busy: of the time
+sent/s  tasks sent to neighbours; recv/s: tasks received from them
+degC    the hottest zone of the board; watt: what it takes
+open    images without an answer yet
+cpu     of one processor; mem: bytes of memory; both of the process
 
-Links are told by the worker that they lead from. delay there: how long a task takes
-there, as the neighbour says. unsettled: sent, and neither taken nor refused yet."""
+Links are told by the worker that they lead from. delay there: how long a task
+takes there, as the neighbour says. unsettled: sent, and neither taken nor
+refused yet. last lost: why the last session ended.
+
+The key of a view leads back to the workers. up, down and the page keys scroll."""
 
 
 class Frame(NamedTuple):
@@ -134,7 +137,7 @@ def _notes(picture: Picture, width: int, most: int) -> List[Text]:
 def _keys() -> Text:
     line = _line("")
     for key, what in KEYS.items():
-        line.append(" {} ".format(key), style="reverse")
+        line.append(key, style="reverse")
         line.append(" {}  ".format(what))
     line.append("up/down")
     return line
