@@ -117,10 +117,10 @@ def _json(cluster: Cluster, interval_s: float, picture: Picture) -> Dict[str, An
 
 
 def _report(picture: Picture) -> List[str]:
-    lines: List[str] = []
-    for grid in (workers_grid(picture, WIDTH), links_grid(picture, WIDTH)):
-        lines += plain_lines(grid) + [""]
-    return lines + picture.notes
+    lines = plain_lines(workers_grid(picture, WIDTH))
+    if picture.links:
+        lines += [""] + plain_lines(links_grid(picture, WIDTH))
+    return lines + ([""] + picture.notes if picture.notes else [])
 
 
 def _nobody(cluster: Cluster, names: Sequence[str]) -> str:

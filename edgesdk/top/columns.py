@@ -201,7 +201,7 @@ LINKS = [
         lambda r: count_text(r.sent_per_s),
         2,
         lambda r: r.sent_per_s,
-        lambda t: count_text(t.sent_per_s),
+        lambda t: count_text(t.links_sent_per_s),
     ),
     Column(
         "bytes/s",

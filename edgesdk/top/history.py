@@ -115,7 +115,7 @@ class History:
             if known.is_unreadable:
                 since = "answers what cannot be read here; does it run another version of edgesdk?"
             elif known.heard_s is None:
-                since = "has not answered since this began at " + self._at(self._begin_s)
+                since = "has not answered yet; asked since " + self._at(self._begin_s)
             else:
                 since = "has not answered since " + self._at(known.heard_s)
             said = self._said_of(name)
@@ -162,8 +162,9 @@ def _values(changes: Mapping[str, Change], key: str) -> Dict[str, List[str]]:
 def _text(value: object) -> str:
     """{"kind": "margin", "thresholds": [0.7, 0]} -> "margin, thresholds 0.7 0"."""
     if isinstance(value, dict):
-        rest = ["{} {}".format(key, _text(value[key])) for key in value if key != "kind"]
-        return ", ".join([str(value["kind"])] * ("kind" in value) + rest)
+        words = [_text(value["kind"])] if "kind" in value else []
+        words += ["{} {}".format(key, _text(value[key])) for key in value if key != "kind"]
+        return ", ".join(words)
     if isinstance(value, list):
         return " ".join(map(_text, value))
     return "{:.4g}".format(value) if isinstance(value, float) else str(value)

@@ -81,6 +81,7 @@ class Totals(NamedTuple):
     computed_per_s: Optional[float]
     sent_per_s: Optional[float]
     received_per_s: Optional[float]
+    links_sent_per_s: Optional[float]
     bytes_per_s: Optional[float]
     power_w: Optional[float]
 
@@ -209,6 +210,7 @@ def totals(
         computed_per_s=_sum(row.computed_per_s for row in rows),
         sent_per_s=_sum(row.sent_per_s for row in rows),
         received_per_s=_sum(row.received_per_s for row in rows),
+        links_sent_per_s=_sum(link.sent_per_s for link in links),
         bytes_per_s=_sum(link.bytes_per_s for link in links),
         power_w=_sum(row.power_w for row in rows),
     )
