@@ -1,6 +1,7 @@
 """The live screen on a pseudo-terminal, with made-up workers: keys, sizes, every way out."""
 
 import os
+import re
 import signal
 import sys
 import termios
@@ -75,6 +76,25 @@ def test_keys_change_what_is_shown(sit):
         person.press(key)
         person.wait_for(text)
     person.press("\x1b[Bq")
+    assert person.end() == (0, "")
+
+
+def test_a_pause_holds_the_picture_while_answers_come(sit):
+    def count(seen):
+        return int(re.findall("since start +([0-9]+)", seen)[-1])
+
+    person = sit()
+    person.press("e")
+    person.wait_for("since start")
+    person.press("p")
+    first = count(person.wait_for("PAUSED", "up/down"))
+    person.wait_for("since start", "up/down")  # drawn again a second later, five answers on
+    assert count(person.seen) == first
+    person.press("p")
+    eventually = person.wait_for("since start", "up/down")
+    while count(eventually) <= first:
+        eventually = person.wait_for("since start", "up/down")
+    person.press("q")
     assert person.end() == (0, "")
 
 
