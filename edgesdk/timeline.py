@@ -82,7 +82,9 @@ def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:
         rows.append((part.name, replayed.event_count, seconds, ended_count, part.clock))
     result = cli.table(HEADER, rows) + [""]
     if len(merged) < trace_count:
-        result.append("left out: {} traces without events".format(trace_count - len(merged)))
+        count = trace_count - len(merged)
+        what = "trace" if count == 1 else "traces"
+        result.append("left out: {} {} without events".format(count, what))
     for part, replayed in merged:
         difference = replayed.difference
         if difference is not None:
