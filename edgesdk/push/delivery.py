@@ -151,13 +151,11 @@ def _deliver(
     source = cargo.bundle.path
     sent_bytes = machine.send(source, sorted(cargo.files), there["temporary"], base)
     end = machine.ask(dict(order, verb="finish"))
-    if end["wrong"]:
+    if not _is_there(cargo, end["found"], there):
         raise TransportError(
             "{}: found other contents than here after it was sent; run this again, and if that "
             "does not help, look after that disk".format(", ".join(end["wrong"]))
         )
-    if not _is_there(cargo, end["found"], there):
-        raise TransportError("{}: vanished as soon as it was there".format(there["path"]))
     return delivery._replace(
         state=DELIVERED, sent_bytes=sent_bytes, model_id=end["found"]["model_id"]
     )

@@ -1,19 +1,21 @@
 """What a delivery asks of the machine that it goes to.
 
 The text of this file is sent there and run by that machine's own Python, 3.6 or newer, which need
-not have edgesdk: nothing but the standard library here. Nothing is deleted, and nothing that is
-there is changed. Paths are bytes, whatever the locale is.
+not have edgesdk: nothing but the standard library here. What is there is neither changed nor
+deleted, but pieces of the delivery itself. Paths are bytes, whatever the locale is.
 
 An order is a table: `verb`; `folder` and `to`, which together say where the bundle shall be;
 `manifest`, the sha256 of its manifest; `files`, [bytes, sha256] by relative path, that of the
 manifest included.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 MANIFEST = b"manifest.json"
 MARK = "edgesdk-push: "  # before an answer: shells and profiles may say something of their own
@@ -57,20 +59,45 @@ def prepare(order: Order) -> Dict[str, Any]:
 
 
 def finish(order: Order) -> Dict[str, Any]:
-    """Check every file that was received. If none is `wrong` they are put on the disk for good, and
-    the folder gets its name. `found`: what is at the place now."""
+    """Check every file that was received. If none is `wrong`, they are moved away from whatever a
+    connection that was lost may still write, put on the disk for good, and get their name in one
+    step. `found`: what is at the place now."""
     target, temporary = _target(order), _temporary(order)
-    wrong = _wrong(temporary, order)
-    found = _found(order)
-    if not wrong and found["state"] == "nothing":
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for name in names:
-                _sync(os.path.join(folder, name))
-            _sync(folder)
-        os.rename(temporary, target)
-        _sync(os.path.dirname(target))
-        found = _found(order)
+    with _alone_in(os.path.dirname(target)):
+        found, wrong = _found(order), []
+        if found["state"] == "nothing":
+            wrong = _wrong(temporary, order)
+            if not wrong:
+                _name(order, temporary, target)
+                found = {"state": "same", "model_id": _manifest(target).get("model_id")}
     return {"wrong": wrong, "found": found}
+
+
+def _name(order: Order, temporary: bytes, target: bytes) -> None:
+    """Give the files of the order, which are good, their place."""
+    ready = temporary + b"-ready"
+    for name in order["files"]:
+        os.makedirs(os.path.dirname(_inside(ready, name)), mode=0o755, exist_ok=True)
+        os.replace(_inside(temporary, name), _inside(ready, name))
+    for folder, _, names in os.walk(ready, topdown=False):
+        os.chmod(folder, 0o755)  # whatever umask is there: no secret is inside
+        for name in names:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
+    os.rename(ready, target)
+    _sync(os.path.dirname(target))
+    shutil.rmtree(temporary, ignore_errors=True)  # what other attempts left of the same bundle
+
+
+@contextlib.contextmanager
+def _alone_in(folder: bytes) -> Iterator[None]:
+    """Two deliveries of one bundle end one after the other."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def answer(text: str) -> str:
@@ -156,7 +183,8 @@ def _document(folder: bytes) -> Dict[str, str]:
     files = _manifest(folder).get("files")
     if not isinstance(files, dict):
         return {}
-    return {name: entry.get("sha256") for name, entry in files.items() if isinstance(entry, dict)}
+    entries = {name: entry for name, entry in files.items() if isinstance(entry, dict)}
+    return {name: str(entry.get("sha256")) for name, entry in entries.items()}
 
 
 def _manifest(folder: bytes) -> Dict[str, Any]:

@@ -178,4 +178,4 @@ def _reason(what: str, found: Answer) -> str:
 
 def _with_remedy(reason: str, host: str) -> str:
     remedy = next(remedy for sign, remedy in _REMEDIES if sign in reason)
-    return "{}; {}".format(reason, remedy.format(host))
+    return "{}; {}".format(reason.rstrip("."), remedy.format(host))
