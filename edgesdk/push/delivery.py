@@ -131,6 +131,7 @@ def _deliver(
     dry_run: bool,
     say: Callable[[str], None],
 ) -> Delivery:
+    model_id = cargo.bundle.manifest.model_id
     order: Dict[str, Any] = {"folder": place.folder, "to": cargo.to}
     order.update(manifest=cargo.manifest_sha256, files=cargo.files)
     there = machine.ask(dict(order, verb="look"))
@@ -149,7 +150,12 @@ def _deliver(
     machine.ask(dict(order, verb="prepare"))
     base = None if there["base"] is None else "../" + there["base"]
     source = cargo.bundle.path
-    sent_bytes = machine.send(source, sorted(cargo.files), there["temporary"], base)
+    try:
+        sent_bytes = machine.send(source, sorted(cargo.files), there["temporary"], base)
+    except TransportError:
+        if machine.ask(dict(order, verb="look"))["found"]["state"] == "same":
+            return delivery._replace(state=THERE, model_id=model_id)  # another one was faster
+        raise
     end = machine.ask(dict(order, verb="finish"))
     if not _is_there(cargo, end["found"], there):
         raise TransportError(

@@ -127,6 +127,8 @@ class Network:
     def send(self, action: Send) -> None:
         """Send a message, with its features if it is a task."""
         peer, lane, envelope, item = action
+        if isinstance(envelope.message, Reject):
+            self._complain(peer, "rejected_by_us", envelope.message.reason)
         if item is None:
             self.transport.send(peer, lane, wire.encode(envelope))
             return

@@ -1,5 +1,6 @@
 """`python -m edgesdk.push` between real ends: rsync and ssh to a real sshd."""
 
+import json
 import os
 import shlex
 import shutil
@@ -217,6 +218,17 @@ class TestBreaks:
         said = [end(process) for process in processes]
         assert [process.returncode for process in processes] == [0, 0], said
         assert deliver(far, bundle)["state"] == "already there"
+        assert os.listdir(far.engines) == ["1"]
+
+    def test_who_comes_second_sees_that_it_is_there(self, far):
+        bundle = far.bundle(noise_bytes=4 * MEGABYTE)
+        process = far.start(bundle, "--ssh", slow(far.ssh, MEGABYTE))
+        eventually(lambda: received_bytes(far.home) > MEGABYTE)
+        assert deliver(far, bundle)["state"] == "delivered"
+        out, err = end(process)
+        assert process.returncode == 0, err
+        assert json.loads(out)["deliveries"][0]["state"] == "already there"
+        assert contents(there(far)) == contents(bundle.path)
         assert os.listdir(far.engines) == ["1"]
 
     def test_a_disk_that_is_too_small_is_seen_before(self, far, small_disk):
