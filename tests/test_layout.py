@@ -93,6 +93,7 @@ CROSS_CUTTING_TESTS = {
     "test_readme.py",
     "test_stress.py",
     "test_tun_link.py",
+    "test_upgrades.py",
 }
 
 NOT_SOURCE = {
