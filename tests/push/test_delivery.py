@@ -1,7 +1,6 @@
 """Where bundles go, what they consist of, and deliveries on this machine."""
 
 import os
-import shutil
 
 import pytest
 from fleet_to_push import contents
@@ -60,7 +59,7 @@ class TestCargo:
 
     def test_outside_of_it_the_place_must_be_said(self, fleet, bundle):
         cluster = read_cluster(fleet.describe(a="").path)
-        with pytest.raises(ConfigError, match="found outside .* or say --to engines/NAME/VERSION"):
+        with pytest.raises(ConfigError, match=r"found outside .* or say --to engines/NAME/VERSION"):
             cargo(bundle, cluster)
         assert cargo(bundle, cluster, "engines/tiny/./1/").to == "engines/tiny/1"
 
@@ -99,12 +98,6 @@ class TestHere:
         assert not (tmp_path / "other" / "engines" / "mine" / "1").exists()
 
     def test_without_rsync_here_it_says_what_to_install(self, load, tmp_path, monkeypatch):
-        links = tmp_path / "bin"
-        links.mkdir()
-        real = shutil.which("rsync")
-        look = tmp_path / "look"
-        look.mkdir()
-        (look / "rsync").symlink_to(real)
-        monkeypatch.setenv("PATH", str(links))
+        monkeypatch.setenv("PATH", str(tmp_path))
         found = deliver(load, Place(("a",), None, str(tmp_path / "other")))
         assert "install it: apt-get install rsync" in found.problem

@@ -60,7 +60,7 @@ class TestReasons:
 
 class TestMachine:
     def test_without_ssh_it_says_what_to_install(self):
-        with pytest.raises(BackendUnavailable, match="no-such: cannot be run here .* install"):
+        with pytest.raises(BackendUnavailable, match=r"no-such: cannot be run here .* install"):
             Machine("far", ["no-such"]).ask({"verb": "look"})
 
     def test_an_address_of_ipv6_has_brackets_for_rsync_only(self, tmp_path):
@@ -77,5 +77,5 @@ class TestMachine:
         fake = tmp_path / "fake"
         fake.write_text("#!/bin/sh\nexec sleep 60\n")
         fake.chmod(0o755)
-        with pytest.raises(TransportError, match="found no answer within 0.2 s; run this again"):
+        with pytest.raises(TransportError, match=r"found no answer within 0.2 s; run this again"):
             Machine("far", [str(fake)]).ask({"verb": "look"})
