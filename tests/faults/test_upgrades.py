@@ -58,8 +58,12 @@ def is_declined(fleet, name):
     """Work a while: it must not be for us that `name` works."""
     before = fleet.pipe.stats()["neighbours"][name]["sent_count"]
     known = fleet.counters().get("rejected_by_us", 0)
-    while fleet.counters().get("rejected_by_us", 0) == known:
-        assert fleet.keep_busy(0.2) > 0
+
+    def is_rejected_again():
+        fleet.keep_busy(0.2)
+        return fleet.counters().get("rejected_by_us", 0) > known
+
+    wait_for(is_rejected_again, 20, fleet.counters)
     now = fleet.pipe.stats()["neighbours"][name]
     return now["sent_count"] == before and now["state"] != "up"
 
