@@ -265,7 +265,7 @@ class Neighbours:
         greeting = envelope.message.greeting
         reason = self._incompatibility(greeting)
         if reason:
-            self._metrics.add("greetings_rejected")
+            self._metrics.incident("greetings_rejected", peer.worker, None, reason)
             answer = Envelope(peer.my_session, envelope.from_session, Reject(clipped(reason)))
             actions.append(Send(peer.worker, CONTROL, answer))
             return
@@ -280,14 +280,13 @@ class Neighbours:
     def _incompatibility(self, greeting: Greeting) -> str:
         """Why we cannot work together; empty if we can."""
         own = self.identity
-        for name, found, expected, remedy in (
-            ("protocol version", greeting.version, PROTOCOL_VERSION, "of the same edgesdk"),
+        for name, found, expected, how in (
+            ("protocol version", greeting.version, PROTOCOL_VERSION, "with the same edgesdk"),
             ("model", greeting.model_id.hex(), own.model_id.hex(), "with the same bundle"),
             ("plan", greeting.plan_id.hex(), own.plan_id.hex(), "with the same plan and policy"),
         ):
             if found != expected:
-                text = "{}: found {}, expected {}; start both {}"
-                return text.format(name, found, expected, remedy)
+                return "{}: found {}, expected {}; start both {}".format(name, found, expected, how)
         return ""
 
     def _agree(
@@ -305,6 +304,7 @@ class Neighbours:
         if not peer.is_connected:
             return
         peer.begin(envelope, greeting, now_us)
+        self._metrics.incident("sessions_begun", peer.worker)
         self._refresh()
         self._send_load(peer, now_us, actions)  # the other side waits for the first use
         if self.is_leaving:
@@ -314,7 +314,9 @@ class Neighbours:
         self, peer: Peer, envelope: Envelope, now_us: int, actions: List[Action]
     ) -> None:
         if envelope.to_session == peer.my_session:
-            self._metrics.add("greetings_declined")
+            assert isinstance(envelope.message, Reject)
+            reason = envelope.message.reason
+            self._metrics.incident("greetings_declined", peer.worker, None, reason)
 
     # --- heartbeats and reports ---
 
@@ -368,7 +370,7 @@ class Neighbours:
             self._lose(peer, "not answering", now_us, actions)
             return
         for sent in due:
-            self._metrics.add("retransmissions")
+            self._metrics.incident("retransmissions", peer.worker, sent.item, "no verdict yet")
             self._emit(peer, sent.message, sent.item, actions)
         next_us = peer.link.next_due_us()
         if next_us is not None:
@@ -381,7 +383,8 @@ class Neighbours:
 
     def _lose(self, peer: Peer, reason: str, now_us: int, actions: List[Action]) -> None:
         """The session is over: what is unsettled goes back to the worker."""
-        self._metrics.add("sessions_lost." + reason.replace(" ", "_"))
+        peer.lost_because = reason
+        self._metrics.incident("sessions_lost." + reason.replace(" ", "_"), peer.worker)
         payloads = [sent.payload for sent in peer.link.unsettled.values()]
         peer.greet_anew()
         if peer.is_connected:

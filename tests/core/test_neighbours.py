@@ -144,7 +144,7 @@ class TestRejection:
         [
             (
                 {"version": 2},
-                "protocol version: found 2, expected 1; start both of the same edgesdk",
+                "protocol version: found 2, expected 1; start both with the same edgesdk",
             ),
             (
                 {"model_id": b"M" * 16},

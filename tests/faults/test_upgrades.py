@@ -57,11 +57,11 @@ def replace_workers(fleet, bundle):
 def is_declined(fleet, name):
     """Work a while: it must not be for us that `name` works."""
     before = fleet.pipe.stats()["neighbours"][name]["sent_count"]
-    known = fleet.counters().get("rejected_by_us", 0)
+    known = fleet.counters().get("greetings_rejected", 0)
 
     def is_rejected_again():
         fleet.keep_busy(0.2)
-        return fleet.counters().get("rejected_by_us", 0) > known
+        return fleet.counters().get("greetings_rejected", 0) > known
 
     wait_for(is_rejected_again, 20, fleet.counters)
     now = fleet.pipe.stats()["neighbours"][name]
@@ -104,9 +104,10 @@ def test_forth_and_back_without_losing_an_image(tmp_path, busy, second, caplog):
             assert all(stats["neighbours"][name]["answered_count"] for name in HELPERS)
             assert fleet.counters().get("leases_expired", 0) == 0
         said = [record.getMessage() for record in caplog.records]
-        reason = "a: rejected by us: model: found {}, expected {}; start both with the same bundle"
-        ids = [each.manifest.model_id for each in (second, busy)]
-        assert any(text.startswith(reason.format(*ids)) for text in said), said
+        reason = "model: found {}, expected {}; start both with the same bundle".format(
+            second.manifest.model_id, busy.manifest.model_id
+        )
+        assert "source: greetings_rejected neighbour=a: " + reason in said, said
 
 
 def test_the_rest_of_the_shelf_goes_on_helping(tmp_path, busy, second):
@@ -145,13 +146,7 @@ def test_side_by_side_there_is_no_gap(tmp_path, busy, second):
         opening.join()
         with opened[0] as following:
             replace_workers(fleet, second)
-            wait_for(
-                lambda: all(
-                    following.stats()["neighbours"][name]["state"] == "up" for name in HELPERS
-                ),
-                20,
-                following.stats,
-            )
+            assert all(following.wait_until_up(name, timeout=20) for name in HELPERS)
             fleet.submit(50)  # these are still the old one's
             futures = [following.submit(image) for image in fleet.images]
             expected = single_process_answers(second, fleet.images)
