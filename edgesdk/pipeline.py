@@ -29,7 +29,9 @@ from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
+from .telemetry.board import Board
 from .telemetry.status import Answering
+from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -56,6 +58,7 @@ class Pipeline:
         logits: bool = False,
         seed: int = 0,
         membership: Optional[Membership] = None,
+        timeline: Optional[str] = None,
     ) -> None:
         self.bundle = bundle
         self.plan = plan
@@ -70,19 +73,28 @@ class Pipeline:
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
+        self._board = Board()
+        self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
             worker = Worker([plan], policy, source, max_batch)
-            self._loop = Loop(worker, self._executor, self._recorder)
+            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
+            self._loop = Loop(worker, self._executor, self._recorder, writers)
         else:
             self._loop, self._metrics = join(
-                membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
+                membership._replace(timeline=timeline),
+                bundle,
+                plan,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
             )
             self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
-        self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
@@ -106,6 +118,7 @@ class Pipeline:
         pace: Union[str, "os.PathLike[str]", None] = None,
         trace: Optional[str] = None,
         insecure_network: bool = False,
+        timeline: Optional[str] = None,
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -116,6 +129,7 @@ class Pipeline:
         "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -148,6 +162,7 @@ class Pipeline:
             logits=logits,
             seed=seed,
             membership=chosen.membership,
+            timeline=timeline,
         )
 
     def infer(
@@ -250,7 +265,8 @@ class Pipeline:
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
-        run_count, item_count, busy_us each).
+        run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
+        resident_bytes, cpu_us; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
         and pace. docs/operations.md says what the counters mean.
         """
@@ -265,6 +281,7 @@ class Pipeline:
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())
+        stats["board"] = self._board.read()
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats
