@@ -120,15 +120,16 @@ def test_the_direction_of_a_vector_counts_and_zeros_have_none():
 
 
 def test_every_exit_of_every_student_has_its_share_in_mixtures():
-    count = 4000
+    count, depths = 4000, (3, 3, 2)
     features = [
-        [torch.full((count, 1), 10.0 * i + j) for j in range(m)] for i, m in ((0, 3), (1, 2))
+        [torch.full((count, 1), 10.0 * i + j) for j in range(m)] for i, m in enumerate(depths)
     ]
     found = mixtures(features, random())
-    assert found.shape == (count, 2, 1)
-    pairs, counts = found[:, :, 0].unique(dim=0, return_counts=True)
-    assert pairs.tolist() == [[i, j] for i in (0, 1, 2) for j in (10, 11)]
-    assert counts.min() > 0.8 * count / 6  # every pair: students are drawn independently
+    assert found.shape == (count, 3, 1)
+    triples, counts = found[:, :, 0].unique(dim=0, return_counts=True)
+    expected = [[i, j, k] for i in (0, 1, 2) for j in (10, 11, 12) for k in (20, 21)]
+    assert triples.tolist() == expected
+    assert counts.min() > 0.7 * count / 18  # each of them: students are drawn independently
     assert torch.equal(found, mixtures(features, random()))
 
 

@@ -10,7 +10,7 @@ from tiny_training import TINY, tiny_trainer
 from edgesdk.errors import ConfigError
 from edgesdk.train.data import DATA_SETS
 from edgesdk.train.evaluation import MIXTURE_DRAWS, load_ensemble, record_features, report
-from edgesdk.train.features import accuracy, gathered
+from edgesdk.train.features import Features, accuracy, gathered
 from edgesdk.train.trainer import fit
 
 
@@ -81,6 +81,22 @@ def test_mixtures_are_drawn_from_the_exits_that_students_have(features):
     assert (found.mixture,) == pytest.approx(found.branches)
     assert found.missing_mixture == pytest.approx([each[0] for each in found.missing])
     assert MIXTURE_DRAWS > 1
+
+
+def test_every_exit_has_its_share_in_mixtures():
+    """One student: its first exit is always right, the others never."""
+    size, labels = 2, np.zeros(300, np.int32)
+    exits = np.stack([np.eye(size)[[0, 1, 1]]] * len(labels)).astype(np.float32)
+    made = Features(
+        *("one", "made"),
+        *(np.array(["test"] * len(labels)), labels),
+        *(np.eye(size, dtype=np.float32), np.zeros(size, np.float32)),
+        np.zeros((1, size), np.float32),
+        (exits,),
+    )
+    found = report(made)
+    assert found.branches == (1, 0, 0)
+    assert found.mixture == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_a_run_of_fit_is_no_ensemble(tmp_path):

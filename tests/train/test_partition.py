@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgesdk.errors import ConfigError
-from edgesdk.train.partition import filter_graph, partition
+from edgesdk.train.partition import (
+    _balanced,
+    _merged,
+    _modularity_matrix,
+    _swapped,
+    filter_graph,
+    partition,
+)
 
 
 def blocks(*sizes, inside=1.0, between=0.1):
@@ -69,6 +76,9 @@ def test_communities_of_the_right_number_and_size_stay_as_they_are():
     assert found.modularity == pytest.approx(modularity(blocks(4, 4, 4), found.groups))
 
 
+# Each of the three steps alone: where one errs, the next often makes up for it.
+
+
 def test_communities_are_merged_where_that_loses_least():
     """Four pairs; 0 and 2 hang together more than others, so do 1 and 3."""
     weights = blocks(2, 2, 2, 2, inside=9.0)
@@ -76,21 +86,37 @@ def test_communities_are_merged_where_that_loses_least():
         weights[a, b] = weights[b, a] = 1.0
     assert partition(weights, 4).communities == 4
     assert sets(partition(weights, 2)) == {frozenset({0, 1, 4, 5}), frozenset({2, 3, 6, 7})}
+    pairs = np.repeat(np.arange(4), 2)
+    assert _merged(pairs, _modularity_matrix(weights), 2).tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
 
 
 def test_the_filter_that_is_missed_least_moves():
     """Of a community of five, the one filter with edges to the other community."""
     weights = blocks(5, 3)
-    weights[4, :4] = weights[:4, 4] = 0.7
-    weights[4, 5:] = weights[5:, 4] = 0.2
-    assert partition(weights, 2).groups == ((0, 1, 2, 3), (4, 5, 6, 7))
+    weights[2, [0, 1, 3, 4]] = weights[[0, 1, 3, 4], 2] = 0.7
+    weights[2, 5:] = weights[5:, 2] = 0.2
+    assert sets(partition(weights, 2)) == {frozenset({0, 1, 3, 4}), frozenset({2, 5, 6, 7})}
+    found = _balanced(np.repeat([0, 1], [5, 3]), _modularity_matrix(weights), 2)
+    assert found.tolist() == [0, 0, 1, 0, 0, 1, 1, 1]
 
 
-def test_a_pair_changes_places_where_that_gains():
-    """Balanced, and yet not as good as it can be, is what greedy moves may leave."""
-    random = np.random.default_rng(0)
-    weights = random.random((12, 12))
-    weights = np.triu(weights, 1) + np.triu(weights, 1).T
+def test_where_communities_are_too_few_filters_open_a_new_one():
+    found = _balanced(np.zeros(7, np.int64), _modularity_matrix(blocks(4, 3)), 2)
+    assert np.bincount(found).tolist() == [4, 3]
+    assert len(set(found[:4])) == len(set(found[4:])) == 1
+
+
+def test_filters_change_places_until_no_exchange_gains():
+    weights = blocks(3, 3, 3)
+    scattered = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2])
+    found = _swapped(scattered, _modularity_matrix(weights))
+    assert sorted(map(tuple, found.reshape(3, 3).tolist())) == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_the_result_no_two_filters_should_change_places(seed):
+    weights = np.triu(np.random.default_rng(seed).random((12, 12)), 1)
+    weights += weights.T
     found = partition(weights, 3)
     for i in range(12):
         for j in range(12):

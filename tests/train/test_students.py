@@ -72,10 +72,15 @@ def test_a_branch_is_all_students_at_one_exit_and_a_shallow_one_at_its_last():
     for branch, own in enumerate(deep):
         expected = ensemble.classifier(torch.cat([own, shallow[0]], dim=1))
         assert torch.allclose(logits[branch], expected, atol=1e-6)
+
+
+def test_branches_are_one_tensor_in_which_a_shallow_student_repeats_its_last():
+    deep, shallow = [torch.randn(3, 4) for _ in range(3)], [torch.randn(3, 4) for _ in range(2)]
     stacked = at_branches([deep, shallow])
-    assert stacked.shape == (3, 2, 2, 64)
-    assert torch.equal(stacked[:, 1, 0], deep[1])
-    assert torch.equal(stacked[:, 0, 1], stacked[:, 1, 1])
+    assert stacked.shape == (3, 3, 2, 4)
+    for branch in range(3):
+        assert torch.equal(stacked[:, branch, 0], deep[branch])
+        assert torch.equal(stacked[:, branch, 1], shallow[min(branch, 1)])
 
 
 def test_a_feature_is_what_the_kernel_of_a_device_computes():

@@ -95,8 +95,9 @@ def test_with_less_room_it_keeps_the_directions_in_which_most_happens():
     assert 0.5 < worse.kept[0] < 1
 
 
-def test_the_rotation_spreads_what_is_kept_over_all_values_by_the_seed():
-    first, again, other = (divided(activations(), 2, 6, seed) for seed in (0, 0, 1))
+@pytest.mark.parametrize("size", [2, 4, 6])
+def test_the_rotation_spreads_what_is_kept_over_all_values_by_the_seed(size):
+    first, again, other = (divided(activations(), 2, size, seed) for seed in (0, 0, 1))
     assert torch.equal(first.projection, again.projection)
     assert not torch.equal(first.projection, other.projection)
     power = first.vectors(activations(seed=1)).square().mean((0, 1))
