@@ -186,12 +186,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _document(run: "EnsembleRun", found: "Report") -> dict[str, Any]:
+    from .counting import multiply_adds, table_one
+
+    shape, students = run.data.preprocessing.shape, run.ensemble.parts
     return {
         "name": run.name,
         "epochs_done": run.epochs_done,
         "depths": run.distillation.depths,
         "teacher": run.distillation.teacher,
         "filters": run.knowledge.provenance(),
+        "multiply_adds": [multiply_adds(student, shape)._asdict() for student in students],
+        "table_one": [table_one(student, shape)._asdict() for student in students],
         "test": found._asdict(),
     }
 

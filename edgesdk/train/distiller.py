@@ -123,7 +123,8 @@ class Distiller(trainer.Trainer):
 
     def restore(self, state: dict[str, Any]) -> None:
         check_is_ensemble(state)
-        trainer.check_same_settings(state["distillation"], self.distillation._asdict())
+        found = Distillation(**state["distillation"])
+        trainer.check_same_settings(found._asdict(), self.distillation._asdict())
         super().restore(state)
         self.knowledge = restored_knowledge(state["knowledge"])
 

@@ -58,9 +58,14 @@ class Ensemble(ExitNetwork):
         return max(self.depths)
 
     @property
+    def parts(self) -> list[MultiExit]:
+        """The students, in order."""
+        return list(self.students)  # type: ignore[arg-type]
+
+    @property
     def depths(self) -> tuple[int, ...]:
         """Exits of each student."""
-        return tuple(len(student.exits) for student in self.students)  # type: ignore[arg-type]
+        return tuple(student.exit_count for student in self.parts)
 
     def forward(self, images: Tensor) -> Answers:
         """float32 images [B, C, H, W] -> `Answers`; the classifier never runs in bfloat16."""

@@ -74,6 +74,9 @@ def test_with_json_standard_output_is_one_object(teacher, students, tmp_path, ca
     assert found["depths"] == [2, 1]
     assert found["teacher"]["model"] == "tiny"
     assert found["filters"]["sizes"] == [4, 4]
+    for rule in ("multiply_adds", "table_one"):
+        assert [len(student["exits"]) for student in found[rule]] == [2, 1]
+    assert found["multiply_adds"][1]["exits"] == [4 * 16 * 16 + 4 * 64]
     assert len(found["test"]["missing"]) == 2
 
 

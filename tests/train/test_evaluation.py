@@ -88,11 +88,14 @@ def test_every_exit_has_its_share_in_mixtures():
     size, labels = 2, np.zeros(300, np.int32)
     exits = np.stack([np.eye(size)[[0, 1, 1]]] * len(labels)).astype(np.float32)
     made = Features(
-        *("one", "made"),
-        *(np.array(["test"] * len(labels)), labels),
-        *(np.eye(size, dtype=np.float32), np.zeros(size, np.float32)),
-        np.zeros((1, size), np.float32),
-        (exits,),
+        "one",
+        "made",
+        np.array(["test"] * len(labels)),
+        labels,
+        weight=np.eye(size, dtype=np.float32),
+        bias=np.zeros(size, np.float32),
+        mean_features=np.zeros((1, size), np.float32),
+        students=(exits,),
     )
     found = report(made)
     assert found.branches == (1, 0, 0)
