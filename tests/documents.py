@@ -29,6 +29,7 @@ COMMAND = re.compile(
     r"(?:[A-Z_]+=\S+ )*(?:python3?|make|pip|sudo|git|cp|scp|ssh|mkdir|rm|cd|export|\.|systemctl"
     r"|journalctl|nc)\s"
 )
+REMARK = re.compile(r"\s{2,}(?:# |[a-z])")
 
 
 class Block(NamedTuple):
@@ -69,8 +70,8 @@ def commands_of(block: Block) -> List[str]:
         if found and not is_whole(found[-1]):
             found[-1] += "\n" + line
         elif COMMAND.match(line) or block.language == "sh":
-            found.append(line)
-    return [re.split(r"\s{2,}(?:#|[a-z])", command)[0].strip() for command in found]
+            found.append(REMARK.split(line)[0].strip())
+    return found
 
 
 def is_whole(command: str) -> bool:

@@ -26,7 +26,7 @@ NOT_RUN = {
     "pip install -c constraints.txt torch onnx tqdm": "needs a network; the tests have them",
 }
 # What makes it cheap: one epoch, few images, short measurements.
-CHANGES = [("--epochs 8", "--epochs 1"), ("edgesdk.bench pipeline", "edgesdk.bench pipeline --seconds 0.1")]  # fmt: skip
+CHANGES = [("--epochs 8", "--epochs 1"), ("bench pipeline", "bench pipeline --seconds 0.05")]
 IMAGES_LEFT = {"train": 4, "test": 2}  # of each class
 OTHER_TERMINALS = ("second terminal", "helper-pc")
 SSH = 'host="$1"; shift; mkdir -p "$HOSTS/$host"; cd "$HOSTS/$host" && exec sh -c "$*"\n'
