@@ -1,4 +1,4 @@
-"""The site builds without a warning, its links lead somewhere, references and tables are complete."""
+"""The site builds without a warning, its links lead somewhere, its tables are complete."""
 
 import ast
 import os
