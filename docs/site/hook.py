@@ -14,14 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
 
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the commands of this checkout, wherever mkdocs was installed
 PAGES = ("*.md", "csrc/*.md", "engines/*.md", "examples/*.md")
-SOURCES = ("LICENSE", "examples/*.py", "examples/*.toml", "examples/*.service")
-SOURCES += ("examples/scenarios/*.toml",)
+SOURCES = ("LICENSE", "examples/*.py", "examples/*.service")
+LINKED_ONLY = ("examples/*.toml", "examples/scenarios/*.toml")  # pages without a place in `nav`
 LANGUAGES = {".py": "python", ".toml": "toml", ".service": "ini"}
 COMMANDS_PAGE = "docs/reference/commands.md"
 HELP_COLUMNS = 90
@@ -45,6 +45,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(_file(config, name))
     for name in _matches(SOURCES):
         files.append(_source(config, name))
+    for name in _matches(LINKED_ONLY):
+        files.append(_source(config, name, InclusionLevel.NOT_IN_NAV))
     return files
 
 
@@ -60,10 +62,10 @@ def _file(config: Any, name: str) -> File:
     return File.generated(config, name, abs_src_path=str(ROOT / name))
 
 
-def _source(config: Any, name: str) -> File:
+def _source(config: Any, name: str, inclusion: InclusionLevel = InclusionLevel.UNDEFINED) -> File:
     text = (ROOT / name).read_text()
     language = LANGUAGES.get(os.path.splitext(name)[1], "text")
-    file = Source(name, None, config.site_dir, False, dest_uri=name + ".html")
+    file = Source(name, None, config.site_dir, False, dest_uri=name + ".html", inclusion=inclusion)
     file.abs_src_path = None
     file.content_string = "# {}\n\n```{}\n{}```\n".format(os.path.basename(name), language, text)
     return file
