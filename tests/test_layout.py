@@ -25,9 +25,9 @@ FLOORS = [
     ["telemetry"],
     ["backends"],
     ["runtime", "sim", "streams"],
-    ["pipeline"],
-    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "push", "replayed"]
-    + ["report", "simulate", "soak", "timeline", "top", "worker"],
+    ["opening", "pipeline"],
+    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "progress"]
+    + ["push", "replayed", "report", "simulate", "soak", "timeline", "top", "worker"],
 ]
 NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
