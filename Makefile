@@ -25,7 +25,7 @@ DEVICE_BIN := $(DEVICE_VENV)/bin
 DEVICE_PIP_INSTALL := PATH="$(CURDIR)/$(DEVICE_BIN):$$PATH" \
   $(DEVICE_BIN)/python -m pip install --disable-pip-version-check -c constraints-device.txt
 WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py tests/test_docs.py \
-  tests/test_getting_started.py tests/documents.py tests/bench/test_images.py tests/sim/test_trial.py
+  tests/test_getting_started.py tests/pages.py tests/bench/test_images.py tests/sim/test_trial.py
 WORKSTATION := edgesdk/train $(WORKSTATION_TESTS)
 DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
   $(shell find edgesdk tests examples -name '*.py'))

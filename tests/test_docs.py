@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from documents import DOCUMENTS, ROOT
+from pages import DOCUMENTS, ROOT
 
 import edgesdk
 from edgesdk.core import neighbours
@@ -195,7 +195,7 @@ def test_messages_in_the_table_of_symptoms_are_those_of_the_source():
 
 
 def test_the_service_starts_a_worker_that_ends_in_order(tmp_path):
-    from documents import environment, run, shipped, start, stop
+    from pages import environment, run, shipped, start, stop
 
     from edgesdk.cluster import local_cluster_text
 

@@ -10,12 +10,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import documents
+import pages
 import pytest
 
 from edgesdk.addresses import free_port_pairs
 
-PAGE = documents.ROOT / "docs" / "getting-started.md"
+PAGE = pages.ROOT / "docs" / "getting-started.md"
 NOT_RUN = {
     "sudo apt-get install git make g++ python3-venv": "needs root and a network",
     "git clone REPOSITORY edgesdk": "the folder is made of this checkout instead",
@@ -37,10 +37,10 @@ SCP = 'for last; do :; done; exec cp -r "${@:1:$(($# - 1))}" "$HOSTS/${last%%:*}
 def place(tmp_path):
     folder = tmp_path / "edgesdk"
     folder.mkdir()
-    documents.shipped(folder)
+    pages.shipped(folder)
     for name in ("README.md", "constraints.txt"):
-        shutil.copy(str(documents.ROOT / name), str(folder))
-    environment = documents.environment(tmp_path, {"ssh": SSH, "scp": SCP})
+        shutil.copy(str(pages.ROOT / name), str(folder))
+    environment = pages.environment(tmp_path, {"ssh": SSH, "scp": SCP})
     scp = tmp_path / "bin" / "scp"
     scp.write_text(scp.read_text().replace("/bin/sh", "/bin/bash"))
     environment["HOSTS"] = str(tmp_path / "hosts")
@@ -66,11 +66,11 @@ class Newcomer:
 
     def do(self, block):
         if block.title in OTHER_TERMINALS:
-            (command,) = documents.commands_of(block)
+            (command,) = pages.commands_of(block)
             folder = self.folder
             if block.title != "second terminal":
                 folder = self.hosts / block.title / "edgesdk"
-            self.workers.append(documents.start(command, folder, self.environment))
+            self.workers.append(pages.start(command, folder, self.environment))
         elif block.title:
             text = block.text
             if block.language == "toml":
@@ -78,7 +78,7 @@ class Newcomer:
                     text = text.replace(given, free)
             (self.folder / block.title).write_text(text)
         elif block.language == "sh":
-            for command in documents.commands_of(block):
+            for command in pages.commands_of(block):
                 self.run(command)
         elif block.language == "text":
             assert block.text == self.output
@@ -88,9 +88,9 @@ class Newcomer:
             return
         for given, cheap in CHANGES:
             command = command.replace(given, cheap)
-        self.output = documents.run(command, self.folder, self.environment)
+        self.output = pages.run(command, self.folder, self.environment)
         if "application.py" in command:
-            said = documents.stop(self.workers.pop())
+            said = pages.stop(self.workers.pop())
             assert re.search(r"^ *\d+  tasks computed$", said, re.MULTILINE), said
             assert "the helper answered some" in self.output
         if "write_photos.py" in command:
@@ -107,7 +107,7 @@ class Newcomer:
 def test_every_step_works(place):
     newcomer = Newcomer(*place)
     try:
-        for block in documents.fenced(PAGE):
+        for block in pages.fenced(PAGE):
             newcomer.do(block)
     finally:
         for worker in newcomer.workers:
@@ -117,10 +117,10 @@ def test_every_step_works(place):
 
 
 def test_what_is_not_run_is_there():
-    assert set(NOT_RUN) <= set(documents.commands(PAGE))
+    assert set(NOT_RUN) <= set(pages.commands(PAGE))
 
 
 def test_every_block_has_a_place():
     """A program without a title would be shown, and never run."""
-    for block in documents.fenced(PAGE):
+    for block in pages.fenced(PAGE):
         assert block.title or block.language in ("sh", "text"), block.text

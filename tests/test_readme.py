@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import (
+from pages import (
     DOCUMENTS,
     ROOT,
     anchors,
@@ -58,6 +58,7 @@ NOT_RUN = {
     "python3 -m venv ~/edgesdk-venv": INSTALLS,
     ". ~/edgesdk-venv/bin/activate": INSTALLS,
     "sudo ": NEEDS_ROOT,
+    "python -m edgesdk.top": "looks at workers that run; tests/top does",
     "journalctl -u edgesdk-worker -f": NEEDS_ROOT,
 }
 CHEAPER = {  # what is added, by the begin of the command
