@@ -154,12 +154,18 @@ def start(command: str, folder: Path, environment: Dict[str, str]) -> "subproces
     )
 
 
-def stop(process: "subprocess.Popen[str]") -> str:
-    """End a worker as Ctrl-C does; what it said."""
-    process.terminate()
+def stop(worker: "subprocess.Popen[str]") -> str:
+    """Tell a worker to leave, as Ctrl-C does, once it has begun; what it said."""
+    assert worker.stdout is not None
+    said = ""
+    for line in iter(worker.stdout.readline, ""):
+        said += line
+        if "listens at" in line:
+            break
+    worker.terminate()
     try:
-        said, _ = process.communicate(timeout=30)
+        said += worker.communicate(timeout=30)[0]
     finally:
-        process.kill()
-    assert process.returncode == 0, said
+        worker.kill()
+    assert worker.returncode == 0, said
     return said

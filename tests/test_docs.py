@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from pages import DOCUMENTS, ROOT
+from pages import DOCUMENTS, ROOT, environment, run, shipped, start, stop
 
 import edgesdk
+from edgesdk.cluster import local_cluster_text
 from edgesdk.core import neighbours
 from edgesdk.core.wire_format import REASONS
 
@@ -195,10 +196,6 @@ def test_messages_in_the_table_of_symptoms_are_those_of_the_source():
 
 
 def test_the_service_starts_a_worker_that_ends_in_order(tmp_path):
-    from pages import environment, run, shipped, start, stop
-
-    from edgesdk.cluster import local_cluster_text
-
     unit = (ROOT / "examples" / "edgesdk-worker.service").read_text()
     (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     (folder,) = re.findall(r"^WorkingDirectory=(.*)$", unit, re.MULTILINE)
@@ -210,11 +207,5 @@ def test_the_service_starts_a_worker_that_ends_in_order(tmp_path):
     (tmp_path / "fleet.toml").write_text(text)
     surroundings = environment(tmp_path, {})
     run("python -m edgesdk.keys fleet.toml", tmp_path, surroundings)
-    worker = start("python " + rest, tmp_path, dict(surroundings, PYTHONUNBUFFERED="1"))
-    try:
-        lines = iter(worker.stdout.readline, "")
-        assert any("helper listens at" in line for line in lines)
-        said = stop(worker)
-    finally:
-        worker.kill()
-    assert "leaving" in said
+    said = stop(start("python " + rest, tmp_path, surroundings))
+    assert "helper listens at" in said and "leaving" in said
