@@ -62,7 +62,7 @@ def exit_head(head: nn.Module, index: int) -> ExitHead:
     """`head` itself. Raises ConfigError if it is none that the kernels compute."""
     if not isinstance(head, ExitHead):
         raise ConfigError(
-            f"exit {index}: found a {type(head).__name__}, expected an ExitHead(channels, outputs): "
+            f"exit {index}: found a {type(head).__name__}, expected ExitHead(channels, outputs): "
             "batch norm, ReLU, average pool, linear"
         )
     return head

@@ -132,7 +132,7 @@ WRONG = {
         nn.Flatten(),
         HEADS,
     ),
-    r"exit 1: found a Sequential, expected an ExitHead\(channels, outputs\)": (
+    r"exit 1: found a Sequential, expected ExitHead\(channels, outputs\)": (
         CONV,
         nn.Conv2d(4, 8, 3),
         (ExitHead(4, 3), nn.Sequential(nn.Flatten(), nn.Linear(8, 3))),
