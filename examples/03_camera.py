@@ -5,6 +5,7 @@ python examples/03_camera.py 0          camera 0, or the name of a video file (n
 python examples/03_camera.py FOLDER     a folder of .png and .jpg images, 30 a second
 """
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from edgesdk.cluster import local_cluster_text
 from edgesdk.profiles import Profile, StageTime, write_profile
 
 BUNDLE = "engines/wrn16_1-digits/1"
-FOLDER_HZ = 30.0  # frames per second of a folder
 DEADLINE_MS = 150.0  # then the best answer so far counts: later it would be of no use
 AHEAD_MAX = 30  # frames: several deadlines, but no queue that grows
 SHOW_EVERY = 10  # answers
@@ -36,8 +36,15 @@ def opencv_frames(name):
     if not capture.isOpened():
         sys.exit("{}: found no folder, and no camera or video that OpenCV opens".format(name))
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # old frames are worth nothing; not all drivers care
-    frames = iter(lambda: capture.read()[1], None)  # a camera lets us wait for its next frame
+    frames = read_all(capture)
     return frames if name.isdigit() else paced(frames, capture.get(cv2.CAP_PROP_FPS))
+
+
+def read_all(capture):
+    is_there, frame = capture.read()  # a camera lets us wait here for its next frame
+    while is_there:
+        yield frame
+        is_there, frame = capture.read()
 
 
 def folder_frames(folder):
@@ -92,16 +99,16 @@ with tempfile.TemporaryDirectory() as scratch:
     if is_demo:
         name = os.path.join(scratch, "scans")
         scans_as_frames(name)
-    is_folder = os.path.isdir(name)
-    frames = paced(folder_frames(name), FOLDER_HZ) if is_folder else opencv_frames(name)
+    frames = opencv_frames(name) if not os.path.isdir(name) else paced(folder_frames(name), 30.0)
     options = slow_board(scratch) if is_demo else {"bundle": BUNDLE}
 
     # Frames of any size, blue first, as cameras give them. Closing waits for what is open.
     with edgesdk.Pipeline.open(color="bgr", resize="area", **options) as pipe:
         begin_s = time.monotonic()
-        for newest, frame in enumerate(frames):
-            future = pipe.submit(frame, newest, DEADLINE_MS, on_deadline="best", latest=True)
-            future.add_done_callback(on_done)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: enough
+            for newest, frame in enumerate(frames):
+                future = pipe.submit(frame, newest, DEADLINE_MS, on_deadline="best", latest=True)
+                future.add_done_callback(on_done)
         seconds = time.monotonic() - begin_s
     ended, latency, count = pipe.stats()["ended"], pipe.stats()["latency"], newest + 1
 
@@ -109,8 +116,8 @@ if not ahead:
     sys.exit(
         "{} frames and no answer: is that a camera, a video, a folder of images?".format(count)
     )
-print("{} frames, {:.1f} a second".format(count, count / seconds))
-print("{} answers, {:.1f} a second".format(len(ahead), len(ahead) / seconds))
+rates = count, count / seconds, len(ahead), len(ahead) / seconds
+print("{} frames, {:.1f} a second; {} answers, {:.1f} a second".format(*rates))
 print("how they ended:", ", ".join("{} {}".format(*each) for each in sorted(ended.items())))
 print("latency: p50 {p50_us:.0f} us, p95 {p95_us:.0f} us".format(**latency))
 print("the camera was at most {} frames ahead of an answer".format(max(ahead)))
