@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Unio
 
 from . import kernels
 from .backends import Backend, open_backend
-from .bundle import Bundle, read_bundle
-from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
+from .bundle import Bundle
+from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
 from .core.metrics import Metrics
 from .core.source import Source
@@ -18,6 +18,7 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
+from .opening import Place, choose
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.clock import now_us
@@ -26,14 +27,14 @@ from .runtime.fleet_loop import FleetLoop
 from .runtime.intake import Intake
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join, membership_of
-from .runtime.pace import read_pace
+from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
 from .telemetry.status import Answering
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
 WORKER_NAME = "local"
+LOOK_S = 0.01  # between two looks at the neighbours
 
 
 class Pipeline:
@@ -66,7 +67,8 @@ class Pipeline:
         held_stages = None if membership is None else membership.entry.stages
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
         self._ledger = Ledger(in_flight_max)
-        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, self.name)
+        names = {0: self.name} if membership is None else membership.names
+        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
@@ -125,45 +127,27 @@ class Pipeline:
         Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
         cannot be bound.
         """
-        membership = None
-        if cluster is not None:
-            membership = membership_of(cluster, name, admission, trace, insecure_network)
-            entry, file = membership.entry, membership.cluster
-            bundle = file.bundle if bundle is None else bundle
-            policy = file.policy if policy is None else policy
-            plan = file.plan if plan is None else plan
-            threads = entry.threads if threads is None else threads
-            max_batch = entry.max_batch if max_batch is None else max_batch
-        elif name is not None or admission is not None or pace is not None or trace is not None:
-            raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
-        if bundle is None:
-            raise ConfigError("bundle: found None, expected a folder, or a cluster file")
-        threads = 1 if threads is None else threads
-        max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
-        check_count("threads", threads)
-        check_count("max_batch", max_batch)
-        check_count("in_flight_max", in_flight_max)
         say_once_if_slow(kernels.native_failure)
-        verified = read_bundle(os.fspath(bundle))
-        chosen_policy = choose_policy(verified, policy)
-        chosen_plan = choose_plan(verified, policy, plan)
-        chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
-        if membership is not None and pace is not None:
-            model_id = verified.manifest.model_id
-            membership = membership._replace(
-                pace=read_pace(os.fspath(pace), model_id, chosen_plan.name)
-            )
+        chosen = choose(
+            bundle,
+            policy,
+            plan,
+            threads,
+            max_batch,
+            Place(cluster, name, admission, pace, trace, insecure_network),
+        )
+        check_count("in_flight_max", in_flight_max)
         return cls(
-            verified,
-            chosen_plan,
-            chosen_policy,
-            open_backend(backend, threads),
-            Preprocessor(verified.manifest.preprocessing, color, resize),
-            max_batch=min(max_batch, in_flight_max),
+            chosen.bundle,
+            chosen.plan,
+            chosen.policy,
+            open_backend(backend, chosen.threads),
+            Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
+            max_batch=min(chosen.max_batch, in_flight_max),
             in_flight_max=in_flight_max,
             logits=logits,
             seed=seed,
-            membership=membership,
+            membership=chosen.membership,
         )
 
     def infer(
@@ -284,6 +268,27 @@ class Pipeline:
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats
+
+    def wait_until_up(self, *names: str, timeout: float = 10.0) -> bool:
+        """Wait until the neighbours of these names, or all, take tasks; False after `timeout`
+        seconds. Nothing needs it but programs that want to show help. Raises ConfigError for a name
+        that is no neighbour's, and outside a cluster."""
+        self._check_usable()
+        known = {} if self._membership is None else self._loop.describe()["neighbours"]
+        missing = [name for name in names if name not in known]
+        if self._membership is None or missing:
+            raise ConfigError(
+                "wait_until_up: found {}, expected neighbours: {}".format(
+                    missing or "no cluster", ", ".join(known) or "none"
+                )
+            )
+        until_s = time.monotonic() + timeout
+        while time.monotonic() < until_s:
+            found = self._loop.describe()["neighbours"]
+            if all(name in found and found[name]["state"] == "up" for name in names or known):
+                return True
+            time.sleep(LOOK_S)
+        return False
 
     def serve(self, until: Callable[[], bool]) -> None:
         """Work for the neighbours in the calling thread until `until()` is true; it is asked at

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from clusters import CAMERA, HELPER, Clustered, eventually, worker
+from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually, worker
 from gated import BRIGHT, DIM, MEDIUM, dim
 
 from edgesdk import (
@@ -184,7 +184,7 @@ class TestWaysToAsk:
         found = [future.result(20) for future in futures]
         assert [result.tag for result in found] == brightnesses
         assert [result.exit_index for result in found] == [0, 1, 2, 0] * 10
-        assert {result.worker for result in found} == {"camera"}
+        assert {result.worker for result in found} == {"helper"}
 
     @pytest.mark.parametrize("options", [{}, {"in_flight": 1}, {"in_flight": 8, "ordered": True}])
     def test_streams(self, camera, options):
@@ -414,13 +414,26 @@ class TestWhatGoesWrong:
             manifest["labels"] = ["light", "dark"]
             options = {"bundle": write_bundle(tmp_path / "another", manifest, files)}
         there, here = memory.open("there", **options), memory.open("here")
-        eventually(lambda: "rejected_by_peer" in here.stats()["transport"])
+        eventually(lambda: "greetings_declined" in here.stats()["counters"])
         assert here.infer(tiny.image(DIM)).exit_index == 2
         assert there.infer(tiny.image(DIM)).ok
-        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.network"]
+        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.incidents"]
         assert any(
-            text.startswith("there: rejected by peer: {}: found ".format(what)) for text in said
+            text.startswith("here: greetings_declined neighbour=there: {}: found ".format(what))
+            for text in said
         ), said
+
+    def test_an_application_can_wait_until_they_are_there(self, clustered):
+        clustered.describe(CAMERA, HELPER, worker("late"))
+        camera = clustered.open("camera")
+        assert not camera.wait_until_up("helper", timeout=0.05)
+        clustered.open("helper")
+        assert camera.wait_until_up("helper", timeout=WAIT_S)
+        assert not camera.wait_until_up(timeout=0.05)
+        clustered.open("late")
+        assert camera.wait_until_up(timeout=WAIT_S)
+        with pytest.raises(ConfigError, match=r"nobody.*expected neighbours: he"):
+            camera.wait_until_up("nobody")
 
     def test_stats_say_who_is_there_and_what_went_over_the_links(self, clustered):
         clustered.describe(CAMERA, HELPER)
