@@ -17,10 +17,9 @@ from .document import read_document
 from .files import write_atomically
 from .sim import pictures, report
 from .sim.changes import parse_change, parse_value, parse_values
-from .sim.recorder import Recorder
-from .sim.report import Report, Run
+from .sim.report import Report
+from .sim.runs import run_scenario
 from .sim.scenario import EXPECTED, read_scenario
-from .sim.simulator import Simulator
 from .sim.spec import Scenario
 from .trace.file import read_trace
 from .trace.replay import replay
@@ -31,7 +30,6 @@ EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --se
   python -m edgesdk.simulate --replay robot.trace"""
 SIMULATED = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
 REPLAYED = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-SAMPLES = 500  # of the queues, and moves of the progress bar, in one run
 Changes = List[Tuple[str, Any]]
 
 
@@ -124,23 +122,18 @@ def _simulate(
 ) -> Tuple[Report, str]:
     """Run `scenario`. An error that is not the user's is preceded by how to see it again."""
     progress = _Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
-    sample_us = max(1, scenario.duration_us // SAMPLES)
-    recorder = Recorder(sample_us, progress.move)
+    warmup_s = arguments.warmup_s
+    warmup_us = None if warmup_s is None else int(warmup_s * 1e6)
     try:
-        simulator = Simulator(
-            scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
+        found = run_scenario(
+            scenario, arguments.seed, warmup_us, progress.move, arguments.trace_hash
         )
-        recorder.watch(simulator)
-        totals = simulator.run()
     except Exception:
         print("to see this again: " + _command(arguments), file=sys.stderr)
         raise
     finally:
         progress.close()
-    run = Run(scenario, totals, recorder.ended, recorder.queue_samples)
-    warmup_s = arguments.warmup_s
-    warmup_us = None if warmup_s is None else int(warmup_s * 1e6)
-    return report.summarise(run, warmup_us), totals.trace_hash
+    return found, found.run.totals.trace_hash
 
 
 class _Progress:

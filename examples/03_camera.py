@@ -36,15 +36,9 @@ def opencv_frames(name):
     if not capture.isOpened():
         sys.exit("{}: found no folder, and no camera or video that OpenCV opens".format(name))
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # old frames are worth nothing; not all drivers care
-    frames = read_all(capture)
+    # A camera lets us wait for its next frame; the end of a file is (False, None).
+    frames = (frame for _, frame in iter(capture.read, (False, None)))
     return frames if name.isdigit() else paced(frames, capture.get(cv2.CAP_PROP_FPS))
-
-
-def read_all(capture):
-    is_there, frame = capture.read()  # a camera lets us wait here for its next frame
-    while is_there:
-        yield frame
-        is_there, frame = capture.read()
 
 
 def folder_frames(folder):

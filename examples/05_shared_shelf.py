@@ -88,7 +88,8 @@ reports = main()
 for name, report in zip(ROBOTS, reports):
     print("{}: {images} images, {right} right, {ended}".format(name, **report))
     for other in (name,) + SHELF:
-        print("  {:3} by {}".format(report["by"][other], other), report["states"].get(other, ""))
+        state = report["states"].get(other, "the robot itself")
+        print("  {:3} by {} ({})".format(report["by"][other], other, state))
 assert all(set(report["ended"]) <= {"result.threshold", "result.final"} for report in reports)
 assert all(sum(report["ended"].values()) == report["images"] for report in reports)
 assert all(report["right"] >= 0.97 * report["images"] for report in reports)
