@@ -29,6 +29,7 @@ from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
+from .telemetry.board import Board
 from .telemetry.status import Answering
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
@@ -70,6 +71,8 @@ class Pipeline:
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
+        self._board = Board()
+        self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
@@ -82,7 +85,6 @@ class Pipeline:
             self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
-        self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
@@ -250,7 +252,8 @@ class Pipeline:
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
-        run_count, item_count, busy_us each).
+        run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
+        resident_bytes, cpu_us; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
         and pace. docs/operations.md says what the counters mean.
         """
@@ -265,6 +268,7 @@ class Pipeline:
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())
+        stats["board"] = self._board.read()
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats
