@@ -85,7 +85,7 @@ def simulate(folder, policy, changes):
     files = {"profile": folder + "/profile.json", "outcomes": folder + "/outcomes.npz"}
     model = dict(files, bundle=BUNDLE, plan="full", policy=policy)
     common = [("model", model), ("workload[0].kind", "poisson"), ("workload[0].rate_hz", RATE_HZ)]
-    common += [("admission.kind", "none"), ("duration_s", 60)]
+    common += [("admission.kind", "none"), ("duration_s", 30)]
     return run_scenario(read_scenario(SCENARIO, common + changes), seed=1)
 
 

@@ -22,8 +22,9 @@ NEEDS = [
     ("07_own_network.py", "torch", [], 'pip install ".[train]"'),
     ("08_compare_policies.py", "matplotlib", [], 'pip install ".[demo]"'),
 ]
-# What the log may say on standard error; nothing where nothing is named.
-LOGGED = {"05_shared_shelf.py": r"robot-\d: (sessions_lost|leases_expired|session).*shelf-2.*"}
+# What clusters log on standard error: somebody is not up yet, or no more.
+LOGGED = re.compile(r"\S+ \S+ WARNING edgesdk\.|robot-\d: (sessions_lost|leases_expired)")
+CLUSTERS = ("02_two_processes.py", "05_shared_shelf.py")
 WITHOUT = "import runpy, sys; sys.modules[{!r}] = None; sys.argv = {!r}; runpy.run_path({!r})"
 
 
@@ -56,8 +57,8 @@ def test_it_runs(name):
         skip_without("torch")
     done = run("examples/" + name)
     assert done.returncode == 0, done.stderr
-    logged = [line for line in done.stderr.splitlines() if not re.match(LOGGED.get(name, "$"), line)]
-    assert logged == []
+    said = done.stderr.splitlines()
+    assert [line for line in said if name not in CLUSTERS or not LOGGED.match(line)] == []
     assert 0 < len(done.stdout.splitlines()) < 100
 
 
