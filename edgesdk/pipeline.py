@@ -31,6 +31,7 @@ from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
 from .telemetry.board import Board
 from .telemetry.status import Answering
+from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -57,6 +58,7 @@ class Pipeline:
         logits: bool = False,
         seed: int = 0,
         membership: Optional[Membership] = None,
+        timeline: Optional[str] = None,
     ) -> None:
         self.bundle = bundle
         self.plan = plan
@@ -77,10 +79,18 @@ class Pipeline:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
             worker = Worker([plan], policy, source, max_batch)
-            self._loop = Loop(worker, self._executor, self._recorder)
+            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
+            self._loop = Loop(worker, self._executor, self._recorder, writers)
         else:
             self._loop, self._metrics = join(
-                membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
+                membership._replace(timeline=timeline),
+                bundle,
+                plan,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
             )
             self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
@@ -108,6 +118,7 @@ class Pipeline:
         pace: Union[str, "os.PathLike[str]", None] = None,
         trace: Optional[str] = None,
         insecure_network: bool = False,
+        timeline: Optional[str] = None,
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -118,6 +129,7 @@ class Pipeline:
         "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -150,6 +162,7 @@ class Pipeline:
             logits=logits,
             seed=seed,
             membership=chosen.membership,
+            timeline=timeline,
         )
 
     def infer(
