@@ -12,7 +12,6 @@ import tempfile
 import time
 
 import numpy as np
-from PIL import Image
 
 import edgesdk
 from edgesdk import digits
@@ -43,6 +42,8 @@ def opencv_frames(name):
 
 def folder_frames(folder):
     """The same from the images of a folder."""
+    from PIL import Image  # cameras and videos need no Pillow
+
     for name in sorted(os.listdir(folder)):
         if name.lower().endswith((".png", ".jpg")):
             image = Image.open(os.path.join(folder, name)).convert("RGB")
@@ -59,6 +60,8 @@ def paced(frames, hz):
 
 def scans_as_frames(folder):
     """Write scans into the new `folder`, as large as a small camera's frames."""
+    from PIL import Image
+
     os.mkdir(folder)
     for number, scan in enumerate(digits.load_digits_split("test").images[:90]):
         frame = Image.fromarray(scan).resize((240, 240), Image.BILINEAR).convert("RGB")
