@@ -93,7 +93,9 @@ CROSS_CUTTING_TESTS = {
     "test_readme.py",
     "test_ros2_node.py",
     "test_stress.py",
+    "test_system_packages.py",
     "test_tun_link.py",
+    "test_upgrades.py",
 }
 
 NOT_SOURCE = {
