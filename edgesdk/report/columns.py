@@ -31,6 +31,10 @@ class Columns:
                 "edgesdk".format(str(values)[:200])
             ) from None
 
+    def value(self, name: str, row: int) -> int:
+        """One of them."""
+        return self._columns[name][row]
+
     def arrays(self) -> Dict[str, np.ndarray]:
         """int64 [n] of every column, by its name."""
         return {name: np.array(column, dtype=np.int64) for name, column in self._columns.items()}

@@ -6,15 +6,16 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..core.metrics import percentile
-from .recording import NO_ANSWER, Recording
+from ..telemetry.spans import OPEN
+from .recording import NO_ANSWER, Recording, number_of
 from .run import Run
-from .stays import AWAY, COMPUTING, WAITING, Stays, stays_of
+from .stays import COMPUTING, WAITING, Stays
 
 ROWS_MAX = 20  # of the tables of slowest and unanswered images
 INTERVALS = 50  # of charts over time, about
 SLOW_SHARE = 0.05  # those that are called slow
 
-RESULT, EXPIRED, FAILED = STATUSES = ("result", "expired", "failed")
+RESULT, EXPIRED, FAILED = "result", "expired", "failed"
 
 
 class Latency(NamedTuple):
@@ -70,7 +71,8 @@ class Spent(NamedTuple):
 
 
 class ImageRow(NamedTuple):
-    """One image of `source`. `label` and `answer` are classes, None where there is none."""
+    """One image of `source`. `label` and `answer` are classes, None where there is none; `spent` is
+    None where it had no end."""
 
     source: str
     number: int
@@ -83,7 +85,7 @@ class ImageRow(NamedTuple):
     exit_index: Optional[int]
     answer: Optional[int]
     label: Optional[int]
-    spent: Spent
+    spent: Optional[Spent]
 
 
 class Images(NamedTuple):
@@ -110,7 +112,8 @@ class Images(NamedTuple):
     @property
     def answered(self) -> np.ndarray:
         """bool [n]"""
-        return self.exit_index != NO_ANSWER
+        is_result = np.array([status == RESULT for status, _ in self.outcomes] + [False])
+        return is_result[self.outcome]
 
 
 def images_of(run: Run, stays: Sequence[Stays]) -> Images:
@@ -193,13 +196,13 @@ def outcome_rows(images: Images, open_count: int) -> List[OutcomeRow]:
         counts[words] = counts.get(words, 0) + int(count)
     rows = [OutcomeRow(status, reason, count) for (status, reason), count in counts.items()]
     rows.sort(key=lambda row: (row.status != RESULT, -row.count, row.status, row.reason))
-    return rows + ([OutcomeRow("open", "", open_count)] if open_count else [])
+    return rows + ([OutcomeRow(OPEN, "", open_count)] if open_count else [])
 
 
 def exit_rows(images: Images) -> List[ExitRow]:
     """One for each exit that answered."""
     rows = []
-    for exit_index in np.unique(images.exit_index[images.answered]).tolist():
+    for exit_index in np.unique(images.exit_index[images.exit_index != NO_ANSWER]).tolist():
         chosen = images.exit_index == exit_index
         latency = latency_of(images.latency_us[chosen])
         assert latency is not None
@@ -245,15 +248,18 @@ def intervals_of(images: Images) -> Tuple[int, List[Interval]]:
     order = np.argsort(places, kind="stable")
     numbers = np.arange(first_us // width_us, last_us // width_us + 1)
     edges = np.searchsorted(places[order], np.append(numbers, numbers[-1] + 1))
-    rows = []
+    rows, answered = [], images.answered
     for number, begin, end in zip(numbers.tolist(), edges[:-1], edges[1:]):
-        rows.append(_interval(number * width_us, images, order[begin:end]))
+        chosen = order[begin:end]
+        rows.append(_interval(number * width_us, images, chosen, answered[chosen]))
     return width_us, rows
 
 
-def _interval(begin_us: int, images: Images, rows: np.ndarray) -> Interval:
+def _interval(
+    begin_us: int, images: Images, rows: np.ndarray, answered: np.ndarray
+) -> Interval:
+    """Of the images in `rows`; an ensemble's answers have no exit, NO_ANSWER."""
     exits = images.exit_index[rows]
-    answered = exits != NO_ANSWER
     found = {int(k): int(n) for k, n in zip(*np.unique(exits[answered], return_counts=True))}
     latency = latency_of(images.latency_us[rows][answered])
     times = [None] * 3 if latency is None else [latency.p50_us, latency.p95_us, latency.p99_us]
@@ -279,34 +285,59 @@ def slowest(images: Images, run: Run) -> List[ImageRow]:
 
 
 def unanswered(images: Images, run: Run) -> List[ImageRow]:
-    """The first images without an answer; failures before what expired."""
+    """The first images without an answer: failures, those without an end, then what expired."""
     failed = np.array([status == FAILED for status, _ in images.outcomes] + [False])
     rows = np.flatnonzero(~images.answered)
     order = np.lexsort((images.end_us[rows], ~failed[images.outcome[rows]]))[:ROWS_MAX]
-    return [_image_row(images, int(row), run) for row in rows[order]]
+    found = [_image_row(images, int(row), run) for row in rows[order]]
+    failures = [row for row in found if row.status == FAILED]
+    return (failures + _open_rows(run) + found[len(failures) :])[:ROWS_MAX]
+
+
+def _open_rows(run: Run) -> List[ImageRow]:
+    rows = []
+    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+        for item in recording.open_items:
+            rows.append(
+                ImageRow(
+                    source=name,
+                    number=item.item.number,
+                    tag=item.tag,
+                    begin_us=item.begin_us - shift_us,
+                    latency_us=item.end_us - item.begin_us,
+                    status=OPEN,
+                    reason="",
+                    detail="",
+                    exit_index=None,
+                    answer=None,
+                    label=None,
+                    spent=None,
+                )
+            )
+    return rows
 
 
 def _image_row(images: Images, row: int, run: Run) -> ImageRow:
     index, place = int(images.recording[row]), int(images.row[row])
     recording = run.recordings[index]
     status, reason = images.outcomes[int(images.outcome[row])]
-    tag, key = recording.tags[place], int(images.key[row])
-    answer = recording.items.value("class", place)
-    label = NO_ANSWER if run.labels is None else run.labels.of(tag)
-    exit_index = int(images.exit_index[row])
+    tag = recording.tags[place]
+    label = None if run.labels is None else run.labels.of(tag)
     return ImageRow(
         source=run.names[index],
-        number=recording.number_of(key),
+        number=number_of(int(images.key[row])),
         tag=tag,
         begin_us=int(images.begin_us[row]),
         latency_us=int(images.latency_us[row]),
         status=status,
         reason=reason,
-        detail=recording.details.get(key, ""),
-        exit_index=None if exit_index == NO_ANSWER else exit_index,
-        answer=None if answer == NO_ANSWER else answer,
-        label=None if label == NO_ANSWER else label,
+        detail=recording.detail_of(int(images.key[row])),
+        exit_index=_or_none(int(images.exit_index[row])),
+        answer=_or_none(recording.items.value("class", place)),
+        label=_or_none(label),
         spent=Spent(*images.spent[row].tolist()),
     )
 
 
+def _or_none(value: Optional[int]) -> Optional[int]:
+    return None if value == NO_ANSWER else value

@@ -1,16 +1,28 @@
 """What one trace told, in columns: as little as the report needs of every image and stage."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..core_spec import CoreSpec
 from ..errors import ConfigError
-from ..telemetry.spans import Arrival, Instant, ItemKey, ItemSpan, StageSpan, TransferSpan
+from ..telemetry.spans import (
+    FAILED,
+    OPEN,
+    Arrival,
+    Instant,
+    ItemKey,
+    ItemSpan,
+    ResultSpan,
+    Span,
+    StageSpan,
+    TransferSpan,
+)
 from .columns import Columns, Curve
 
 NUMBER_BITS = 40  # of an item, in its key: two years at 16,000 a second
 SOURCES_MAX = 1 << (63 - NUMBER_BITS)
 INSTANTS_MAX = 100  # kept of each name; the rest is counted
 NO_ANSWER = -1  # in the columns of exits and classes
+OPEN_MAX = 20  # items without an end that are kept; the rest is counted
 
 
 class Keys:
@@ -27,6 +39,11 @@ class Keys:
                 "found {} in a trace, expected an item that a worker has numbered".format(item)
             )
         return source << NUMBER_BITS | item.number
+
+
+def number_of(key: int) -> int:
+    """The item's number at its source."""
+    return key & ((1 << NUMBER_BITS) - 1)
 
 
 class Names:
@@ -49,7 +66,8 @@ class Made(NamedTuple):
     """How the trace came about: the file, what its header says, what was found reading it.
 
     `difference`: a sentence where a core does something else today, or nothing. `raised`: what the
-    core raised, or nothing. `counters`: what the algorithms counted.
+    core raised, or nothing. `read_share`: of the file, 1 but for a difference. `counters`: what the
+    algorithms counted, and `ticks` when, the first INSTANTS_MAX times of each.
     """
 
     path: str
@@ -63,7 +81,9 @@ class Made(NamedTuple):
     is_complete: bool
     difference: str
     raised: str
+    read_share: float
     counters: Dict[str, int]
+    ticks: Dict[str, List[int]]
 
 
 class Recording:
@@ -74,25 +94,39 @@ class Recording:
         self.made: Optional[Made] = None
         self.items = Columns("key", "begin", "end", "outcome", "exit", "class")
         self.tags: List[Any] = []  # of the items
-        self.details: Dict[int, str] = {}  # by key: why an item failed, in words
+        self.open_items: List[ItemSpan] = []  # the first of those without an end
+        self.open_count = 0
         self.batches = Columns("part", "stage", "begin", "end", "count", "ok")
         self.members = Columns("key", "batch")
         self.transfers = Columns("key", "stage", "begin", "end", "peer", "verdict")
+        self.results = Columns("begin", "end", "peer")
         self.arrivals = Columns("key", "stage", "at", "peer")
         self.outcomes = Names()  # (status, reason)
         self.peers = Names()
         self.verdicts = Names()
         self.instants: Dict[str, List[Instant]] = {}
         self.instant_counts: Dict[str, int] = {}
-        self.admitted_count = 0
         self.waiting = Curve()  # tasks in I_n
         self.leaving = Curve()  # tasks in O_n
         self._keys = keys
 
-    def add(self, span: Any) -> None:
+    @property
+    def admitted_count(self) -> int:
+        """Items that were handed to this worker."""
+        return len(self.items) + self.open_count
+
+    def add(self, span: Span) -> None:
         """A span, arrival or instant that the tracker found. Raises ConfigError for numbers that
         no worker writes."""
-        self._ADDERS[span.__class__](self, span)
+        adder: Callable[[Recording, Any], None] = self._ADDERS[span.__class__]
+        adder(self, span)
+
+    def detail_of(self, key: int) -> str:
+        """What the instant of a failure says about an item, where it was kept."""
+        for instant in self.instants.get(FAILED, []):
+            if instant.item is not None and self._keys.key(instant.item) == key:
+                return instant.detail
+        return ""
 
     def sample(self, now_us: int, waiting_count: int, leaving_count: int) -> None:
         """How long the queues are from now on."""
@@ -100,6 +134,10 @@ class Recording:
         self.leaving.tell(now_us, leaving_count)
 
     def _add_item(self, span: ItemSpan) -> None:
+        if span.status == OPEN:
+            self.open_count += 1
+            self.open_items += [span] if len(self.open_items) < OPEN_MAX else []
+            return
         exit_index = NO_ANSWER if span.exit_index is None else span.exit_index
         class_index = NO_ANSWER if span.class_index is None else span.class_index
         outcome = self.outcomes.number((span.status, span.reason))
@@ -118,6 +156,9 @@ class Recording:
         key = self._keys.key(span.item)
         self.transfers.add(key, span.stage, span.begin_us, span.end_us, peer, verdict)
 
+    def _add_result(self, span: ResultSpan) -> None:
+        self.results.add(span.begin_us, span.end_us, self.peers.number(span.peer))
+
     def _add_arrival(self, span: Arrival) -> None:
         peer = self.peers.number(span.peer)
         self.arrivals.add(self._keys.key(span.item), span.stage, span.at_us, peer)
@@ -132,6 +173,7 @@ class Recording:
         ItemSpan: _add_item,
         StageSpan: _add_stage,
         TransferSpan: _add_transfer,
+        ResultSpan: _add_result,
         Arrival: _add_arrival,
         Instant: _add_instant,
     }

@@ -9,10 +9,11 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
+from ..telemetry.spans import OPEN, REFUSED
 from .recording import Recording
 
 WAITING, COMPUTING, AWAY, ENDED = range(4)
-BACK = ("refused", "lost")  # verdicts on a transfer after which the task is here again
+BACK = (OPEN, REFUSED)  # verdicts on a transfer after which the task is here again
 
 # What happens at one time is in the order of the rows; an item begins before and ends after it.
 _FIRST, _LAST = -1, np.iinfo(np.int64).max

@@ -1,10 +1,11 @@
 """Replay: a fresh core is told what a trace tells; does it do the same?"""
 
 import traceback
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Event, MessageReceived
 from ..core.fleet import FleetWorker
+from ..core.metrics import Metrics
 from ..core_spec import new_core
 from .file import Record, Trace
 from .values import digest
@@ -34,6 +35,9 @@ class Replayed(NamedTuple):
     difference: Optional[Difference]
 
 
+OnActions = Callable[[Record, Sequence[Action], FleetWorker, Metrics], None]
+
+
 def stop(difference: Difference) -> bool:
     """Do not go on behind a difference."""
     return False
@@ -43,10 +47,12 @@ def replay(
     trace: Trace,
     on_difference: Callable[[Difference], bool] = stop,
     on_record: Callable[[Record], None] = lambda record: None,
+    on_actions: OnActions = lambda record, actions, core, metrics: None,
 ) -> Replayed:
     """Tell a fresh core the events of `trace`, at their times, and compare what it does.
 
-    `on_record` is told of every event before the core is, `on_difference` says whether to go on.
+    `on_record` is told of every event before the core is, `on_actions` of the same actions that the
+    core asked for, `on_difference` says whether to go on.
     Raises ConfigError for a malformed trace.
     """
     core, metrics = new_core(trace.spec)
@@ -60,12 +66,14 @@ def replay(
         kinds[kind] = kinds.get(kind, 0) + 1
         last_us = record.now_us
         first_us = last_us if first_us is None else first_us
-        difference, text = _again(core, record)
+        actions, difference, text = _again(core, record)
         raised = text or raised
         if difference is not None:
             first = first or difference
             if not on_difference(difference):
                 break
+        else:
+            on_actions(record, actions, core, metrics)
     return Replayed(
         sum(kinds.values()),
         kinds,
@@ -77,18 +85,20 @@ def replay(
     )
 
 
-def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], str]:
-    """What is different about one event, and the traceback if the core raised."""
+def _again(
+    core: FleetWorker, record: Record
+) -> Tuple[List[Action], Optional[Difference], str]:
+    """What the core asks for, what is different about it, and the traceback if the core raised."""
     try:
         actions = core.handle(record.event, record.now_us)
     except Exception as error:  # a bug of the core may be just what the trace is about
         is_same = type(error).__name__ == record.error
         text = "{}: {}".format(type(error).__name__, error)
         difference = None if is_same else Difference(record, (), text)
-        return difference, traceback.format_exc()
+        return [], difference, traceback.format_exc()
     if digest(actions) == record.digest:
-        return None, ""
-    return Difference(record, tuple(actions), ""), ""
+        return actions, None, ""
+    return actions, Difference(record, tuple(actions), ""), ""
 
 
 def kind_of(event: Event) -> str:

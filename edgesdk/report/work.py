@@ -1,0 +1,240 @@
+"""Numbers of workers: what each computed, how long tasks waited, and what travelled between them."""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..core.metrics import percentile
+from ..telemetry.spans import ACCEPTED, AGAIN, OPEN, REFUSED
+from .columns import Moment
+from .recording import Recording
+from .run import Run, made_of
+from .stays import WAITING, Stays
+
+
+class StageRow(NamedTuple):
+    """One stage at one worker. `exit_index`: the trained exit behind it, or None. `sizes`: how many
+    batches had how many items. `waited_*`: in a queue here before it. None where nothing is."""
+
+    worker: str
+    part: int
+    stage: int
+    exit_index: Optional[int]
+    batch_count: int
+    item_count: int
+    failed_count: int
+    busy_us: int
+    batch_p50_us: float
+    batch_p95_us: float
+    sizes: Dict[int, int]
+    waited_p50_us: Optional[float]
+    waited_p95_us: Optional[float]
+
+
+class LinkRow(NamedTuple):
+    """What one worker sent to another. Tasks by verdict, results, messages repeated. `settled_*`:
+    from sending a task to the verdict on it. `one_way_p50_us`: until it was there, where both
+    clocks are known. `feature_bytes`: of the tasks, before compression, where a bundle tells."""
+
+    sender: str
+    receiver: str
+    task_count: int
+    accepted_count: int
+    refused_count: int
+    unsettled_count: int
+    result_count: int
+    repeated_count: int
+    settled_p50_us: Optional[float]
+    settled_p95_us: Optional[float]
+    one_way_p50_us: Optional[float]
+    one_way_p95_us: Optional[float]
+    feature_bytes: Optional[int]
+
+
+class WorkerRow(NamedTuple):
+    """One process: from `begin_us` to `end_us` on the run's axis, of which it computed `busy_us`.
+    `guest_count`: tasks that came from others; `sent_count`: that went to others."""
+
+    name: str
+    begin_us: int
+    end_us: int
+    admitted_count: int
+    guest_count: int
+    sent_count: int
+    batch_count: int
+    item_count: int
+    busy_us: int
+
+    @property
+    def busy_share(self) -> float:
+        """Of the time that its trace covers."""
+        return self.busy_us / max(1, self.end_us - self.begin_us)
+
+
+class QueueCurve(NamedTuple):
+    """Tasks that wait at one worker, in its input and its output queue, over the run's time."""
+
+    worker: str
+    waiting: Sequence[Moment]
+    leaving: Sequence[Moment]
+
+
+def worker_rows(run: Run) -> List[WorkerRow]:
+    """One for each process."""
+    rows = []
+    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+        made, batches = made_of(recording), recording.batches.arrays()
+        guests = recording.arrivals.arrays()["key"]
+        own = np.isin(guests, recording.items.arrays()["key"])
+        rows.append(
+            WorkerRow(
+                name=name,
+                begin_us=made.begin_us - shift_us,
+                end_us=made.end_us - shift_us,
+                admitted_count=recording.admitted_count,
+                guest_count=int((~own).sum()),
+                sent_count=len(recording.transfers),
+                batch_count=len(recording.batches),
+                item_count=int(batches["count"].sum()),
+                busy_us=int((batches["end"] - batches["begin"]).sum()),
+            )
+        )
+    return rows
+
+
+def stage_rows(run: Run, stays: Sequence[Stays]) -> List[StageRow]:
+    """One for each stage that a worker computed."""
+    rows = []
+    for name, recording, found in zip(run.names, run.recordings, stays):
+        batches = recording.batches.arrays()
+        pairs = np.stack([batches["part"], batches["stage"]], axis=1)
+        for part, stage in np.unique(pairs, axis=0).tolist() if len(pairs) else []:
+            chosen = (batches["part"] == part) & (batches["stage"] == stage)
+            rows.append(_stage_row(name, recording, found, batches, part, stage, chosen))
+    return rows
+
+
+def _stage_row(
+    name: str,
+    recording: Recording,
+    stays: Stays,
+    batches: Dict[str, np.ndarray],
+    part: int,
+    stage: int,
+    chosen: np.ndarray,
+) -> StageRow:
+    took_us = (batches["end"] - batches["begin"])[chosen]
+    counts = batches["count"][chosen]
+    waits = (stays.state == WAITING) & (stays.batch >= 0)
+    waited_us = stays.length_us[waits][chosen[stays.batch[waits]]]
+    sizes = {int(size): int(count) for size, count in zip(*np.unique(counts, return_counts=True))}
+    batch_p50, batch_p95 = _p50_p95(took_us)
+    assert batch_p50 is not None and batch_p95 is not None
+    return StageRow(
+        name,
+        part,
+        stage,
+        _exit_behind(recording, part, stage),
+        int(chosen.sum()),
+        int(counts.sum()),
+        int((batches["ok"][chosen] == 0).sum()),
+        int(took_us.sum()),
+        batch_p50,
+        batch_p95,
+        sizes,
+        *_p50_p95(waited_us)
+    )
+
+
+def _exit_behind(recording: Recording, part: int, stage: int) -> Optional[int]:
+    plans = made_of(recording).spec.plans
+    if part < len(plans) and stage < len(plans[part].stages):
+        return plans[part].stages[stage].exit_index
+    return None
+
+
+def link_rows(run: Run) -> List[LinkRow]:
+    """One for each pair of workers between which something travelled, by who sent it."""
+    arrived = _arrived_us(run)
+    rows = []
+    for index, recording in enumerate(run.recordings):
+        transfers, results = recording.transfers.arrays(), recording.results.arrays()
+        for number, peer in enumerate(recording.peers.words):
+            tasks = {name: each[transfers["peer"] == number] for name, each in transfers.items()}
+            result_count = int((results["peer"] == number).sum())
+            repeated = sum(each.peer == peer for each in recording.instants.get(AGAIN, []))
+            if len(tasks["key"]) or result_count:
+                row = _link_row(run, index, peer, tasks, arrived)
+                rows.append(row._replace(result_count=result_count, repeated_count=repeated))
+    return rows
+
+
+def _link_row(
+    run: Run,
+    index: int,
+    peer: int,
+    tasks: Dict[str, np.ndarray],
+    arrived: Dict[Tuple[int, int, int], List[int]],
+) -> LinkRow:
+    recording = run.recordings[index]
+    counts = {ACCEPTED: 0, REFUSED: 0, OPEN: 0}
+    for verdict in tasks["verdict"].tolist():
+        counts[recording.verdicts.words[verdict]] += 1
+    settled = tasks["verdict"] == recording.verdicts.number(ACCEPTED)
+    one_way_us = []
+    sent_us = tasks["begin"] - run.shifts_us[index]
+    for key, stage, at_us in zip(tasks["key"].tolist(), tasks["stage"].tolist(), sent_us.tolist()):
+        times = arrived.get((peer, key, stage), [])
+        if len(times) == 1:  # otherwise it was sent again, and nobody knows which one came
+            one_way_us.append(times[0] - at_us)
+    sizes = run.feature_bytes
+    known = len(sizes) > int(tasks["stage"].max(initial=0))
+    return LinkRow(
+        run.names[index],
+        run.name_of(peer),
+        len(tasks["key"]),
+        counts[ACCEPTED],
+        counts[REFUSED],
+        counts[OPEN],
+        0,
+        0,
+        *_p50_p95((tasks["end"] - tasks["begin"])[settled])
+        + _p50_p95(np.array(one_way_us, dtype=np.int64)),
+        feature_bytes=sum(sizes[stage] for stage in tasks["stage"].tolist()) if known else None
+    )
+
+
+def _arrived_us(run: Run) -> Dict[Tuple[int, int, int], List[int]]:
+    """When tasks came, by receiver, item and stage, on the run's axis. Nothing where clocks are not
+    known."""
+    found: Dict[Tuple[int, int, int], List[int]] = {}
+    if not run.is_aligned or len(run.recordings) < 2:
+        return found
+    for recording, shift_us in zip(run.recordings, run.shifts_us):
+        worker = made_of(recording).spec.identity.worker
+        arrivals = recording.arrivals.arrays()
+        rows = zip(*(arrivals[name].tolist() for name in ("key", "stage", "at")))
+        for key, stage, at_us in rows:
+            found.setdefault((worker, key, stage), []).append(at_us - shift_us)
+    return found
+
+
+def queue_curves(run: Run) -> List[QueueCurve]:
+    """One for each process."""
+    return [
+        QueueCurve(
+            name, _shifted(each.waiting.moments(), shift), _shifted(each.leaving.moments(), shift)
+        )
+        for name, each, shift in zip(run.names, run.recordings, run.shifts_us)
+    ]
+
+
+def _shifted(moments: Sequence[Moment], shift_us: int) -> List[Moment]:
+    return [moment._replace(at_us=moment.at_us - shift_us) for moment in moments]
+
+
+def _p50_p95(values_us: np.ndarray) -> Tuple[Optional[float], Optional[float]]:
+    if not len(values_us):
+        return None, None
+    ordered = np.sort(values_us)
+    return float(percentile(ordered, 0.50)), float(percentile(ordered, 0.95))
