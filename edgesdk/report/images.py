@@ -19,9 +19,9 @@ RESULT, EXPIRED, FAILED = "result", "expired", "failed"
 
 
 class Latency(NamedTuple):
-    """Of `count` answers, in us."""
+    """Of `answer_count` answers, in us."""
 
-    count: int
+    answer_count: int
     mean_us: float
     p5_us: float
     p50_us: float
@@ -31,18 +31,18 @@ class Latency(NamedTuple):
 
 
 class OutcomeRow(NamedTuple):
-    """How `count` images ended; `status` "open" is for those that had not."""
+    """How `image_count` images ended; `status` "open" is for those that had not."""
 
     status: str
     reason: str
-    count: int
+    image_count: int
 
 
 class ExitRow(NamedTuple):
     """Answers of one exit. Of `labelled_count` the label is known, and `right_count` are right."""
 
     exit_index: int
-    count: int
+    answer_count: int
     labelled_count: int
     right_count: int
     latency: Latency
@@ -137,9 +137,9 @@ def images_of(run: Run, stays: Sequence[Stays]) -> Images:
                 _right(recording, items["class"], run),
             ]
         )
-    merged = [np.concatenate(each).astype(np.int64) for each in zip(*columns)]
+    merged: List[Any] = [np.concatenate(each).astype(np.int64) for each in zip(*columns)]
     spent = _spent(merged[2], merged[4] - merged[3], run, stays)
-    return Images(*merged, spent, outcomes)
+    return Images(*merged + [spent, outcomes])
 
 
 def _right(recording: Recording, classes: np.ndarray, run: Run) -> np.ndarray:
@@ -149,7 +149,9 @@ def _right(recording: Recording, classes: np.ndarray, run: Run) -> np.ndarray:
     return np.where((labels < 0) | (classes == NO_ANSWER), -1, (labels == classes).astype(int))
 
 
-def _spent(keys: np.ndarray, latency_us: np.ndarray, run: Run, stays: Sequence[Stays]) -> np.ndarray:
+def _spent(
+    keys: np.ndarray, latency_us: np.ndarray, run: Run, stays: Sequence[Stays]
+) -> np.ndarray:
     """int64 [n, 5]. Elsewhere some of an image may be computed twice: then what was done first
     counts, as far as it was away for."""
     spent = np.zeros((len(keys), 5), dtype=np.int64)
@@ -183,9 +185,9 @@ def latency_of(values_us: np.ndarray) -> Optional[Latency]:
     """None without any."""
     if not len(values_us):
         return None
-    ordered = np.sort(values_us)
+    ordered = np.sort(values_us).tolist()
     shares = [float(percentile(ordered, share)) for share in (0.05, 0.50, 0.95, 0.99)]
-    return Latency(len(ordered), float(ordered.mean()), *shares + [float(ordered[-1])])
+    return Latency(len(ordered), float(values_us.mean()), *shares + [float(ordered[-1])])
 
 
 def outcome_rows(images: Images, open_count: int) -> List[OutcomeRow]:
@@ -195,7 +197,7 @@ def outcome_rows(images: Images, open_count: int) -> List[OutcomeRow]:
         words = images.outcomes[outcome]
         counts[words] = counts.get(words, 0) + int(count)
     rows = [OutcomeRow(status, reason, count) for (status, reason), count in counts.items()]
-    rows.sort(key=lambda row: (row.status != RESULT, -row.count, row.status, row.reason))
+    rows.sort(key=lambda row: (row.status != RESULT, -row.image_count, row.status, row.reason))
     return rows + ([OutcomeRow(OPEN, "", open_count)] if open_count else [])
 
 
@@ -208,7 +210,7 @@ def exit_rows(images: Images) -> List[ExitRow]:
         assert latency is not None
         right = images.right[chosen]
         labelled, found = int((right >= 0).sum()), int((right == 1).sum())
-        rows.append(ExitRow(exit_index, latency.count, labelled, found, latency))
+        rows.append(ExitRow(exit_index, latency.answer_count, labelled, found, latency))
     return rows
 
 
@@ -255,9 +257,7 @@ def intervals_of(images: Images) -> Tuple[int, List[Interval]]:
     return width_us, rows
 
 
-def _interval(
-    begin_us: int, images: Images, rows: np.ndarray, answered: np.ndarray
-) -> Interval:
+def _interval(begin_us: int, images: Images, rows: np.ndarray, answered: np.ndarray) -> Interval:
     """Of the images in `rows`; an ensemble's answers have no exit, NO_ANSWER."""
     exits = images.exit_index[rows]
     found = {int(k): int(n) for k, n in zip(*np.unique(exits[answered], return_counts=True))}

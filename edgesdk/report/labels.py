@@ -58,7 +58,11 @@ def _class_of(label: Any, indices: Dict[str, int], where: str) -> int:
     text = str(label).strip()
     if text in indices:
         return indices[text]
-    if text.isdecimal() and not isinstance(label, bool) and (not indices or int(text) < len(indices)):
+    if (
+        text.isdecimal()
+        and not isinstance(label, bool)
+        and (not indices or int(text) < len(indices))
+    ):
         return int(text)
     expected = "the index of a class; for names of classes, give --bundle too"
     if indices:

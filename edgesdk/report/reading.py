@@ -1,4 +1,4 @@
-"""From files to a run: traces are found, told to a core again, and what happened is written down."""
+"""From files to a run: traces are found, told to a core again, and what happened is kept."""
 
 import os
 import re

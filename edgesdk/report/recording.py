@@ -1,6 +1,6 @@
 """What one trace told, in columns: as little as the report needs of every image and stage."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type
 
 from ..core_spec import CoreSpec
 from ..errors import ConfigError
@@ -19,7 +19,7 @@ from ..telemetry.spans import (
 from .columns import Columns, Curve
 
 NUMBER_BITS = 40  # of an item, in its key: two years at 16,000 a second
-SOURCES_MAX = 1 << (63 - NUMBER_BITS)
+SOURCES_MAX = 1 << 15  # processes that had items
 INSTANTS_MAX = 100  # kept of each name; the rest is counted
 NO_ANSWER = -1  # in the columns of exits and classes
 OPEN_MAX = 20  # items without an end that are kept; the rest is counted
@@ -105,10 +105,18 @@ class Recording:
         self.peers = Names()
         self.verdicts = Names()
         self.instants: Dict[str, List[Instant]] = {}
-        self.instant_counts: Dict[str, int] = {}
+        self.instant_counts: Dict[Tuple[str, Optional[int]], int] = {}  # by name and peer
         self.waiting = Curve()  # tasks in I_n
         self.leaving = Curve()  # tasks in O_n
         self._keys = keys
+        self._adders: Dict[Type[Any], Callable[[Any], None]] = {
+            ItemSpan: self._add_item,
+            StageSpan: self._add_stage,
+            TransferSpan: self._add_transfer,
+            ResultSpan: self._add_result,
+            Arrival: self._add_arrival,
+            Instant: self._add_instant,
+        }
 
     @property
     def admitted_count(self) -> int:
@@ -118,8 +126,7 @@ class Recording:
     def add(self, span: Span) -> None:
         """A span, arrival or instant that the tracker found. Raises ConfigError for numbers that
         no worker writes."""
-        adder: Callable[[Recording, Any], None] = self._ADDERS[span.__class__]
-        adder(self, span)
+        self._adders[span.__class__](span)
 
     def detail_of(self, key: int) -> str:
         """What the instant of a failure says about an item, where it was kept."""
@@ -167,13 +174,5 @@ class Recording:
         kept = self.instants.setdefault(instant.name, [])
         if len(kept) < INSTANTS_MAX:
             kept.append(instant)
-        self.instant_counts[instant.name] = self.instant_counts.get(instant.name, 0) + 1
-
-    _ADDERS = {
-        ItemSpan: _add_item,
-        StageSpan: _add_stage,
-        TransferSpan: _add_transfer,
-        ResultSpan: _add_result,
-        Arrival: _add_arrival,
-        Instant: _add_instant,
-    }
+        kind = (instant.name, instant.peer)
+        self.instant_counts[kind] = self.instant_counts.get(kind, 0) + 1

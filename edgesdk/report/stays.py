@@ -81,7 +81,9 @@ def _happenings(recording: Recording) -> Tuple[np.ndarray, ...]:
     ]
     columns = []
     for key, at, order, state, of_batch in groups:
-        columns.append([key, at] + [np.broadcast_to(x, key.shape) for x in (order, state, of_batch)])
+        columns.append(
+            [key, at] + [np.broadcast_to(x, key.shape) for x in (order, state, of_batch)]
+        )
     found = tuple(np.concatenate(each).astype(np.int64) for each in zip(*columns))
     lived = found[1] <= _end_of(found[0], items["key"], items["end"])
     return tuple(each[lived] for each in found)

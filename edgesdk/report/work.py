@@ -1,4 +1,4 @@
-"""Numbers of workers: what each computed, how long tasks waited, and what travelled between them."""
+"""Numbers of workers: what each computed, how long tasks waited, what travelled between them."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -79,6 +79,13 @@ class QueueCurve(NamedTuple):
     leaving: Sequence[Moment]
 
 
+class Arrived(NamedTuple):
+    """Tasks that came to one worker: int64 [n] each, `codes` ascending."""
+
+    codes: np.ndarray
+    times_us: np.ndarray
+
+
 def worker_rows(run: Run) -> List[WorkerRow]:
     """One for each process."""
     rows = []
@@ -142,7 +149,7 @@ def _stage_row(
         batch_p50,
         batch_p95,
         sizes,
-        *_p50_p95(waited_us)
+        *_p50_p95(waited_us),
     )
 
 
@@ -162,7 +169,7 @@ def link_rows(run: Run) -> List[LinkRow]:
         for number, peer in enumerate(recording.peers.words):
             tasks = {name: each[transfers["peer"] == number] for name, each in transfers.items()}
             result_count = int((results["peer"] == number).sum())
-            repeated = sum(each.peer == peer for each in recording.instants.get(AGAIN, []))
+            repeated = recording.instant_counts.get((AGAIN, peer), 0)
             if len(tasks["key"]) or result_count:
                 row = _link_row(run, index, peer, tasks, arrived)
                 rows.append(row._replace(result_count=result_count, repeated_count=repeated))
@@ -174,19 +181,14 @@ def _link_row(
     index: int,
     peer: int,
     tasks: Dict[str, np.ndarray],
-    arrived: Dict[Tuple[int, int, int], List[int]],
+    arrived: Dict[int, Arrived],
 ) -> LinkRow:
     recording = run.recordings[index]
     counts = {ACCEPTED: 0, REFUSED: 0, OPEN: 0}
     for verdict in tasks["verdict"].tolist():
         counts[recording.verdicts.words[verdict]] += 1
     settled = tasks["verdict"] == recording.verdicts.number(ACCEPTED)
-    one_way_us = []
-    sent_us = tasks["begin"] - run.shifts_us[index]
-    for key, stage, at_us in zip(tasks["key"].tolist(), tasks["stage"].tolist(), sent_us.tolist()):
-        times = arrived.get((peer, key, stage), [])
-        if len(times) == 1:  # otherwise it was sent again, and nobody knows which one came
-            one_way_us.append(times[0] - at_us)
+    one_way_us = _one_way_us(tasks, run.shifts_us[index], arrived.get(peer))
     sizes = run.feature_bytes
     known = len(sizes) > int(tasks["stage"].max(initial=0))
     return LinkRow(
@@ -198,25 +200,45 @@ def _link_row(
         counts[OPEN],
         0,
         0,
-        *_p50_p95((tasks["end"] - tasks["begin"])[settled])
-        + _p50_p95(np.array(one_way_us, dtype=np.int64)),
-        feature_bytes=sum(sizes[stage] for stage in tasks["stage"].tolist()) if known else None
+        *_p50_p95((tasks["end"] - tasks["begin"])[settled]) + _p50_p95(one_way_us),
+        feature_bytes=sum(sizes[stage] for stage in tasks["stage"].tolist()) if known else None,
     )
 
 
-def _arrived_us(run: Run) -> Dict[Tuple[int, int, int], List[int]]:
-    """When tasks came, by receiver, item and stage, on the run's axis. Nothing where clocks are not
-    known."""
-    found: Dict[Tuple[int, int, int], List[int]] = {}
-    if not run.is_aligned or len(run.recordings) < 2:
-        return found
+def _arrived_us(run: Run) -> Dict[int, Arrived]:
+    """When tasks came, on the run's axis, by receiver. Nothing where clocks are not known. A task
+    that came twice is left out: nobody knows which one was meant."""
+    found: Dict[int, Arrived] = {}
     for recording, shift_us in zip(run.recordings, run.shifts_us):
+        if not run.is_aligned:
+            break
         worker = made_of(recording).spec.identity.worker
         arrivals = recording.arrivals.arrays()
-        rows = zip(*(arrivals[name].tolist() for name in ("key", "stage", "at")))
-        for key, stage, at_us in rows:
-            found.setdefault((worker, key, stage), []).append(at_us - shift_us)
+        codes, times_us = _codes(arrivals), arrivals["at"] - shift_us
+        if worker in found:  # another process of the same worker
+            codes = np.concatenate([codes, found[worker].codes])
+            times_us = np.concatenate([times_us, found[worker].times_us])
+        codes, first, counts = np.unique(codes, return_index=True, return_counts=True)
+        found[worker] = Arrived(codes[counts == 1], times_us[first][counts == 1])
     return found
+
+
+def _codes(rows: Dict[str, np.ndarray]) -> np.ndarray:
+    """Item and stage as one number: a stage has 8 bits on the wire."""
+    return (rows["key"] << 8) | (rows["stage"] & 255)
+
+
+def _one_way_us(
+    tasks: Dict[str, np.ndarray], shift_us: int, arrived: Optional[Arrived]
+) -> np.ndarray:
+    """From sending to coming, of the tasks of which that is known."""
+    if arrived is None or not len(arrived.codes) or not len(tasks["key"]):
+        return np.zeros(0, dtype=np.int64)
+    codes, first, counts = np.unique(_codes(tasks), return_index=True, return_counts=True)
+    codes, first = codes[counts == 1], first[counts == 1]
+    places = np.minimum(np.searchsorted(arrived.codes, codes), len(arrived.codes) - 1)
+    came = arrived.codes[places] == codes
+    return arrived.times_us[places[came]] - (tasks["begin"][first[came]] - shift_us)
 
 
 def queue_curves(run: Run) -> List[QueueCurve]:
@@ -236,5 +258,5 @@ def _shifted(moments: Sequence[Moment], shift_us: int) -> List[Moment]:
 def _p50_p95(values_us: np.ndarray) -> Tuple[Optional[float], Optional[float]]:
     if not len(values_us):
         return None, None
-    ordered = np.sort(values_us)
+    ordered = np.sort(values_us).tolist()
     return float(percentile(ordered, 0.50)), float(percentile(ordered, 0.95))

@@ -85,9 +85,7 @@ def replay(
     )
 
 
-def _again(
-    core: FleetWorker, record: Record
-) -> Tuple[List[Action], Optional[Difference], str]:
+def _again(core: FleetWorker, record: Record) -> Tuple[List[Action], Optional[Difference], str]:
     """What the core asks for, what is different about it, and the traceback if the core raised."""
     try:
         actions = core.handle(record.event, record.now_us)

@@ -1,0 +1,123 @@
+"""Is anything wrong? What went amiss in a run, how often, when and at whom."""
+
+from typing import Dict, List, NamedTuple, Sequence
+
+from ..telemetry.spans import AGAIN, LEASE, LOST, OPEN, Instant
+from . import words
+from .images import Images, OutcomeRow
+from .recording import INSTANTS_MAX, Made, Recording
+from .run import Run, made_of
+
+# The tracker's marks that say at whom a count went up.
+MARKS = {"retransmissions": AGAIN, "leases_expired": LEASE}
+LEVEL_ORDER = {level: place for place, level in enumerate(reversed(words.LEVELS))}
+
+
+class Trouble(NamedTuple):
+    """`level`: "note", "warning" or "bad". `name`: as counters and outcomes are called. `times_us`:
+    the first of them, on the run's axis. `peers`: neighbours that had to do with it."""
+
+    level: str
+    name: str
+    worker: str
+    event_count: int
+    sentence: str
+    times_us: Sequence[int]
+    peers: Sequence[str]
+
+
+def troubles_of(run: Run, images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble]:
+    """The worst first."""
+    found: List[Trouble] = []
+    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+        found += _of_trace(name, made_of(recording))
+        found += _of_counters(run, name, recording, shift_us)
+    found += _of_outcomes(images, outcomes)
+    return sorted(found, key=lambda trouble: LEVEL_ORDER[trouble.level])
+
+
+def _of_trace(name: str, made: Made) -> List[Trouble]:
+    found = []
+    if made.difference:
+        sentence = (
+            "The trace cannot be told again: this edgesdk ({}) decides otherwise than the one "
+            "that ran there ({}), or the file was changed. Of {} the report knows only what comes "
+            "before that, {} of the file. {}"
+        ).format(
+            _this_version(),
+            made.versions.get("edgesdk", "unknown"),
+            name,
+            words.percent(made.read_share, 1),
+            made.difference,
+        )
+        found.append(Trouble(words.BAD, "difference", name, 1, sentence, [], []))
+    elif made.raised:
+        last = made.raised.strip().splitlines()[-1]
+        sentence = "The worker's core raised an error, here and when it was recorded: " + last
+        found.append(Trouble(words.BAD, "raised", name, 1, sentence, [], []))
+    elif not made.is_complete:
+        sentence = (
+            "The trace was not closed: the process was killed or its disk was full. What came last "
+            "is missing, a second at most if it was killed."
+        )
+        found.append(Trouble(words.WARNING, "cut", name, 1, sentence, [], []))
+    return found
+
+
+def _this_version() -> str:
+    from .. import __version__  # which is there only when every module has been loaded
+
+    return __version__
+
+
+def _of_counters(run: Run, name: str, recording: Recording, shift_us: int) -> List[Trouble]:
+    found = []
+    made = made_of(recording)
+    for counter, count in made.counters.items():
+        if counter in words.QUIET:
+            continue
+        level, sentence = words.trouble(counter)
+        times_us = made.ticks.get(counter, [])
+        marks = recording.instants.get(MARKS.get(counter, LOST), [])
+        peers = [run.name_of(peer) for peer in _peers(marks, times_us)]
+        ticks = [at_us - shift_us for at_us in times_us]
+        found.append(Trouble(level, counter, name, count, sentence, ticks, peers))
+    return found
+
+
+def _peers(marks: Sequence[Instant], times_us: Sequence[int]) -> List[int]:
+    """Who had to do with what was counted at these times."""
+    times = set(times_us)
+    found: Dict[int, bool] = {}  # in order
+    for mark in marks:
+        if mark.peer is not None and mark.at_us in times:
+            found[mark.peer] = True
+    return list(found)
+
+
+def _of_outcomes(images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble]:
+    found = []
+    for row in outcomes:
+        level = words.outcome_level(row.status, row.reason)
+        if level == words.GOOD:
+            continue
+        times_us: List[int] = []
+        if row.status != OPEN:
+            chosen = images.outcome == -1
+            for place, words_of in enumerate(images.outcomes):
+                if words_of == (row.status, row.reason):
+                    chosen = chosen | (images.outcome == place)
+            times_us = sorted(images.end_us[chosen].tolist())[:INSTANTS_MAX]
+        name = "{}.{}".format(row.status, row.reason).strip(".")
+        sentence = words.outcome_sentence(row.status, row.reason)
+        found.append(Trouble(level, name, "", row.image_count, sentence, times_us, []))
+    return found
+
+
+def verdict_of(troubles: Sequence[Trouble]) -> str:
+    """The worst level, or "good"."""
+    return min(
+        (trouble.level for trouble in troubles),
+        key=lambda level: LEVEL_ORDER[level],
+        default=words.GOOD,
+    )
