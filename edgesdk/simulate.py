@@ -29,8 +29,6 @@ EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --se
   python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --set 'model.policy={kind="final"}'
   python -m edgesdk.simulate examples/scenarios/5-node-mesh.toml --sweep 'node[1].count=0,1,2,4'
   python -m edgesdk.simulate --replay robot.trace"""
-SIMULATED = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
-REPLAYED = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 SAMPLES = 500  # of the queues, and moves of the progress bar, in one run
 Changes = List[Tuple[str, Any]]
 
@@ -123,7 +121,9 @@ def _simulate(
     arguments: argparse.Namespace, scenario: Scenario, key: str, value: Any
 ) -> Tuple[Report, str]:
     """Run `scenario`. An error that is not the user's is preceded by how to see it again."""
-    progress = _Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
+    progress = cli.Progress(
+        scenario.duration_us, "{}={}".format(key, value) if key else scenario.name
+    )
     sample_us = max(1, scenario.duration_us // SAMPLES)
     recorder = Recorder(sample_us, progress.move)
     try:
@@ -143,36 +143,6 @@ def _simulate(
     return report.summarise(run, warmup_us), totals.trace_hash
 
 
-class _Progress:
-    """A bar on a terminal, where tqdm is installed: over virtual time, or whatever has an `end`. It
-    counts in units of `unit`."""
-
-    def __init__(self, end: int, name: str, unit: float = 1e6, form: str = SIMULATED) -> None:
-        self._at = 0
-        self._end = end
-        self._unit = unit
-        self._bar: Any = None
-        if not sys.stderr.isatty():
-            return
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        self._bar = tqdm(total=end / unit, desc=name, bar_format=form, leave=False)
-
-    def move(self, at: int) -> None:
-        """It has come to `at`; a simulation drains after the scenario's end."""
-        at = min(at, self._end)
-        if self._bar is not None and at > self._at:
-            self._bar.update((at - self._at) / self._unit)
-            self._at = at
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 # --- a trace --------------------------------------------------------------------------------------
 
 
@@ -180,7 +150,7 @@ def _run_trace(arguments: argparse.Namespace) -> int:
     """Replay; say whether the core does the same."""
     cli.banner(as_json=arguments.json)
     trace = read_trace(arguments.replay)
-    progress = _Progress(trace.size_bytes, "replay", 1.0, REPLAYED)
+    progress = cli.Progress(trace.size_bytes, "replay", 1.0, cli.REPLAYED)
     try:
         found = replay(trace, on_record=lambda record: progress.move(record.end_bytes))
     finally:
