@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from traces import lines_of, write_trace
 
-from edgesdk import simulate
+from edgesdk import cli, simulate
 from edgesdk.sim.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent

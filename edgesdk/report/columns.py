@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import ConfigError
 
-MOMENTS_MAX = 256  # of a curve: then two become one
+MOMENTS_MAX = 128  # of a curve: then two become one
 
 
 class Columns:

@@ -10,6 +10,7 @@ from .markup import definitions, foreign, joined, level, text, times
 from .pictures import Picture
 from .run import FROM
 from .styles import CSS
+from .troubles import OF_TRACES
 
 TITLE = "edgesdk report"
 WORKERS_NAMED = 4  # in the first sentence; of more the number is said
@@ -45,16 +46,11 @@ def page(facts: Facts, pictures: Dict[str, Picture], command: str) -> str:
     """The document. `command` makes it again."""
     parts = [_header(facts), _tiles(facts), _verdict(facts)]
     parts += [_section("What became of the images", _outcomes(facts))]
-    charts = [
-        pictures[name]
-        for name in ("latency", "latency-over-time", "throughput", "queues")
-        if name in pictures
-    ]
-    if charts:
-        parts.append(_section("How fast", _charts(charts)))
+    if pictures:
+        parts.append(_section("How fast", _charts(list(pictures.values()))))
     if facts.exits:
-        parts.append(_section("Exits", tables.exits(facts) + _alone(pictures, "exit-latency")))
-    parts.append(_section("Where the time goes", _where(facts, pictures)))
+        parts.append(_section("Exits", tables.exits(facts)))
+    parts.append(_section("Where the time goes", _where(facts)))
     if facts.slowest:
         parts.append(_section("The slowest images", tables.slowest(facts)))
     if facts.unanswered:
@@ -142,16 +138,17 @@ def _verdict(facts: Facts) -> str:
             where.append("with " + joined(list(trouble.peers)))
         happened = times(trouble.times_us, trouble.event_count)
         place = ", ".join(where + ([happened] if happened else []))
-        count = "{} ×".format(words.number(trouble.event_count))  # noqa: RUF001
+        count = "" if trouble.name in OF_TRACES else words.number(trouble.event_count)
         lines.append(
             '<li>{} <b>{}</b> {} <span class="note">{}</span></li>'.format(
-                level(trouble.level), text(count), text(trouble.sentence), text(place)
+                level(trouble.level), count, text(trouble.sentence), text(place)
             )
         )
     items = "<ul>{}</ul>".format("".join(lines)) if lines else ""
-    return '<div class="card verdict {}"><b>{}</b>{}</div>'.format(
-        facts.verdict, text(VERDICTS[facts.verdict]), items
-    )
+    said = VERDICTS[facts.verdict]
+    if facts.verdict != words.GOOD and facts.admitted_count == facts.result_count > 0:
+        said += " Every image was answered all the same."
+    return '<div class="card verdict {}"><b>{}</b>{}</div>'.format(facts.verdict, text(said), items)
 
 
 # --- sections -------------------------------------------------------------------------------------
@@ -187,12 +184,8 @@ def _chart(picture: Picture) -> str:
     ).format(picture.name, text(picture.title), svg, text(picture.caption))
 
 
-def _alone(pictures: Dict[str, Picture], name: str) -> str:
-    return _charts([pictures[name]]) if name in pictures else ""
-
-
-def _where(facts: Facts, pictures: Dict[str, Picture]) -> str:
-    parts = [_alone(pictures, "spent"), "<h3>Workers</h3>", tables.workers(facts)]
+def _where(facts: Facts) -> str:
+    parts = ["<h3>Workers</h3>", tables.workers(facts)]
     parts.append(
         '<p class="note">Busy: the share of the time that its trace covers in which a worker '
         "computed.</p>"

@@ -59,9 +59,7 @@ def exits(facts: Facts) -> str:
                 text(row.exit_index),
                 words.number(row.answer_count),
                 share,
-                bar(
-                    [(row.answer_count, color)], total, "exit {}: {}".format(row.exit_index, share)
-                ),
+                bar([(row.answer_count, color)], total, name),
             ]
             + _accuracy(facts, row.right_count, row.labelled_count)
             + [milliseconds(us) for us in (row.latency.p50_us, row.latency.p95_us)]
@@ -214,7 +212,7 @@ def unanswered(facts: Facts) -> str:
                 milliseconds(row.latency_us),
                 level(words.outcome_level(row.status, row.reason)),
                 text(said)
-                + (" <span class=note>{}</span>".format(foreign(detail)) if detail else ""),
+                + (' <span class="note">{}</span>'.format(foreign(detail)) if detail else ""),
             ]
         )
     columns: Sequence[Column] = [

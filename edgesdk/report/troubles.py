@@ -10,6 +10,7 @@ from .run import Run, made_of
 
 # The tracker's marks that say at whom a count went up.
 MARKS = {"retransmissions": AGAIN, "leases_expired": LEASE}
+DIFFERENT, RAISED, CUT = OF_TRACES = ("difference", "raised", "cut")
 LEVEL_ORDER = {level: place for place, level in enumerate(reversed(words.LEVELS))}
 
 
@@ -50,17 +51,17 @@ def _of_trace(name: str, made: Made) -> List[Trouble]:
             words.percent(made.read_share, 1),
             made.difference,
         )
-        found.append(Trouble(words.BAD, "difference", name, 1, sentence, [], []))
+        found.append(Trouble(words.BAD, DIFFERENT, name, 1, sentence, [], []))
     elif made.raised:
         last = made.raised.strip().splitlines()[-1]
         sentence = "The worker's core raised an error, here and when it was recorded: " + last
-        found.append(Trouble(words.BAD, "raised", name, 1, sentence, [], []))
+        found.append(Trouble(words.BAD, RAISED, name, 1, sentence, [], []))
     elif not made.is_complete:
         sentence = (
             "The trace was not closed: the process was killed or its disk was full. What came last "
             "is missing, a second at most if it was killed."
         )
-        found.append(Trouble(words.WARNING, "cut", name, 1, sentence, [], []))
+        found.append(Trouble(words.WARNING, CUT, name, 1, sentence, [], []))
     return found
 
 
