@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import platform
 import sys
@@ -10,11 +9,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from . import __version__
 from .errors import EdgeError
+from .telemetry.status import plain
 
 EXIT_FAILED = 1  # the command ran and found something wrong
 EXIT_USAGE = 2  # what argparse uses for wrong arguments
-SIMULATED = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
-REPLAYED = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
 def parser(name: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -75,16 +73,8 @@ def figure(
 
 def print_json(value: Any) -> None:
     """`value` as the one JSON object on standard output. JSON has no NaN: it becomes null."""
-    text = json.dumps(_finite(value), indent=1)  # whole before the first byte is printed
+    text = json.dumps(plain(value), indent=1)  # whole before the first byte is printed
     sys.stdout.write(text + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> List[str]:
@@ -99,36 +89,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> List[str]:
         )
     lines.insert(1, "  ".join("-" * width for width in widths))
     return lines
-
-
-class Progress:
-    """A bar on a terminal, where tqdm is installed: over virtual time, or whatever has an `end`. It
-    counts in units of `unit`."""
-
-    def __init__(self, end: int, name: str, unit: float = 1e6, form: str = SIMULATED) -> None:
-        self._at = 0
-        self._end = end
-        self._unit = unit
-        self._bar: Any = None
-        if not sys.stderr.isatty():
-            return
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        self._bar = tqdm(total=end / unit, desc=name, bar_format=form, leave=False)
-
-    def move(self, at: int) -> None:
-        """It has come to `at`; a simulation drains after the scenario's end."""
-        at = min(at, self._end)
-        if self._bar is not None and at > self._at:
-            self._bar.update((at - self._at) / self._unit)
-            self._at = at
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
 
 
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:

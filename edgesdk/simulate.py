@@ -15,6 +15,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from . import cli, replayed
 from .document import read_document
 from .files import write_atomically
+from .progress import READ, Progress
 from .sim import pictures, report
 from .sim.changes import parse_change, parse_value, parse_values
 from .sim.recorder import Recorder
@@ -121,9 +122,7 @@ def _simulate(
     arguments: argparse.Namespace, scenario: Scenario, key: str, value: Any
 ) -> Tuple[Report, str]:
     """Run `scenario`. An error that is not the user's is preceded by how to see it again."""
-    progress = cli.Progress(
-        scenario.duration_us, "{}={}".format(key, value) if key else scenario.name
-    )
+    progress = Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
     sample_us = max(1, scenario.duration_us // SAMPLES)
     recorder = Recorder(sample_us, progress.move)
     try:
@@ -150,7 +149,7 @@ def _run_trace(arguments: argparse.Namespace) -> int:
     """Replay; say whether the core does the same."""
     cli.banner(as_json=arguments.json)
     trace = read_trace(arguments.replay)
-    progress = cli.Progress(trace.size_bytes, "replay", 1.0, cli.REPLAYED)
+    progress = Progress(trace.size_bytes, "replay", 1.0, READ)
     try:
         found = replay(trace, on_record=lambda record: progress.move(record.end_bytes))
     finally:

@@ -184,7 +184,7 @@ class TestWaysToAsk:
         found = [future.result(20) for future in futures]
         assert [result.tag for result in found] == brightnesses
         assert [result.exit_index for result in found] == [0, 1, 2, 0] * 10
-        assert {result.worker for result in found} == {"camera"}
+        assert {result.worker for result in found} == {"helper"}
 
     @pytest.mark.parametrize("options", [{}, {"in_flight": 1}, {"in_flight": 8, "ordered": True}])
     def test_streams(self, camera, options):
@@ -414,12 +414,13 @@ class TestWhatGoesWrong:
             manifest["labels"] = ["light", "dark"]
             options = {"bundle": write_bundle(tmp_path / "another", manifest, files)}
         there, here = memory.open("there", **options), memory.open("here")
-        eventually(lambda: "rejected_by_peer" in here.stats()["transport"])
+        eventually(lambda: "greetings_declined" in here.stats()["counters"])
         assert here.infer(tiny.image(DIM)).exit_index == 2
         assert there.infer(tiny.image(DIM)).ok
-        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.network"]
+        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.incidents"]
         assert any(
-            text.startswith("there: rejected by peer: {}: found ".format(what)) for text in said
+            text.startswith("here: greetings_declined neighbour=there: {}: found ".format(what))
+            for text in said
         ), said
 
     def test_stats_say_who_is_there_and_what_went_over_the_links(self, clustered):

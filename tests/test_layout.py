@@ -26,8 +26,8 @@ FLOORS = [
     ["backends"],
     ["runtime", "sim", "streams"],
     ["pipeline"],
-    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "push", "replayed"]
-    + ["report", "simulate", "soak", "timeline", "top", "worker"],
+    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "progress"]
+    + ["push", "replayed", "report", "simulate", "soak", "timeline", "top", "worker"],
 ]
 NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 

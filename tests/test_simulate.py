@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from traces import lines_of, write_trace
 
-from edgesdk import cli, simulate
+from edgesdk import simulate
 from edgesdk.sim.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent
@@ -236,7 +236,7 @@ class TestFailures:
 
 class TestProgress:
     def test_is_shown_on_a_terminal_only(self, capsys):
-        bar = cli.Progress(10, "x")
+        bar = simulate._Progress(10, "x")
         bar.move(5)
         bar.close()
         assert capsys.readouterr().err == ""
@@ -244,7 +244,7 @@ class TestProgress:
     def test_moves_with_the_virtual_time(self, capsys, monkeypatch):
         pytest.importorskip("tqdm")
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        bar = cli.Progress(10_000_000, "world")
+        bar = simulate._Progress(10_000_000, "world")
         bar.move(5_000_000)
         bar._bar.refresh()
         bar.move(99_000_000)  # it drains
@@ -256,7 +256,7 @@ class TestProgress:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
         path = write_trace(tmp_path / "worker.trace").path
         moves = []
-        monkeypatch.setattr(cli.Progress, "move", lambda self, at: moves.append(at))
+        monkeypatch.setattr(simulate._Progress, "move", lambda self, at: moves.append(at))
         assert call("--replay", path) == 0
         assert moves == sorted(moves) and len(moves) == 10
         assert "replay   0%" in capsys.readouterr().err

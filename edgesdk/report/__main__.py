@@ -14,6 +14,7 @@ from .. import cli
 from ..bundle import Bundle, read_bundle
 from ..errors import ConfigError
 from ..files import write_atomically
+from ..progress import READ, Progress
 from ..trace.file import Trace
 from . import pictures
 from .facts import Facts, document, facts_of
@@ -71,7 +72,7 @@ def _bundle(path: str, trace: Trace) -> Bundle:
 def _record_all(traces: Sequence[Trace]) -> List[Recording]:
     """Every trace is told to a core again; the slow part."""
     total_bytes = sum(trace.size_bytes for trace in traces)
-    progress = cli.Progress(total_bytes, "replay", 1.0, cli.REPLAYED)
+    progress = Progress(total_bytes, "report", 1.0, READ)
     keys = Keys()
     recordings: List[Recording] = []
     before_bytes = 0

@@ -321,17 +321,18 @@ def _image_row(images: Images, row: int, run: Run) -> ImageRow:
     index, place = int(images.recording[row]), int(images.row[row])
     recording = run.recordings[index]
     status, reason = images.outcomes[int(images.outcome[row])]
-    tag = recording.tags[place]
+    tag, number = recording.tags[place], number_of(int(images.key[row]))
+    name = "{}.{}".format(status, reason)  # as failures are counted
     label = None if run.labels is None else run.labels.of(tag)
     return ImageRow(
         source=run.names[index],
-        number=number_of(int(images.key[row])),
+        number=number,
         tag=tag,
         begin_us=int(images.begin_us[row]),
         latency_us=int(images.latency_us[row]),
         status=status,
         reason=reason,
-        detail=recording.detail_of(int(images.key[row])),
+        detail=recording.details.get(name, {}).get(number, ""),
         exit_index=_or_none(int(images.exit_index[row])),
         answer=_or_none(recording.items.value("class", place)),
         label=_or_none(label),

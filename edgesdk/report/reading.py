@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..telemetry.spans import Tracker
 from ..trace.file import Record, Trace, read_trace
 from ..trace.replay import Difference, Replayed, replay
-from .recording import INSTANTS_MAX, Keys, Made, Recording
+from .recording import TICKS_MAX, Keys, Made, Recording
 
 TRACE_NAME = re.compile(r".+\.trace(\.\d+)?")  # a process that starts again adds a number
 NAME_CHARS_MAX = 64
@@ -76,7 +76,7 @@ def record(
     replayed: Optional[Replayed] = None
     malformed = ""
     try:
-        replayed = replay(trace, on_actions=observer.look)
+        replayed = replay(trace, on_actions=observer.look, on_core=observer.meet)
     except ConfigError as error:  # a line that no worker writes: what came before it counts
         malformed = "It cannot be read on: {}".format(error)[:SHOWN_CHARS_MAX]
     observer.finish(replayed, malformed)
@@ -92,6 +92,8 @@ class _Observer:
         self._trace = trace
         self._recording = recording
         self._on_progress = on_progress
+        self._core: Optional[FleetWorker] = None
+        self._metrics = Metrics(0)
         self._tracker = Tracker(*trace.spec.identity[:2])
         self._event_count = self._end_bytes = 0
         self._begin_us: Optional[int] = None
@@ -99,10 +101,14 @@ class _Observer:
         self._counters: Dict[str, int] = {}
         self._ticks: Dict[str, List[int]] = {}
 
-    def look(
-        self, record: Record, actions: Sequence[Action], core: FleetWorker, metrics: Metrics
-    ) -> None:
+    def meet(self, core: FleetWorker, metrics: Metrics) -> None:
+        """This is the core that will be told."""
+        self._core, self._metrics = core, metrics
+        metrics.on_incident = self._recording.note
+
+    def look(self, record: Record, actions: Sequence[Action]) -> None:
         """The core was told `record` and asked for `actions`, as it did then."""
+        assert self._core is not None
         now_us = record.now_us
         if self._begin_us is None:
             self._begin_us = now_us
@@ -110,9 +116,10 @@ class _Observer:
         self._event_count += 1
         for span in self._tracker.record(now_us, record.event, actions):
             self._recording.add(span)
-        self._recording.sample(now_us, core.queue_length, core.output_length)
-        if metrics.counters != self._counters:
-            self._count(now_us, metrics.counters)
+        self._recording.readings.record(now_us, record.event)
+        self._recording.sample(now_us, self._core.queue_length, self._core.output_length)
+        if self._metrics.counters != self._counters:
+            self._count(now_us, self._metrics.counters)
         self._end_bytes = record.end_bytes
         self._on_progress(record.end_bytes)
 
@@ -121,7 +128,7 @@ class _Observer:
             more = count - self._counters.get(name, 0)
             if more:
                 ticks = self._ticks.setdefault(name, [])
-                ticks += [now_us] * min(more, INSTANTS_MAX - len(ticks))
+                ticks += [now_us] * min(more, TICKS_MAX - len(ticks))
         self._counters = dict(counters)
 
     def finish(self, replayed: Optional[Replayed], malformed: str) -> None:

@@ -2,10 +2,11 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type
 
+from ..core.metrics import Incident
 from ..core_spec import CoreSpec
 from ..errors import ConfigError
+from ..telemetry.clocks import Readings
 from ..telemetry.spans import (
-    FAILED,
     OPEN,
     Arrival,
     Instant,
@@ -20,7 +21,7 @@ from .columns import Columns, Curve
 
 NUMBER_BITS = 40  # of an item, in its key: two years at 16,000 a second
 SOURCES_MAX = 1 << 15  # processes that had items
-INSTANTS_MAX = 100  # kept of each name; the rest is counted
+TICKS_MAX = DETAILS_MAX = 100  # kept of each name; the rest is counted
 NO_ANSWER = -1  # in the columns of exits and classes
 OPEN_MAX = 20  # items without an end that are kept; the rest is counted
 
@@ -67,7 +68,7 @@ class Made(NamedTuple):
 
     `difference`: a sentence where a core does something else today, or nothing. `raised`: what the
     core raised, or nothing. `read_share`: of the file, 1 but for a difference. `counters`: what the
-    algorithms counted, and `ticks` when, the first INSTANTS_MAX times of each.
+    algorithms counted, and `ticks` when, the first TICKS_MAX times of each.
     """
 
     path: str
@@ -104,8 +105,9 @@ class Recording:
         self.outcomes = Names()  # (status, reason)
         self.peers = Names()
         self.verdicts = Names()
-        self.instants: Dict[str, List[Instant]] = {}
-        self.instant_counts: Dict[Tuple[str, Optional[int]], int] = {}  # by name and peer
+        self.readings = Readings()  # of this worker's clock and of those of others
+        self.incident_counts: Dict[Tuple[str, Optional[int]], int] = {}  # by name and neighbour
+        self.details: Dict[str, Dict[Optional[int], str]] = {}  # by name and item: a sentence
         self.waiting = Curve()  # tasks in I_n
         self.leaving = Curve()  # tasks in O_n
         self._keys = keys
@@ -128,12 +130,13 @@ class Recording:
         no worker writes."""
         self._adders[span.__class__](span)
 
-    def detail_of(self, key: int) -> str:
-        """What the instant of a failure says about an item, where it was kept."""
-        for instant in self.instants.get(FAILED, []):
-            if instant.item is not None and self._keys.key(instant.item) == key:
-                return instant.detail
-        return ""
+    def note(self, incident: Incident) -> None:
+        """The core counted something that a person may ask about."""
+        kind = (incident.name, incident.peer)
+        self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1
+        details = self.details.setdefault(incident.name, {})
+        if incident.detail and len(details) < DETAILS_MAX:
+            details.setdefault(incident.item, incident.detail)
 
     def sample(self, now_us: int, waiting_count: int, leaving_count: int) -> None:
         """How long the queues are from now on."""
@@ -171,8 +174,4 @@ class Recording:
         self.arrivals.add(self._keys.key(span.item), span.stage, span.at_us, peer)
 
     def _add_instant(self, instant: Instant) -> None:
-        kept = self.instants.setdefault(instant.name, [])
-        if len(kept) < INSTANTS_MAX:
-            kept.append(instant)
-        kind = (instant.name, instant.peer)
-        self.instant_counts[kind] = self.instant_counts.get(kind, 0) + 1
+        """Nothing: incidents tell the same, as the core counts it."""

@@ -2,14 +2,12 @@
 
 from typing import Dict, List, NamedTuple, Sequence
 
-from ..telemetry.spans import AGAIN, LEASE, LOST, OPEN, Instant
+from ..telemetry.spans import OPEN
 from . import words
 from .images import Images, OutcomeRow
-from .recording import INSTANTS_MAX, Made, Recording
+from .recording import TICKS_MAX, Made, Recording
 from .run import Run, made_of
 
-# The tracker's marks that say at whom a count went up.
-MARKS = {"retransmissions": AGAIN, "leases_expired": LEASE}
 DIFFERENT, RAISED, CUT = OF_TRACES = ("difference", "raised", "cut")
 LEVEL_ORDER = {level: place for place, level in enumerate(reversed(words.LEVELS))}
 
@@ -79,21 +77,17 @@ def _of_counters(run: Run, name: str, recording: Recording, shift_us: int) -> Li
             continue
         level, sentence = words.trouble(counter)
         times_us = made.ticks.get(counter, [])
-        marks = recording.instants.get(MARKS.get(counter, LOST), [])
-        peers = [run.name_of(peer) for peer in _peers(marks, times_us)]
+        peers = [
+            run.name_of(peer)
+            for name_of, peer in recording.incident_counts
+            if name_of == counter and peer is not None
+        ]
+        details = sorted(set(recording.details.get(counter, {}).values()))
+        if len(details) == 1:
+            sentence = "{} ({})".format(sentence, details[0])
         ticks = [at_us - shift_us for at_us in times_us]
         found.append(Trouble(level, counter, name, count, sentence, ticks, peers))
     return found
-
-
-def _peers(marks: Sequence[Instant], times_us: Sequence[int]) -> List[int]:
-    """Who had to do with what was counted at these times."""
-    times = set(times_us)
-    found: Dict[int, bool] = {}  # in order
-    for mark in marks:
-        if mark.peer is not None and mark.at_us in times:
-            found[mark.peer] = True
-    return list(found)
 
 
 def _of_outcomes(images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble]:
@@ -108,7 +102,7 @@ def _of_outcomes(images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble
             for place, words_of in enumerate(images.outcomes):
                 if words_of == (row.status, row.reason):
                     chosen = chosen | (images.outcome == place)
-            times_us = sorted(images.end_us[chosen].tolist())[:INSTANTS_MAX]
+            times_us = sorted(images.end_us[chosen].tolist())[:TICKS_MAX]
         name = "{}.{}".format(row.status, row.reason).strip(".")
         sentence = words.outcome_sentence(row.status, row.reason)
         found.append(Trouble(level, name, "", row.image_count, sentence, times_us, []))

@@ -5,7 +5,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..core.metrics import percentile
-from ..telemetry.spans import ACCEPTED, AGAIN, OPEN, REFUSED
+from ..telemetry.spans import ACCEPTED, OPEN, REFUSED
 from .columns import Moment
 from .recording import Recording
 from .run import Run, made_of
@@ -169,7 +169,7 @@ def link_rows(run: Run) -> List[LinkRow]:
         for number, peer in enumerate(recording.peers.words):
             tasks = {name: each[transfers["peer"] == number] for name, each in transfers.items()}
             result_count = int((results["peer"] == number).sum())
-            repeated = recording.instant_counts.get((AGAIN, peer), 0)
+            repeated = recording.incident_counts.get(("retransmissions", peer), 0)
             if len(tasks["key"]) or result_count:
                 row = _link_row(run, index, peer, tasks, arrived)
                 rows.append(row._replace(result_count=result_count, repeated_count=repeated))

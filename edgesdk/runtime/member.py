@@ -3,7 +3,7 @@
 import os
 import secrets
 from hashlib import sha256
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..bundle import Bundle
 from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
@@ -21,6 +21,7 @@ from ..core_spec import CoreSpec, new_core
 from ..errors import BackendUnavailable, ConfigError
 from ..key_files import public_path, read_secret, secret_path
 from ..manifest import lossy_codecs, plan_id, policy_id
+from ..telemetry.journal import Journal
 from ..trace.file import TraceWriter
 from .executor import Executor
 from .fleet_loop import FleetLoop
@@ -57,6 +58,13 @@ class Membership(NamedTuple):
     def window(self) -> int:
         """Images in flight that keep every worker busy."""
         return IN_FLIGHT_PER_WORKER * (1 + len(self.cluster.neighbours(self.name)))
+
+    @property
+    def names(self) -> Dict[int, str]:
+        """The name of every worker of the file by its id, and our own also by 0."""
+        names = {each.worker_id: each.name for each in self.cluster.workers}
+        names[0] = self.name
+        return names
 
     @property
     def entry(self) -> WorkerEntry:
@@ -111,6 +119,7 @@ def join(
     transport = _zeromq(membership) if make is None else make(entry.worker_id)
     try:
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
+        metrics.on_incident = Journal(entry.name, names)
         packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
         # CURVE protects features better, and TCP on one machine has nothing to protect them from.
         others = [entry] + [each.entry for each in neighbours]
@@ -250,6 +259,7 @@ def _zeromq(membership: Membership) -> Transport:
             keys[entry.name],
             read_secret(cluster.security.keys, entry.name),
             {each.worker_id: keys[each.name] for each in others},
+            cluster.observer_key(),
         )
         if has_curve() and not curve.is_pair:
             raise ConfigError(

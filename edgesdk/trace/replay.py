@@ -1,7 +1,7 @@
 """Replay: a fresh core is told what a trace tells; does it do the same?"""
 
 import traceback
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Event, MessageReceived
 from ..core.fleet import FleetWorker
@@ -35,9 +35,6 @@ class Replayed(NamedTuple):
     difference: Optional[Difference]
 
 
-OnActions = Callable[[Record, Sequence[Action], FleetWorker, Metrics], None]
-
-
 def stop(difference: Difference) -> bool:
     """Do not go on behind a difference."""
     return False
@@ -47,15 +44,17 @@ def replay(
     trace: Trace,
     on_difference: Callable[[Difference], bool] = stop,
     on_record: Callable[[Record], None] = lambda record: None,
-    on_actions: OnActions = lambda record, actions, core, metrics: None,
+    on_actions: Callable[[Record, Sequence[Action]], None] = lambda record, actions: None,
+    on_core: Callable[[FleetWorker, Metrics], None] = lambda core, metrics: None,
 ) -> Replayed:
     """Tell a fresh core the events of `trace`, at their times, and compare what it does.
 
-    `on_record` is told of every event before the core is, `on_actions` of the same actions that the
-    core asked for, `on_difference` says whether to go on.
-    Raises ConfigError for a malformed trace.
+    `on_core` is given the core and what it counts in, to look at. `on_record` is told of every
+    event before the core is, `on_actions` afterwards what the core asked for, if that was the same,
+    `on_difference` says whether to go on. Raises ConfigError for a malformed trace.
     """
     core, metrics = new_core(trace.spec)
+    on_core(core, metrics)
     kinds: Dict[str, int] = {}
     first_us = last_us = None
     first: Optional[Difference] = None
@@ -66,14 +65,14 @@ def replay(
         kinds[kind] = kinds.get(kind, 0) + 1
         last_us = record.now_us
         first_us = last_us if first_us is None else first_us
-        actions, difference, text = _again(core, record)
+        difference, actions, text = _again(core, record)
         raised = text or raised
         if difference is not None:
             first = first or difference
             if not on_difference(difference):
                 break
-        else:
-            on_actions(record, actions, core, metrics)
+        elif not text:
+            on_actions(record, actions)
     return Replayed(
         sum(kinds.values()),
         kinds,
@@ -85,18 +84,18 @@ def replay(
     )
 
 
-def _again(core: FleetWorker, record: Record) -> Tuple[List[Action], Optional[Difference], str]:
-    """What the core asks for, what is different about it, and the traceback if the core raised."""
+def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], Sequence[Action], str]:
+    """What is different about one event, what the core asks for, the traceback if it raised."""
     try:
         actions = core.handle(record.event, record.now_us)
     except Exception as error:  # a bug of the core may be just what the trace is about
         is_same = type(error).__name__ == record.error
         text = "{}: {}".format(type(error).__name__, error)
         difference = None if is_same else Difference(record, (), text)
-        return [], difference, traceback.format_exc()
+        return difference, (), traceback.format_exc()
     if digest(actions) == record.digest:
-        return actions, None, ""
-    return actions, Difference(record, tuple(actions), ""), ""
+        return None, actions, ""
+    return Difference(record, tuple(actions), ""), actions, ""
 
 
 def kind_of(event: Event) -> str:
