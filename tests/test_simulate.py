@@ -236,7 +236,7 @@ class TestFailures:
 
 class TestProgress:
     def test_is_shown_on_a_terminal_only(self, capsys):
-        bar = simulate._Progress(10, "x")
+        bar = simulate.Progress(10, "x")
         bar.move(5)
         bar.close()
         assert capsys.readouterr().err == ""
@@ -244,7 +244,7 @@ class TestProgress:
     def test_moves_with_the_virtual_time(self, capsys, monkeypatch):
         pytest.importorskip("tqdm")
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        bar = simulate._Progress(10_000_000, "world")
+        bar = simulate.Progress(10_000_000, "world")
         bar.move(5_000_000)
         bar._bar.refresh()
         bar.move(99_000_000)  # it drains
@@ -256,7 +256,7 @@ class TestProgress:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
         path = write_trace(tmp_path / "worker.trace").path
         moves = []
-        monkeypatch.setattr(simulate._Progress, "move", lambda self, at: moves.append(at))
+        monkeypatch.setattr(simulate.Progress, "move", lambda self, at: moves.append(at))
         assert call("--replay", path) == 0
         assert moves == sorted(moves) and len(moves) == 10
         assert "replay   0%" in capsys.readouterr().err

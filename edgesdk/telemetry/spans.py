@@ -75,8 +75,8 @@ class StageSpan(NamedTuple):
 
 
 class ItemSpan(NamedTuple):
-    """An item of our own, from when the application handed it over to its outcome. `status` and
-    `reason` as in `core.events.Outcome`, or "open" and nothing."""
+    """An item of our own, from when the application handed it over to its outcome. `status`,
+    `reason` and `worker` as in `core.events.Outcome`, or "open" and nothing."""
 
     begin_us: int
     end_us: int
@@ -86,6 +86,7 @@ class ItemSpan(NamedTuple):
     reason: str
     exit_index: Optional[int]
     class_index: Optional[int]
+    worker: int = 0
 
 
 class TransferSpan(NamedTuple):
@@ -229,17 +230,25 @@ class Tracker:
             self._open[item] = (event.submitted_us, tag)
 
     def _delivers(self, now_us: int, action: Deliver, event: Event, spans: List[Span]) -> None:
-        item, tag, status, reason, answer, latency_us, detail = action.outcome
-        self._open.pop(item, None)
-        exit_index = class_index = None
-        if answer is not None:
-            exit_index, class_index = answer.exit_index, answer.scores.class_index
-        key = self._key(item)
-        begin_us = now_us - latency_us
-        spans.append(ItemSpan(begin_us, now_us, key, tag, status, reason, exit_index, class_index))
-        if status in (EXPIRED, FAILED):
-            said = "{}: {}".format(reason, detail) if detail else reason
-            spans.append(Instant(now_us, status, None, key, said))
+        outcome = action.outcome
+        answer, key = outcome.answer, self._key(outcome.item)
+        self._open.pop(outcome.item, None)
+        spans.append(
+            ItemSpan(
+                now_us - outcome.latency_us,
+                now_us,
+                key,
+                outcome.tag,
+                outcome.status,
+                outcome.reason,
+                None if answer is None else answer.exit_index,
+                None if answer is None else answer.scores.class_index,
+                outcome.worker,
+            )
+        )
+        if outcome.status in (EXPIRED, FAILED):
+            said = [word for word in (outcome.reason, outcome.detail) if word]
+            spans.append(Instant(now_us, outcome.status, None, key, ": ".join(said)))
 
     def _classifies(self, now_us: int, action: Classify, event: Event, spans: List[Span]) -> None:
         begin_us, tag = self._open.pop(action.item, (now_us, None))

@@ -162,6 +162,7 @@ class WorkerRows:
         values = {"item": self._label(span.item), "reason": span.reason, "tag": _plain(span.tag)}
         if span.exit_index is not None:
             values.update(exit=span.exit_index, class_index=span.class_index)
+            values["worker"] = self._name(span.worker or span.item.source)
         self._slice(
             self._row("items", ITEMS),
             span.begin_us,

@@ -145,8 +145,9 @@ class TestStages:
 class TestItems:
     def test_last_from_submission_to_outcome(self, script):
         script(10, Submit((4,), ("tag",), 3))
-        (span,) = script(25, Timer(4), Deliver(Outcome(4, "tag", "result", "final", ANSWER, 22)))
-        assert span == ItemSpan(3, 25, mine(4), "tag", "result", "final", 1, 3)
+        outcome = Outcome(4, "tag", "result", "final", ANSWER, 22, "", 2)
+        (span,) = script(25, Timer(4), Deliver(outcome))
+        assert span == ItemSpan(3, 25, mine(4), "tag", "result", "final", 1, 3, 2)
 
     @pytest.mark.parametrize("status", [EXPIRED, FAILED])
     def test_without_an_answer_leave_a_mark(self, script, status):
