@@ -69,14 +69,15 @@ def open_traces(paths: Sequence[str]) -> List[Trace]:
 def record(
     trace: Trace, keys: Keys, on_progress: Callable[[int], None] = lambda end_bytes: None
 ) -> Recording:
-    """Tell a core what `trace` tells, and write down what happened, up to its end or to where the
-    core does something else. `on_progress` is told how much of the file was read."""
+    """Tell a core what `trace` tells, and write down what happened. Where the core does something
+    else than it did then, go on as long as it can follow: much is right all the same. `on_progress`
+    is told how much of the file was read."""
     recording = Recording(keys)
     observer = _Observer(trace, recording, on_progress)
     replayed: Optional[Replayed] = None
     malformed = ""
     try:
-        replayed = replay(trace, on_actions=observer.look, on_core=observer.meet)
+        replayed = replay(trace, observer.differ, on_actions=observer.look, on_core=observer.meet)
     except ConfigError as error:  # a line that no worker writes: what came before it counts
         malformed = "It cannot be read on: {}".format(error)[:SHOWN_CHARS_MAX]
     observer.finish(replayed, malformed)
@@ -95,7 +96,7 @@ class _Observer:
         self._core: Optional[FleetWorker] = None
         self._metrics = Metrics(0)
         self._tracker = Tracker(*trace.spec.identity[:2])
-        self._event_count = self._end_bytes = 0
+        self._event_count = self._end_bytes = self._difference_count = 0
         self._begin_us: Optional[int] = None
         self._end_us = 0
         self._counters: Dict[str, int] = {}
@@ -105,6 +106,13 @@ class _Observer:
         """This is the core that will be told."""
         self._core, self._metrics = core, metrics
         metrics.on_incident = self._recording.note
+
+    def differ(self, difference: Difference) -> bool:
+        """The core does something else than it did; whether it can be told more."""
+        self._difference_count += 1
+        if not difference.error:
+            self.look(difference.record, difference.actions)
+        return not difference.error
 
     def look(self, record: Record, actions: Sequence[Action]) -> None:
         """The core was told `record` and asked for `actions`, as it did then."""
@@ -136,9 +144,10 @@ class _Observer:
         for span in self._tracker.finish(self._end_us):
             self._recording.add(span)
         trace = self._trace
-        difference = malformed
+        difference, is_whole = malformed, not malformed
         if replayed is not None and replayed.difference is not None:
             difference = _sentence(replayed.difference)
+            is_whole = self._end_bytes >= trace.size_bytes or replayed.is_complete
         self._recording.made = Made(
             path=trace.path,
             worker=_name(trace),
@@ -151,7 +160,8 @@ class _Observer:
             is_complete=replayed is not None and replayed.is_complete,
             difference=difference,
             raised="" if replayed is None else replayed.raised,
-            read_share=self._end_bytes / trace.size_bytes if difference else 1.0,
+            difference_count=self._difference_count,
+            read_share=1.0 if is_whole else self._end_bytes / trace.size_bytes,
             counters=self._counters,
             ticks=self._ticks,
         )

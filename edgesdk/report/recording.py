@@ -66,9 +66,9 @@ class Names:
 class Made(NamedTuple):
     """How the trace came about: the file, what its header says, what was found reading it.
 
-    `difference`: a sentence where a core does something else today, or nothing. `raised`: what the
-    core raised, or nothing. `read_share`: of the file, 1 but for a difference. `counters`: what the
-    algorithms counted, and `ticks` when, the first TICKS_MAX times of each.
+    `difference`: a sentence where a core first does something else today, or nothing, and at how
+    many events. `raised`: what the core raised, or nothing. `read_share`: of the file, up to where
+    the core could follow. `counters`: what the algorithms counted, and `ticks` when, the first TICKS_MAX times of each.
     """
 
     path: str
@@ -81,6 +81,7 @@ class Made(NamedTuple):
     end_us: int
     is_complete: bool
     difference: str
+    difference_count: int
     raised: str
     read_share: float
     counters: Dict[str, int]

@@ -1,6 +1,6 @@
 """Is anything wrong? What went amiss in a run, how often, when and at whom."""
 
-from typing import Dict, List, NamedTuple, Sequence
+from typing import List, NamedTuple, Sequence
 
 from ..telemetry.spans import OPEN
 from . import words
@@ -38,18 +38,7 @@ def troubles_of(run: Run, images: Images, outcomes: Sequence[OutcomeRow]) -> Lis
 def _of_trace(name: str, made: Made) -> List[Trouble]:
     found = []
     if made.difference:
-        sentence = (
-            "The trace cannot be told again: this edgesdk ({}) decides otherwise than the one "
-            "that ran there ({}), or the file was changed. Of {} the report knows only what comes "
-            "before that, {} of the file. {}"
-        ).format(
-            _this_version(),
-            made.versions.get("edgesdk", "unknown"),
-            name,
-            words.percent(made.read_share, 1),
-            made.difference,
-        )
-        found.append(Trouble(words.BAD, DIFFERENT, name, 1, sentence, [], []))
+        found.append(Trouble(words.BAD, DIFFERENT, name, 1, _different(made), [], []))
     elif made.raised:
         last = made.raised.strip().splitlines()[-1]
         sentence = "The worker's core raised an error, here and when it was recorded: " + last
@@ -61,6 +50,24 @@ def _of_trace(name: str, made: Made) -> List[Trouble]:
         )
         found.append(Trouble(words.WARNING, CUT, name, 1, sentence, [], []))
     return found
+
+
+def _different(made: Made) -> str:
+    sentence = (
+        "The replay is NOT what was recorded: this edgesdk ({}) decides otherwise than the one that "
+        "ran there ({}), or the file was changed. "
+    ).format(_this_version(), made.versions.get("edgesdk", "unknown"))
+    if made.difference_count:
+        sentence += "{} of {} events differ. ".format(
+            words.number(made.difference_count), words.number(made.event_count)
+        )
+    if made.read_share < 1:
+        sentence += "The core could follow for {} of the file; what came later is missing. ".format(
+            words.percent(made.read_share, 1)
+        )
+    else:
+        sentence += "What stands here is what this edgesdk makes of the same events. "
+    return sentence + made.difference
 
 
 def _this_version() -> str:

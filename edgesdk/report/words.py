@@ -66,7 +66,12 @@ TROUBLES: Dict[str, Tuple[str, str]] = {
     "sessions_lost.left": (NOTE, "A neighbour left, with its tasks done."),
     "sessions_lost.removed": (NOTE, "A neighbour was taken out of the cluster."),
 }
-QUIET = ("tasks_sent", "tasks_received", "tasks_computed", "sessions_begun")  # counted, and nothing wrong with it
+QUIET = (
+    "tasks_sent",
+    "tasks_received",
+    "tasks_computed",
+    "sessions_begun",
+)  # counted, and nothing wrong with it
 
 
 def outcome_sentence(status: str, reason: str) -> str:
