@@ -22,7 +22,7 @@ from .labels import Labels, read_labels
 from .page import VERDICTS, page
 from .reading import find_traces, open_traces, record
 from .recording import Keys, Recording
-from .run import Run, made_of, names_of, unaligned
+from .run import Run, clocks_of, made_of, names_of
 from .words import number, percent, plural
 
 EXAMPLE = """python -m edgesdk.report traces/ --labels labels.csv --bundle engines/mine/1
@@ -92,14 +92,10 @@ def _record_all(traces: Sequence[Trace]) -> List[Recording]:
 def _combine(
     recordings: Sequence[Recording], bundle: Optional[Bundle], labels: Optional[Labels]
 ) -> Run:
-    made = [made_of(recording) for recording in recordings]
-    shifts_us, clocks = unaligned(made)
     return Run(
         recordings=recordings,
-        names=names_of(made),
-        shifts_us=shifts_us,
-        clocks=clocks,
-        is_aligned=len(made) == 1,
+        names=names_of([made_of(recording) for recording in recordings]),
+        clocks=clocks_of(recordings),
         labels=labels,
         class_names=() if bundle is None else bundle.manifest.labels,
         feature_bytes=() if bundle is None else _feature_bytes(bundle, recordings),

@@ -70,7 +70,6 @@ class Facts(NamedTuple):
     troubles: Sequence[Trouble]
     verdict: str
     origins: Sequence[Origin]
-    clocks: str
     is_aligned: bool
     unrecorded: Sequence[str]
     class_names: Sequence[str]
@@ -114,7 +113,6 @@ def facts_of(run: Run) -> Facts:
         troubles=troubles,
         verdict=verdict_of(troubles),
         origins=[_origin(name, made) for name, made in zip(run.names, run.made)],
-        clocks=run.clocks,
         is_aligned=run.is_aligned,
         unrecorded=_unrecorded(run),
         class_names=list(run.class_names),

@@ -90,24 +90,21 @@ class ImageRow(NamedTuple):
 
 class Images(NamedTuple):
     """All images that ended, arrays of int64 [n]. `recording` and `row` say where each stands.
-    `begin_us` and `end_us` on the run's axis; `outcome`: a place in `outcomes`; `right`: 1, 0, or
-    -1 where the label is not known; `spent`: int64 [n, 5], as `Spent`."""
+    `begin_us` and `end_us` on the run's axis, `latency_us` by the source's clock; `outcome`: a place
+    in `outcomes`; `right`: 1, 0, or -1 where the label is not known; `spent`: int64 [n, 5], as
+    `Spent`."""
 
     recording: np.ndarray
     row: np.ndarray
     key: np.ndarray
     begin_us: np.ndarray
     end_us: np.ndarray
+    latency_us: np.ndarray
     outcome: np.ndarray
     exit_index: np.ndarray
     right: np.ndarray
     spent: np.ndarray
     outcomes: Sequence[Tuple[str, str]]
-
-    @property
-    def latency_us(self) -> np.ndarray:
-        """int64 [n]"""
-        return self.end_us - self.begin_us
 
     @property
     def answered(self) -> np.ndarray:
@@ -120,7 +117,7 @@ def images_of(run: Run, stays: Sequence[Stays]) -> Images:
     """Every image of the run; `stays` of each recording."""
     outcomes: List[Tuple[str, str]] = []
     columns: List[List[np.ndarray]] = []
-    for index, (recording, shift_us) in enumerate(zip(run.recordings, run.shifts_us)):
+    for index, (recording, clock) in enumerate(zip(run.recordings, run.clocks)):
         items = recording.items.arrays()
         count = len(items["key"])
         first = len(outcomes)
@@ -130,15 +127,16 @@ def images_of(run: Run, stays: Sequence[Stays]) -> Images:
                 np.full(count, index),
                 np.arange(count),
                 items["key"],
-                items["begin"] - shift_us,
-                items["end"] - shift_us,
+                clock.to_run(items["begin"]),
+                clock.to_run(items["end"]),
+                items["end"] - items["begin"],
                 items["outcome"] + first,
                 items["exit"],
                 _right(recording, items["class"], run),
             ]
         )
     merged: List[Any] = [np.concatenate(each).astype(np.int64) for each in zip(*columns)]
-    spent = _spent(merged[2], merged[4] - merged[3], run, stays)
+    spent = _spent(merged[2], merged[5], run, stays)
     return Images(*merged + [spent, outcomes])
 
 
@@ -296,14 +294,14 @@ def unanswered(images: Images, run: Run) -> List[ImageRow]:
 
 def _open_rows(run: Run) -> List[ImageRow]:
     rows = []
-    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+    for name, recording, clock in zip(run.names, run.recordings, run.clocks):
         for item in recording.open_items:
             rows.append(
                 ImageRow(
                     source=name,
                     number=item.item.number,
                     tag=item.tag,
-                    begin_us=item.begin_us - shift_us,
+                    begin_us=clock.moment(item.begin_us),
                     latency_us=item.end_us - item.begin_us,
                     status=OPEN,
                     reason="",

@@ -188,7 +188,7 @@ def _where(facts: Facts) -> str:
     parts = ["<h3>Workers</h3>", tables.workers(facts)]
     parts.append(
         '<p class="note">Busy: the share of the time that its trace covers in which a worker '
-        "computed.</p>"
+        "computed. Times of workers are compared as far as their clocks can be.</p>"
     )
     if facts.stages:
         parts += ["<h3>Stages</h3>", tables.stages(facts)]
@@ -207,7 +207,7 @@ def _link_note(facts: Facts) -> str:
         note += " One way: until the task was there."
     if any(row.feature_bytes is not None for row in facts.links):
         note += " Features, raw: before a codec made them smaller."
-    return '<p class="note">{} {}</p>'.format(text(note), text(facts.clocks))
+    return '<p class="note">{}</p>'.format(text(note))
 
 
 # --- how it was made ------------------------------------------------------------------------------
@@ -216,8 +216,7 @@ def _link_note(facts: Facts) -> str:
 def _made(facts: Facts, command: str) -> str:
     cards = [_origin(origin) for origin in facts.origins]
     shown = '<div class="charts">{}</div>'.format("".join(cards))
-    clocks = '<p class="note">{}</p>'.format(text(facts.clocks)) if facts.clocks else ""
-    return shown + clocks + "<h3>This page again</h3><pre>{}</pre>".format(text(command))
+    return shown + "<h3>This page again</h3><pre>{}</pre>".format(text(command))
 
 
 def _origin(origin: Origin) -> str:

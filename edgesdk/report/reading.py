@@ -15,7 +15,7 @@ from .recording import TICKS_MAX, Keys, Made, Recording
 
 TRACE_NAME = re.compile(r".+\.trace(\.\d+)?")  # a process that starts again adds a number
 NAME_CHARS_MAX = 64
-SHOWN_CHARS_MAX = 400  # of an event, or of what a core does about it
+SHOWN_CHARS_MAX = 160  # of an event, or of what a core does about it
 
 
 def find_traces(paths: Sequence[str]) -> List[str]:
@@ -182,6 +182,10 @@ def _sentence(difference: Difference) -> str:
     if difference.error:
         now = "raises {}".format(difference.error)
     then = "raised {}".format(record.error) if record.error else "did something else"
-    return "At line {}, told {:.{most}}, the core now {:.{most}}; then it {}.".format(
-        record.line, str(record.event), now, then, most=SHOWN_CHARS_MAX
+    return "First at line {}: told {}, the core now {}; then it {}.".format(
+        record.line, _clipped(str(record.event)), _clipped(now), then
     )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 3] + "..."

@@ -68,7 +68,8 @@ class Made(NamedTuple):
 
     `difference`: a sentence where a core first does something else today, or nothing, and at how
     many events. `raised`: what the core raised, or nothing. `read_share`: of the file, up to where
-    the core could follow. `counters`: what the algorithms counted, and `ticks` when, the first TICKS_MAX times of each.
+    the core could follow. `counters`: what the algorithms counted, and `ticks`
+    when, the first TICKS_MAX times of each.
     """
 
     path: str
@@ -94,7 +95,7 @@ class Recording:
 
     def __init__(self, keys: Keys) -> None:
         self.made: Optional[Made] = None
-        self.items = Columns("key", "begin", "end", "outcome", "exit", "class")
+        self.items = Columns("key", "begin", "end", "outcome", "exit", "class", "answerer")
         self.tags: List[Any] = []  # of the items
         self.open_items: List[ItemSpan] = []  # the first of those without an end
         self.open_count = 0
@@ -104,6 +105,7 @@ class Recording:
         self.results = Columns("begin", "end", "peer")
         self.arrivals = Columns("key", "stage", "at", "peer")
         self.outcomes = Names()  # (status, reason)
+        self.answerers = Names()  # workers, by their number on the wire
         self.peers = Names()
         self.verdicts = Names()
         self.readings = Readings()  # of this worker's clock and of those of others
@@ -153,7 +155,8 @@ class Recording:
         class_index = NO_ANSWER if span.class_index is None else span.class_index
         outcome = self.outcomes.number((span.status, span.reason))
         key = self._keys.key(span.item)
-        self.items.add(key, span.begin_us, span.end_us, outcome, exit_index, class_index)
+        answerer = self.answerers.number(span.worker)
+        self.items.add(key, span.begin_us, span.end_us, outcome, exit_index, class_index, answerer)
         self.tags.append(span.tag)
 
     def _add_stage(self, span: StageSpan) -> None:

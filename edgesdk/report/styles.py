@@ -58,12 +58,15 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .38rem .6rem; border-top: 1px solid var(--line);
   vertical-align: top; white-space: nowrap; }
-th { color: var(--ink-2); font-weight: 600; border-top: 0; vertical-align: bottom; }
+th { color: var(--ink-2); font-weight: 600; border-top: 0; vertical-align: bottom;
+  white-space: normal; line-height: 1.25; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 .text { text-align: left; }
 td.long { white-space: normal; min-width: 15rem; overflow-wrap: anywhere; text-align: left; }
-td.foreign { white-space: normal; max-width: 16rem; overflow-wrap: anywhere; text-align: left; }
+td.foreign { white-space: normal; min-width: 7rem; max-width: 16rem; overflow-wrap: anywhere;
+  text-align: left; }
+td.wide { min-width: 110px; }
 .bar { display: flex; height: 14px; min-width: 90px; border-radius: 4px; overflow: hidden;
   background: var(--note-bg); }
 .bar i { display: block; height: 100%; }

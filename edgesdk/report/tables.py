@@ -65,7 +65,7 @@ def exits(facts: Facts) -> str:
             + [milliseconds(us) for us in (row.latency.p50_us, row.latency.p95_us)]
             + [milliseconds(row.latency.p99_us)]
         )
-    columns = [Column("exit"), Column("answers"), Column("share"), Column("", "text")]
+    columns = [Column("exit"), Column("answers"), Column("share"), Column("", "wide")]
     columns += [Column("right"), Column("of")] if facts.has_labels else []
     return table(columns + [Column("p50"), Column("p95"), Column("p99")], rows)
 
@@ -78,6 +78,7 @@ def _accuracy(facts: Facts, right_count: int, labelled_count: int) -> List[str]:
 
 def workers(facts: Facts) -> str:
     """Who took part, and how busy each was."""
+    several = len(facts.workers) > 1
     rows = []
     for row in facts.workers:
         share = words.percent(row.busy_us, row.end_us - row.begin_us)
@@ -86,6 +87,7 @@ def workers(facts: Facts) -> str:
                 foreign(row.name),
                 words.seconds(row.end_us - row.begin_us),
                 words.number(row.admitted_count),
+                words.number(row.answer_count),
                 words.number(row.item_count),
                 words.number(row.batch_count),
                 words.number(row.guest_count),
@@ -94,10 +96,13 @@ def workers(facts: Facts) -> str:
                 share,
                 bar([(row.busy_us, "c0")], max(1, row.end_us - row.begin_us), "busy " + share),
             ]
+            + [text(row.clock)] * several
         )
     columns = [Column("worker", "foreign"), Column("there for"), Column("images of its own")]
+    columns += [Column("images answered")]
     columns += [Column("tasks computed"), Column("in batches"), Column("tasks from others")]
-    columns += [Column("tasks sent on"), Column("computed for"), Column("busy"), Column("", "text")]
+    columns += [Column("tasks sent on"), Column("computed for"), Column("busy"), Column("", "wide")]
+    columns += [Column("its clock", "long")] * several
     return table(columns, rows)
 
 
@@ -129,7 +134,7 @@ def stages(facts: Facts) -> str:
     columns = [Column("worker", "foreign"), Column("stage"), Column("exit behind it")]
     columns += [Column("tasks"), Column("batches"), Column("mean size"), Column("largest")]
     columns += [Column("batch p50"), Column("batch p95"), Column("waited p50")]
-    columns += [Column("waited p95"), Column("failed"), Column("in all"), Column("", "text")]
+    columns += [Column("waited p95"), Column("failed"), Column("in all"), Column("", "wide")]
     return table(columns, rows)
 
 
@@ -172,7 +177,7 @@ def slowest(facts: Facts) -> str:
             + _answer(row, facts)
         )
     columns = [Column("image", "foreign"), Column("source", "foreign"), Column("handed in at")]
-    columns += [Column("latency"), Column("", "text")]
+    columns += [Column("latency"), Column("", "wide")]
     columns += [Column(short) for _, _, short, _ in used]
     columns += [Column("exit"), Column("answer", "foreign")]
     columns += [Column("label", "foreign")] if facts.has_labels else []

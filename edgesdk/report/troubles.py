@@ -6,7 +6,7 @@ from ..telemetry.spans import OPEN
 from . import words
 from .images import Images, OutcomeRow
 from .recording import TICKS_MAX, Made, Recording
-from .run import Run, made_of
+from .run import Clock, Run, made_of
 
 DIFFERENT, RAISED, CUT = OF_TRACES = ("difference", "raised", "cut")
 LEVEL_ORDER = {level: place for place, level in enumerate(reversed(words.LEVELS))}
@@ -28,9 +28,9 @@ class Trouble(NamedTuple):
 def troubles_of(run: Run, images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble]:
     """The worst first."""
     found: List[Trouble] = []
-    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+    for name, recording, clock in zip(run.names, run.recordings, run.clocks):
         found += _of_trace(name, made_of(recording))
-        found += _of_counters(run, name, recording, shift_us)
+        found += _of_counters(run, name, recording, clock)
     found += _of_outcomes(images, outcomes)
     return sorted(found, key=lambda trouble: LEVEL_ORDER[trouble.level])
 
@@ -54,8 +54,8 @@ def _of_trace(name: str, made: Made) -> List[Trouble]:
 
 def _different(made: Made) -> str:
     sentence = (
-        "The replay is NOT what was recorded: this edgesdk ({}) decides otherwise than the one that "
-        "ran there ({}), or the file was changed. "
+        "The replay is NOT what was recorded: this edgesdk ({}) decides otherwise than the one "
+        "that ran there ({}), or the file was changed. "
     ).format(_this_version(), made.versions.get("edgesdk", "unknown"))
     if made.difference_count:
         sentence += "{} of {} events differ. ".format(
@@ -76,7 +76,7 @@ def _this_version() -> str:
     return __version__
 
 
-def _of_counters(run: Run, name: str, recording: Recording, shift_us: int) -> List[Trouble]:
+def _of_counters(run: Run, name: str, recording: Recording, clock: Clock) -> List[Trouble]:
     found = []
     made = made_of(recording)
     for counter, count in made.counters.items():
@@ -92,7 +92,7 @@ def _of_counters(run: Run, name: str, recording: Recording, shift_us: int) -> Li
         details = sorted(set(recording.details.get(counter, {}).values()))
         if len(details) == 1:
             sentence = "{} ({})".format(sentence, details[0])
-        ticks = [at_us - shift_us for at_us in times_us]
+        ticks = [clock.moment(at_us) for at_us in times_us]
         found.append(Trouble(level, counter, name, count, sentence, ticks, peers))
     return found
 

@@ -29,7 +29,7 @@ TROUBLES: Dict[str, Tuple[str, str]] = {
     ),
     "leases_expired": (
         WARNING,
-        "Images were started again from what was kept, for nothing was heard of their tasks.",
+        "Images were started again from what was kept: who had their tasks was gone or silent.",
     ),
     "results_late": (
         NOTE,

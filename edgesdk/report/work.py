@@ -7,8 +7,8 @@ import numpy as np
 from ..core.metrics import percentile
 from ..telemetry.spans import ACCEPTED, OPEN, REFUSED
 from .columns import Moment
-from .recording import Recording
-from .run import Run, made_of
+from .recording import NO_ANSWER, Recording
+from .run import Clock, Run, clock_text, made_of
 from .stays import WAITING, Stays
 
 
@@ -53,12 +53,16 @@ class LinkRow(NamedTuple):
 
 class WorkerRow(NamedTuple):
     """One process: from `begin_us` to `end_us` on the run's axis, of which it computed `busy_us`.
-    `guest_count`: tasks that came from others; `sent_count`: that went to others."""
+    `guest_count`: tasks that came from others; `sent_count`: that went to others. `answer_count`:
+    images that an exit of this worker answered, in all of its processes. `clock`: a sentence."""
 
     name: str
+    clock: str
+    is_placed: bool
     begin_us: int
     end_us: int
     admitted_count: int
+    answer_count: int
     guest_count: int
     sent_count: int
     batch_count: int
@@ -89,16 +93,19 @@ class Arrived(NamedTuple):
 def worker_rows(run: Run) -> List[WorkerRow]:
     """One for each process."""
     rows = []
-    for name, recording, shift_us in zip(run.names, run.recordings, run.shifts_us):
+    for name, recording, clock in zip(run.names, run.recordings, run.clocks):
         made, batches = made_of(recording), recording.batches.arrays()
         guests = recording.arrivals.arrays()["key"]
         own = np.isin(guests, recording.items.arrays()["key"])
         rows.append(
             WorkerRow(
                 name=name,
-                begin_us=made.begin_us - shift_us,
-                end_us=made.end_us - shift_us,
+                clock=clock_text(clock, run.names[0]),
+                is_placed=clock.is_known,
+                begin_us=clock.moment(made.begin_us),
+                end_us=clock.moment(made.end_us),
                 admitted_count=recording.admitted_count,
+                answer_count=_answer_count(run, made.spec.identity.worker),
                 guest_count=int((~own).sum()),
                 sent_count=len(recording.transfers),
                 batch_count=len(recording.batches),
@@ -107,6 +114,15 @@ def worker_rows(run: Run) -> List[WorkerRow]:
             )
         )
     return rows
+
+
+def _answer_count(run: Run, worker: int) -> int:
+    total = 0
+    for recording in run.recordings:
+        items = recording.items.arrays()
+        answered = items["answerer"] == recording.answerers.number(worker)
+        total += int((answered & (items["class"] != NO_ANSWER)).sum())
+    return total
 
 
 def stage_rows(run: Run, stays: Sequence[Stays]) -> List[StageRow]:
@@ -188,7 +204,7 @@ def _link_row(
     for verdict in tasks["verdict"].tolist():
         counts[recording.verdicts.words[verdict]] += 1
     settled = tasks["verdict"] == recording.verdicts.number(ACCEPTED)
-    one_way_us = _one_way_us(tasks, run.shifts_us[index], arrived.get(peer))
+    one_way_us = _one_way_us(tasks, run.clocks[index], arrived.get(peer))
     sizes = run.feature_bytes
     known = len(sizes) > int(tasks["stage"].max(initial=0))
     return LinkRow(
@@ -209,12 +225,12 @@ def _arrived_us(run: Run) -> Dict[int, Arrived]:
     """When tasks came, on the run's axis, by receiver. Nothing where clocks are not known. A task
     that came twice is left out: nobody knows which one was meant."""
     found: Dict[int, Arrived] = {}
-    for recording, shift_us in zip(run.recordings, run.shifts_us):
-        if not run.is_aligned:
-            break
+    for recording, clock in zip(run.recordings, run.clocks):
+        if not clock.is_known:
+            continue
         worker = made_of(recording).spec.identity.worker
         arrivals = recording.arrivals.arrays()
-        codes, times_us = _codes(arrivals), arrivals["at"] - shift_us
+        codes, times_us = _codes(arrivals), clock.to_run(arrivals["at"])
         if worker in found:  # another process of the same worker
             codes = np.concatenate([codes, found[worker].codes])
             times_us = np.concatenate([times_us, found[worker].times_us])
@@ -229,30 +245,30 @@ def _codes(rows: Dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _one_way_us(
-    tasks: Dict[str, np.ndarray], shift_us: int, arrived: Optional[Arrived]
+    tasks: Dict[str, np.ndarray], clock: Clock, arrived: Optional[Arrived]
 ) -> np.ndarray:
     """From sending to coming, of the tasks of which that is known."""
-    if arrived is None or not len(arrived.codes) or not len(tasks["key"]):
+    if not clock.is_known or arrived is None or not len(arrived.codes) or not len(tasks["key"]):
         return np.zeros(0, dtype=np.int64)
     codes, first, counts = np.unique(_codes(tasks), return_index=True, return_counts=True)
     codes, first = codes[counts == 1], first[counts == 1]
     places = np.minimum(np.searchsorted(arrived.codes, codes), len(arrived.codes) - 1)
     came = arrived.codes[places] == codes
-    return arrived.times_us[places[came]] - (tasks["begin"][first[came]] - shift_us)
+    return arrived.times_us[places[came]] - clock.to_run(tasks["begin"][first[came]])
 
 
 def queue_curves(run: Run) -> List[QueueCurve]:
     """One for each process."""
     return [
         QueueCurve(
-            name, _shifted(each.waiting.moments(), shift), _shifted(each.leaving.moments(), shift)
+            name, _moved(each.waiting.moments(), clock), _moved(each.leaving.moments(), clock)
         )
-        for name, each, shift in zip(run.names, run.recordings, run.shifts_us)
+        for name, each, clock in zip(run.names, run.recordings, run.clocks)
     ]
 
 
-def _shifted(moments: Sequence[Moment], shift_us: int) -> List[Moment]:
-    return [moment._replace(at_us=moment.at_us - shift_us) for moment in moments]
+def _moved(moments: Sequence[Moment], clock: Clock) -> List[Moment]:
+    return [moment._replace(at_us=clock.moment(moment.at_us)) for moment in moments]
 
 
 def _p50_p95(values_us: np.ndarray) -> Tuple[Optional[float], Optional[float]]:
