@@ -92,10 +92,11 @@ def _record_all(traces: Sequence[Trace]) -> List[Recording]:
 def _combine(
     recordings: Sequence[Recording], bundle: Optional[Bundle], labels: Optional[Labels]
 ) -> Run:
+    clocks = clocks_of(recordings)
     return Run(
         recordings=recordings,
-        names=names_of([made_of(recording) for recording in recordings]),
-        clocks=clocks_of(recordings),
+        names=names_of([made_of(recording) for recording in recordings], clocks),
+        clocks=clocks,
         labels=labels,
         class_names=() if bundle is None else bundle.manifest.labels,
         feature_bytes=() if bundle is None else _feature_bytes(bundle, recordings),

@@ -90,9 +90,9 @@ class ImageRow(NamedTuple):
 
 class Images(NamedTuple):
     """All images that ended, arrays of int64 [n]. `recording` and `row` say where each stands.
-    `begin_us` and `end_us` on the run's axis, `latency_us` by the source's clock; `outcome`: a place
-    in `outcomes`; `right`: 1, 0, or -1 where the label is not known; `spent`: int64 [n, 5], as
-    `Spent`."""
+    `begin_us` and `end_us` on the run's axis, `latency_us` by the source's clock. `outcome`: a
+    place in `outcomes`. `right`: 1, 0, or -1 where the label is not known. `spent`: int64 [n, 5],
+    as `Spent`."""
 
     recording: np.ndarray
     row: np.ndarray

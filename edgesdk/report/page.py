@@ -8,7 +8,6 @@ from . import tables, words
 from .facts import Facts, Origin
 from .markup import definitions, foreign, joined, level, text, times
 from .pictures import Picture
-from .run import FROM
 from .styles import CSS
 from .troubles import OF_TRACES
 
@@ -75,7 +74,7 @@ def _heading(facts: Facts) -> str:
 
 def _workers(facts: Facts) -> List[str]:
     """Names, each once: a worker that has started again has several processes."""
-    return list(dict.fromkeys(row.name.split(FROM)[0] for row in facts.workers))
+    return list(dict.fromkeys(row.worker for row in facts.workers))
 
 
 def _header(facts: Facts) -> str:
@@ -116,9 +115,7 @@ def _tiles(facts: Facts) -> str:
         more = "of {} with a label".format(words.number(facts.labelled_count))
         tiles.append(("right", right, more))
     busiest = max(facts.workers, key=lambda row: row.busy_share)
-    more = "busiest: {}, {}".format(
-        busiest.name.split(FROM)[0], words.percent(busiest.busy_share, 1)
-    )
+    more = "busiest: {}, {}".format(busiest.name, words.percent(busiest.busy_share, 1))
     tiles.append(("workers", words.number(len(_workers(facts))), more))
     return '<div class="tiles">{}</div>'.format("".join(_tile(*each) for each in tiles))
 

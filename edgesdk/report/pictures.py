@@ -9,6 +9,7 @@ from ..errors import BackendUnavailable
 from . import words
 from .facts import Facts
 from .images import Spent
+from .styles import DISTINCT
 from .work import QueueCurve
 
 WIDTH_INCHES = 5.2  # narrow: what fits a phone's window, where all is drawn smaller, can be read
@@ -123,7 +124,7 @@ def _exit_latencies(facts: Facts) -> Optional[Picture]:
     figure, axes = _figure(1.2 + 0.24 * len(facts.exits))
     for place, row in enumerate(facts.exits):
         span = [row.latency.p5_us / 1000, row.latency.p95_us / 1000]
-        axes.plot(span, [place] * 2, color=_of_exit(place), linewidth=7, solid_capstyle="butt")
+        axes.plot(span, [place] * 2, color=_distinct(place), linewidth=7, solid_capstyle="butt")
         axes.plot([row.latency.p50_us / 1000], [place], "o", color=INK, markersize=5)
     axes.set_yticks(range(len(facts.exits)))
     axes.set_yticklabels(["exit {}".format(row.exit_index) for row in facts.exits])
@@ -162,7 +163,7 @@ def _throughput(facts: Facts) -> Optional[Picture]:
     for place, row in enumerate(facts.exits):
         counts = [each.exit_counts.get(row.exit_index, 0) for each in facts.intervals]
         name = "exit {}".format(row.exit_index)
-        layers.append((name, _of_exit(place), [count / width_s for count in counts]))
+        layers.append((name, _distinct(place), [count / width_s for count in counts]))
     counts = [each.unanswered_count for each in facts.intervals]
     if any(counts):
         layers.append(("no answer", BAD, [count / width_s for count in counts]))
@@ -186,7 +187,7 @@ def _queues(facts: Facts) -> Optional[Picture]:
     figure, axes = _figure()
     several = len(curves) > LINES_MAX
     for place, curve in enumerate(curves):
-        color = FAINT if several else SERIES[place % len(SERIES)]
+        color = FAINT if several else _distinct(place)
         axes.plot(*_queue_line(curve), color=color, linewidth=1.3, label=_label(curve.worker))
     axes.set(xlabel="time (s)", ylabel="tasks waiting", ylim=(0, None), xlim=_whole(facts))
     marked = _mark(axes, facts)
@@ -254,8 +255,8 @@ def _figure(height_inches: float = HEIGHT_INCHES) -> Tuple[Any, Any]:
     return figure, axes
 
 
-def _of_exit(place: int) -> str:
-    return SERIES[place % len(SERIES)]
+def _distinct(place: int) -> str:
+    return SERIES[int(DISTINCT[place % len(DISTINCT)][1:])]
 
 
 def _middle_s(begin_us: int, facts: Facts) -> float:

@@ -155,7 +155,7 @@ class Recording:
         class_index = NO_ANSWER if span.class_index is None else span.class_index
         outcome = self.outcomes.number((span.status, span.reason))
         key = self._keys.key(span.item)
-        answerer = self.answerers.number(span.worker)
+        answerer = self.answerers.number(span.worker or span.item.source)  # 0: here
         self.items.add(key, span.begin_us, span.end_us, outcome, exit_index, class_index, answerer)
         self.tags.append(span.tag)
 

@@ -61,17 +61,14 @@ class Run(NamedTuple):
 
     def name_of(self, worker: int) -> str:
         """Of a worker by its number on the wire: its name, or the number where no trace has it."""
-        for name, made in zip(self.names, self.made):
+        for made in self.made:
             if made.spec.identity.worker == worker:
-                return name.split(FROM)[0]
+                return made.worker
         return "{:016x}".format(worker)
 
     def is_recorded(self, worker: int) -> bool:
         """Whether there is a trace of this worker."""
         return any(made.spec.identity.worker == worker for made in self.made)
-
-
-FROM = ", process "  # between the name of a worker and the number of its process
 
 
 def made_of(recording: Recording) -> Made:
@@ -80,17 +77,18 @@ def made_of(recording: Recording) -> Made:
     return recording.made
 
 
-def names_of(made: Sequence[Made]) -> List[str]:
-    """What to call each process: the name of its worker, and a number where that has several."""
+def names_of(made: Sequence[Made], clocks: Sequence["Clock"]) -> List[str]:
+    """What to call each process: the name of its worker, from its second process on with a
+    number."""
+    begins = [clock.moment(each.begin_us) for each, clock in zip(made, clocks)]
     counts: Dict[str, int] = {}
-    for each in made:
-        counts[each.worker] = counts.get(each.worker, 0) + 1
-    seen: Dict[str, int] = {}
-    names = []
-    for each in made:
-        seen[each.worker] = seen.get(each.worker, 0) + 1
-        several = counts[each.worker] > 1
-        names.append(each.worker + (FROM + str(seen[each.worker]) if several else ""))
+    names = [""] * len(made)
+    for place in sorted(range(len(made)), key=lambda place: begins[place]):
+        worker = made[place].worker
+        counts[worker] = counts.get(worker, 0) + 1
+        names[place] = worker
+        if counts[worker] > 1:
+            names[place] = "{} ({})".format(worker, counts[worker])
     return names
 
 

@@ -1,5 +1,8 @@
 """How a report looks: on a desk, on a phone, at night, on paper."""
 
+# Variables for things that are told apart, such as exits and workers; c2 and c4 are pale.
+DISTINCT = ("c0", "c1", "c5", "c3", "c6", "c7", "c2", "c4")
+
 CSS = """
 :root {
   color-scheme: light dark;
@@ -64,7 +67,7 @@ th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 .text { text-align: left; }
 td.long { white-space: normal; min-width: 15rem; overflow-wrap: anywhere; text-align: left; }
-td.foreign { white-space: normal; min-width: 7rem; max-width: 16rem; overflow-wrap: anywhere;
+td.foreign { white-space: normal; min-width: 5rem; max-width: 16rem; overflow-wrap: anywhere;
   text-align: left; }
 td.wide { min-width: 110px; }
 .bar { display: flex; height: 14px; min-width: 90px; border-radius: 4px; overflow: hidden;

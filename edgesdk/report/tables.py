@@ -17,6 +17,7 @@ from .markup import (
     table,
     text,
 )
+from .styles import DISTINCT
 
 # Field of Spent, words, short words for a column, variable of the style sheet.
 SPENT = (
@@ -53,7 +54,7 @@ def exits(facts: Facts) -> str:
     rows = []
     for place, row in enumerate(facts.exits):
         share = words.percent(row.answer_count, total)
-        color, name = "c{}".format(place % 8), "exit {}: {}".format(row.exit_index, share)
+        color, name = DISTINCT[place % len(DISTINCT)], "exit {}: {}".format(row.exit_index, share)
         rows.append(
             [
                 text(row.exit_index),
@@ -165,19 +166,22 @@ def slowest(facts: Facts) -> str:
         each for each in SPENT if any(getattr(row.spent, each[0], 0) > 0 for row in facts.slowest)
     ]
     longest = max(row.latency_us for row in facts.slowest)
+    several = len({row.source for row in facts.slowest}) > 1
     rows = []
     for row in facts.slowest:
         assert row.spent is not None
         parts, label = _spent_parts(row.spent)
         rows.append(
-            [image_name(row), foreign(row.source), words.seconds(row.begin_us)]
+            [image_name(row)]
+            + [foreign(row.source)] * several
+            + [words.seconds(row.begin_us)]
             + [milliseconds(row.latency_us), bar(parts, longest, label)]
             + [milliseconds(getattr(row.spent, field)) for field, _, _, _ in used]
             + [text(row.exit_index if row.exit_index is not None else "-")]
             + _answer(row, facts)
         )
-    columns = [Column("image", "foreign"), Column("source", "foreign"), Column("handed in at")]
-    columns += [Column("latency"), Column("", "wide")]
+    columns = [Column("image", "foreign")] + [Column("source", "foreign")] * several
+    columns += [Column("handed in at"), Column("latency"), Column("", "wide")]
     columns += [Column(short) for _, _, short, _ in used]
     columns += [Column("exit"), Column("answer", "foreign")]
     columns += [Column("label", "foreign")] if facts.has_labels else []

@@ -1,4 +1,4 @@
-"""What numbers and words of the core mean, in full sentences."""
+"""What numbers and words of the core mean, in full sentences. No line breaks before a unit."""
 
 from typing import Dict, Tuple
 
@@ -96,16 +96,16 @@ def trouble(name: str) -> Tuple[str, str]:
 
 def seconds(value_us: float) -> str:
     """A time in the run, "12.3 s"."""
-    return "{:.{digits}f} s".format(value_us / 1e6, digits=1 if abs(value_us) >= 1e7 else 2)
+    return "{:.{digits}f}\u00a0s".format(value_us / 1e6, digits=1 if abs(value_us) >= 1e7 else 2)
 
 
 def milliseconds(value_us: float) -> str:
     """A duration with three digits and its unit: "0.31 ms", "12.5 ms", "2.31 s"."""
     if value_us >= 1e6:
-        return "{:.3g} s".format(value_us / 1e6) if value_us < 1e9 else seconds(value_us)
+        return "{:.3g}\u00a0s".format(value_us / 1e6) if value_us < 1e9 else seconds(value_us)
     if value_us < 100:
-        return "{:.3g} µs".format(value_us)
-    return "{:.3g} ms".format(value_us / 1000)
+        return "{:.3g}\u00a0µs".format(value_us)
+    return "{:.3g}\u00a0ms".format(value_us / 1000)
 
 
 def percent(count: float, of: float) -> str:
@@ -114,10 +114,10 @@ def percent(count: float, of: float) -> str:
         return "-"
     share = 100 * count / of
     if 0 < share < 0.1:
-        return "< 0.1 %"
+        return "<\u00a00.1\u00a0%"
     if 99.9 < share < 100:
-        return "> 99.9 %"
-    return "{:.0f} %".format(share) if share in (0, 100) else "{:.1f} %".format(share)
+        return ">\u00a099.9\u00a0%"
+    return "{:.0f}\u00a0%".format(share) if share in (0, 100) else "{:.1f}\u00a0%".format(share)
 
 
 def number(count: float) -> str:
@@ -129,9 +129,9 @@ def binary(count: float) -> str:
     """Bytes for people."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
-            return "{:.3g} {}".format(count, unit)
+            return "{:.3g}\u00a0{}".format(count, unit)
         count /= 1024
-    return "{:.3g} GiB".format(count)
+    return "{:.3g}\u00a0GiB".format(count)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

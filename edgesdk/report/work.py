@@ -54,9 +54,10 @@ class LinkRow(NamedTuple):
 class WorkerRow(NamedTuple):
     """One process: from `begin_us` to `end_us` on the run's axis, of which it computed `busy_us`.
     `guest_count`: tasks that came from others; `sent_count`: that went to others. `answer_count`:
-    images that an exit of this worker answered, in all of its processes. `clock`: a sentence."""
+    images that an exit of `worker` answered, in all of its processes. `clock`: a sentence."""
 
     name: str
+    worker: str
     clock: str
     is_placed: bool
     begin_us: int
@@ -100,6 +101,7 @@ def worker_rows(run: Run) -> List[WorkerRow]:
         rows.append(
             WorkerRow(
                 name=name,
+                worker=made.worker,
                 clock=clock_text(clock, run.names[0]),
                 is_placed=clock.is_known,
                 begin_us=clock.moment(made.begin_us),
