@@ -9,9 +9,10 @@ from .facts import Facts, Origin
 from .markup import definitions, foreign, joined, level, text, times
 from .pictures import Picture
 from .styles import CSS
-from .troubles import OF_TRACES
+from .troubles import OF_TRACES, Trouble
 
 TITLE = "edgesdk report"
+WORKERS_LISTED = 8  # at one line of what went wrong
 WORKERS_NAMED = 4  # in the first sentence; of more the number is said
 
 # Nothing may be fetched and nothing may run, whatever a tag says.
@@ -130,7 +131,7 @@ def _tile(name: str, value: str, more: str) -> str:
 def _verdict(facts: Facts) -> str:
     lines = []
     for trouble in facts.troubles:
-        where = [] if not trouble.worker or len(facts.workers) == 1 else [trouble.worker]
+        where = _at_whom(trouble) if len(facts.workers) > 1 else []
         if trouble.peers:
             where.append("with " + joined(list(trouble.peers)))
         happened = times(trouble.times_us, trouble.event_count)
@@ -146,6 +147,18 @@ def _verdict(facts: Facts) -> str:
     if facts.verdict != words.GOOD and facts.admitted_count == facts.result_count > 0:
         said += " Every image was answered all the same."
     return '<div class="card verdict {}"><b>{}</b>{}</div>'.format(facts.verdict, text(said), items)
+
+
+def _at_whom(trouble: Trouble) -> List[str]:
+    """The workers, with their counts where these are not all."""
+    names = [
+        name if len(trouble.workers) == 1 else "{} ({})".format(name, words.number(count))
+        for name, count in trouble.workers.items()
+    ]
+    more = len(names) - WORKERS_LISTED
+    if more > 0:
+        names = names[:WORKERS_LISTED] + [words.plural(more, "other")]
+    return [joined(names)] if names else []
 
 
 # --- sections -------------------------------------------------------------------------------------

@@ -275,11 +275,10 @@ def _interval_text(facts: Facts) -> str:
 def _mark(axes: Any, facts: Facts) -> str:
     """Vertical lines where something bad happened, as far as it is known when that was on this
     axis; a sentence on them, if there are any."""
-    placed = {row.name for row in facts.workers if row.is_placed}
     times = [
         at_us
         for trouble in facts.troubles
-        if trouble.level == words.BAD and trouble.worker in placed
+        if trouble.level == words.BAD and trouble.workers
         for at_us in trouble.times_us
     ]
     for at_us in times[:MARKS_MAX]:

@@ -1,6 +1,6 @@
 """Is anything wrong? What went amiss in a run, how often, when and at whom."""
 
-from typing import List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence
 
 from ..telemetry.spans import OPEN
 from . import words
@@ -9,46 +9,60 @@ from .recording import TICKS_MAX, Made, Recording
 from .run import Clock, Run, made_of
 
 DIFFERENT, RAISED, CUT = OF_TRACES = ("difference", "raised", "cut")
+EXPLAINED = ("greetings_rejected", "greetings_declined")  # what the neighbour said helps
 LEVEL_ORDER = {level: place for place, level in enumerate(reversed(words.LEVELS))}
 
 
 class Trouble(NamedTuple):
-    """`level`: "note", "warning" or "bad". `name`: as counters and outcomes are called. `times_us`:
-    the first of them, on the run's axis. `peers`: neighbours that had to do with it."""
+    """`level`: "note", "warning" or "bad". `name`: as counters and outcomes are called. `workers`:
+    how many at each of them. `times_us`: the first ones, on the run's axis, of those workers that
+    have a place on it. `peers`: neighbours that had to do with it."""
 
     level: str
     name: str
-    worker: str
     event_count: int
     sentence: str
-    times_us: Sequence[int]
-    peers: Sequence[str]
+    workers: Dict[str, int]
+    times_us: Sequence[int] = ()
+    peers: Sequence[str] = ()
 
 
 def troubles_of(run: Run, images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble]:
-    """The worst first."""
+    """The worst first; what has one name is told once."""
     found: List[Trouble] = []
+    counted: Dict[str, Trouble] = {}
     for name, recording, clock in zip(run.names, run.recordings, run.clocks):
         found += _of_trace(name, made_of(recording))
-        found += _of_counters(run, name, recording, clock)
-    found += _of_outcomes(images, outcomes)
+        for trouble in _of_counters(run, name, recording, clock):
+            before = counted.get(trouble.name)
+            counted[trouble.name] = trouble if before is None else _both(before, trouble)
+    found += list(counted.values()) + _of_outcomes(images, outcomes)
     return sorted(found, key=lambda trouble: LEVEL_ORDER[trouble.level])
+
+
+def _both(one: Trouble, other: Trouble) -> Trouble:
+    return one._replace(
+        event_count=one.event_count + other.event_count,
+        workers=dict(one.workers, **other.workers),
+        times_us=sorted(list(one.times_us) + list(other.times_us)),
+        peers=list(dict.fromkeys(list(one.peers) + list(other.peers))),
+    )
 
 
 def _of_trace(name: str, made: Made) -> List[Trouble]:
     found = []
     if made.difference:
-        found.append(Trouble(words.BAD, DIFFERENT, name, 1, _different(made), [], []))
+        found.append(Trouble(words.BAD, DIFFERENT, 1, _different(made), {name: 1}))
     elif made.raised:
         last = made.raised.strip().splitlines()[-1]
         sentence = "The worker's core raised an error, here and when it was recorded: " + last
-        found.append(Trouble(words.BAD, RAISED, name, 1, sentence, [], []))
+        found.append(Trouble(words.BAD, RAISED, 1, sentence, {name: 1}))
     elif not made.is_complete:
         sentence = (
             "The trace was not closed: the process was killed or its disk was full. What came last "
             "is missing, a second at most if it was killed."
         )
-        found.append(Trouble(words.WARNING, CUT, name, 1, sentence, [], []))
+        found.append(Trouble(words.WARNING, CUT, 1, sentence, {name: 1}))
     return found
 
 
@@ -89,11 +103,12 @@ def _of_counters(run: Run, name: str, recording: Recording, clock: Clock) -> Lis
             for name_of, peer in recording.incident_counts
             if name_of == counter and peer is not None
         ]
-        details = sorted(set(recording.details.get(counter, {}).values()))
-        if len(details) == 1:
-            sentence = "{} ({})".format(sentence, details[0])
-        ticks = [clock.moment(at_us) for at_us in times_us]
-        found.append(Trouble(level, counter, name, count, sentence, ticks, peers))
+        details = recording.details.get(counter, {})
+        if counter in EXPLAINED and details:
+            sentence = "{} {}.".format(sentence, next(iter(details.values())))
+        ticks = [clock.moment(at_us) for at_us in times_us] if clock.is_known else []
+        count_of = {name: count}
+        found.append(Trouble(level, counter, count, sentence, count_of, ticks, peers))
     return found
 
 
@@ -112,7 +127,7 @@ def _of_outcomes(images: Images, outcomes: Sequence[OutcomeRow]) -> List[Trouble
             times_us = sorted(images.end_us[chosen].tolist())[:TICKS_MAX]
         name = "{}.{}".format(row.status, row.reason).strip(".")
         sentence = words.outcome_sentence(row.status, row.reason)
-        found.append(Trouble(level, name, "", row.image_count, sentence, times_us, []))
+        found.append(Trouble(level, name, row.image_count, sentence, {}, times_us))
     return found
 
 
