@@ -46,7 +46,8 @@ def stays_of(recording: Recording) -> Stays:
     of_batch = np.where(found == COMPUTING, batch[:-1][same], -1)
     waited_for = (found == WAITING) & (came == COMPUTING)
     of_batch = np.where(waited_for, until_batch, of_batch)
-    lived = found != ENDED
+    # Not to wait for a stage is a wait, too; nothing else that took no time is anything.
+    lived = (found != ENDED) & ((length_us > 0) | waited_for)
     return Stays(
         key[:-1][same][lived],
         found[lived],
