@@ -51,9 +51,7 @@ def look(folder, page, size=DESK, options=()):
     assert found is not None, done.stderr.decode("utf-8", "replace")[-2000:]
     text = found.group(1).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     console = [
-        line
-        for line in done.stderr.decode("utf-8", "replace").splitlines()
-        if "CONSOLE" in line
+        line for line in done.stderr.decode("utf-8", "replace").splitlines() if "CONSOLE" in line
     ]
     return json.loads(text.replace("&nbsp;", "\u00a0")), console
 

@@ -11,6 +11,20 @@ from edgesdk.telemetry.spans import Arrival, ItemKey, ItemSpan, StageSpan, Trans
 
 MS = 1000
 ROBOT, SHELF = 11, 12
+WORLD = {
+    "name": "pair",
+    "duration_s": 3,
+    "model": {
+        "stage_us": [1000, 2000, 3000],
+        "feature_bytes": [100, 200, 300],
+        "policy": {"kind": "max_probability", "thresholds": 0.8},
+        "exit_shares": [0.5, 0.2, 0.3],
+        "exit_accuracy": [0.6, 0.7, 0.9],
+    },
+    "node": [{"name": "a"}, {"name": "b"}],
+    "link": [{"between": ["a", "b"]}],
+    "workload": [{"source": "a", "kind": "poisson", "rate_hz": 60}],
+}
 
 
 def key(number, source=ROBOT):
@@ -51,7 +65,9 @@ def came(number, stage, at_ms, peer=ROBOT):
     return Arrival(at_ms * MS, key(number), stage, peer)
 
 
-def recording(spans, worker=ROBOT, name="robot", keys=None, end_ms=1000, incidents=(), samples=(), **made):
+def recording(
+    spans, worker=ROBOT, name="robot", keys=None, end_ms=1000, incidents=(), samples=(), **made
+):
     """A finished recording. `incidents`: (name, peer, item, detail). `samples`: (ms, length of the
     queue)."""
     found = Recording(keys or Keys())
@@ -102,9 +118,7 @@ def pair():
         item(1, 5, 105, 1, 5, worker=SHELF),
     ]
     shelf = [came(1, 1, 40), stage(1, 50, 80, 1)]
-    return run_of(
-        recording(robot, keys=keys), recording(shelf, SHELF, "shelf", keys, end_ms=500)
-    )
+    return run_of(recording(robot, keys=keys), recording(shelf, SHELF, "shelf", keys, end_ms=500))
 
 
 def read_all(paths, **more):

@@ -5,8 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runs import pair, simulated
-from worlds import world
+from runs import WORLD, pair, simulated
 
 from edgesdk.report.facts import document, facts_of
 from edgesdk.sim.scenario import parse_scenario
@@ -51,7 +50,7 @@ def check(run, facts):
 def test_numbers_agree_in_simulated_worlds(tmp_path_factory, seed, changes, deadline_ms):
     workload = {"source": "a", "kind": "poisson", "rate_hz": 60}
     workload.update({} if deadline_ms is None else {"deadline_ms": deadline_ms})
-    scenario = parse_scenario(world(duration_s=3, workload=[workload], **changes), "")
+    scenario = parse_scenario(dict(WORLD, workload=[workload], **changes), "")
     run, facts = simulated(tmp_path_factory.mktemp("world"), scenario, seed)
     assert facts.admitted_count > 50 and all(origin.is_same for origin in facts.origins)
     check(run, facts)

@@ -33,7 +33,7 @@ def test_clocks_of_two_machines_are_laid_over_each_other():
     assert run.clocks[1].moment(5 * 10**9 + 1_000_000) == pytest.approx(3_000_000, abs=300)
     assert 0 < run.clocks[1].uncertainty_us <= 300
     text = clock_text(run.clocks[1], "robot")
-    assert text.startswith("aligned with that of robot, within 2")
+    assert text.startswith("aligned with that of robot, within 0.2")
     assert clock_text(run.clocks[0], "robot") == "that of robot"
 
 

@@ -34,7 +34,9 @@ def test_one_that_was_accepted_elsewhere_is_away_until_its_end():
 
 
 def test_one_that_was_refused_waits_here_again():
-    found = stays(stage(0, 0, 5, 0), sent(0, 1, 5, 9, "refused"), stage(1, 12, 20, 0), item(0, 0, 20))
+    found = stays(
+        stage(0, 0, 5, 0), sent(0, 1, 5, 9, "refused"), stage(1, 12, 20, 0), item(0, 0, 20)
+    )
     assert (0, AWAY, 5, 4, -1) in found and (0, WAITING, 9, 3, 1) in found
 
 

@@ -83,7 +83,5 @@ def test_of_a_trace(made, name, expected):
 
 def test_why_a_neighbour_was_turned_away():
     incidents = [("greetings_rejected", SHELF, None, "plan: found 00, expected 01")]
-    _, found = troubles(
-        recording([], incidents=incidents, counters={"greetings_rejected": 1})
-    )
+    _, found = troubles(recording([], incidents=incidents, counters={"greetings_rejected": 1}))
     assert found["greetings_rejected"].sentence.endswith("plan: found 00, expected 01.")
