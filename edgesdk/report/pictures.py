@@ -74,6 +74,7 @@ def pictures_of(facts: Facts) -> Dict[str, Picture]:
 
 
 def matplotlib() -> Any:
+    """The package. Raises BackendUnavailable, with what to install, where there is none."""
     try:
         import matplotlib
     except ImportError as error:

@@ -1,5 +1,7 @@
 """From files to recordings: whole, cut, changed, empty and hostile ones."""
 
+import tracemalloc
+
 import pytest
 from runs import read_all
 from traces import SPEC, lines_of, write_trace
@@ -47,7 +49,7 @@ class TestFinding:
             write_trace(tmp_path / "a.trace").path,
             write_trace(tmp_path / "b.trace", spec=other).path,
         ]
-        with pytest.raises(ConfigError, match="b.trace: found the model id 6f6f"):
+        with pytest.raises(ConfigError, match=r"b\.trace: found the model id 6f6f"):
             open_traces(paths)
 
 
@@ -59,6 +61,18 @@ class TestReading:
         assert found.latency.p50_us == 1000 and found.verdict == "good"
         assert found.spent == (1000, 0, 0, 0, 0)
         assert [row.busy_us for row in found.stages] == [15_000, 10_000, 5_000]
+
+    def test_little_is_kept_of_each_image(self, tmp_path):
+        path = write_trace(tmp_path / "a.trace", 1000).path
+        read_all([path])  # what is kept once, whatever the trace
+        tracemalloc.start()
+        try:
+            run = read_all([path])
+            kept_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(run.recordings[0].items) == 1000
+        assert kept_bytes < 1000 * 400
 
     def test_a_trace_that_was_cut(self, tmp_path):
         path = tmp_path / "a.trace"

@@ -108,18 +108,3 @@ def test_what_is_not_there_is_one_line(tmp_path, capsys, given):
     assert main([str(tmp_path / given)]) == 1
     err = capsys.readouterr().err
     assert err.startswith("ConfigError: ") and err.count("\n") == 1
-
-
-def test_many_events_take_little_memory(tmp_path):
-    """Of each image about a hundred bytes are kept, and nothing of what is between."""
-    import tracemalloc
-
-    trace = write_trace(tmp_path / "a.trace", 2_000).path
-    tracemalloc.start()
-    try:
-        assert main([trace, "--json", "--out", str(tmp_path / "a.html")]) == 0
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 20 << 20
-    assert (tmp_path / "a.html").stat().st_size < 400_000
