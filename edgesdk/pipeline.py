@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Unio
 
 from . import kernels
 from .backends import Backend, open_backend
-from .bundle import Bundle, read_bundle
-from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
+from .bundle import Bundle
+from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
 from .core.metrics import Metrics
 from .core.source import Source
@@ -18,6 +18,7 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
+from .opening import Place, choose
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.clock import now_us
@@ -26,14 +27,16 @@ from .runtime.fleet_loop import FleetLoop
 from .runtime.intake import Intake
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join, membership_of
-from .runtime.pace import read_pace
+from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
+from .telemetry.board import Board
 from .telemetry.status import Answering
+from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
 WORKER_NAME = "local"
+LOOK_S = 0.01  # between two looks at the neighbours
 
 
 class Pipeline:
@@ -55,6 +58,7 @@ class Pipeline:
         logits: bool = False,
         seed: int = 0,
         membership: Optional[Membership] = None,
+        timeline: Optional[str] = None,
     ) -> None:
         self.bundle = bundle
         self.plan = plan
@@ -69,19 +73,28 @@ class Pipeline:
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
+        self._board = Board()
+        self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
             worker = Worker([plan], policy, source, max_batch)
-            self._loop = Loop(worker, self._executor, self._recorder)
+            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
+            self._loop = Loop(worker, self._executor, self._recorder, writers)
         else:
             self._loop, self._metrics = join(
-                membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
+                membership._replace(timeline=timeline),
+                bundle,
+                plan,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
             )
             self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
-        self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
@@ -105,6 +118,7 @@ class Pipeline:
         pace: Union[str, "os.PathLike[str]", None] = None,
         trace: Optional[str] = None,
         insecure_network: bool = False,
+        timeline: Optional[str] = None,
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -115,6 +129,7 @@ class Pipeline:
         "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -126,45 +141,28 @@ class Pipeline:
         Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
         cannot be bound.
         """
-        membership = None
-        if cluster is not None:
-            membership = membership_of(cluster, name, admission, trace, insecure_network)
-            entry, file = membership.entry, membership.cluster
-            bundle = file.bundle if bundle is None else bundle
-            policy = file.policy if policy is None else policy
-            plan = file.plan if plan is None else plan
-            threads = entry.threads if threads is None else threads
-            max_batch = entry.max_batch if max_batch is None else max_batch
-        elif name is not None or admission is not None or pace is not None or trace is not None:
-            raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
-        if bundle is None:
-            raise ConfigError("bundle: found None, expected a folder, or a cluster file")
-        threads = 1 if threads is None else threads
-        max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
-        check_count("threads", threads)
-        check_count("max_batch", max_batch)
-        check_count("in_flight_max", in_flight_max)
         say_once_if_slow(kernels.native_failure)
-        verified = read_bundle(os.fspath(bundle))
-        chosen_policy = choose_policy(verified, policy)
-        chosen_plan = choose_plan(verified, policy, plan)
-        chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
-        if membership is not None and pace is not None:
-            model_id = verified.manifest.model_id
-            membership = membership._replace(
-                pace=read_pace(os.fspath(pace), model_id, chosen_plan.name)
-            )
+        chosen = choose(
+            bundle,
+            policy,
+            plan,
+            threads,
+            max_batch,
+            Place(cluster, name, admission, pace, trace, insecure_network),
+        )
+        check_count("in_flight_max", in_flight_max)
         return cls(
-            verified,
-            chosen_plan,
-            chosen_policy,
-            open_backend(backend, threads),
-            Preprocessor(verified.manifest.preprocessing, color, resize),
-            max_batch=min(max_batch, in_flight_max),
+            chosen.bundle,
+            chosen.plan,
+            chosen.policy,
+            open_backend(backend, chosen.threads),
+            Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
+            max_batch=min(chosen.max_batch, in_flight_max),
             in_flight_max=in_flight_max,
             logits=logits,
             seed=seed,
-            membership=membership,
+            membership=chosen.membership,
+            timeline=timeline,
         )
 
     def infer(
@@ -267,7 +265,8 @@ class Pipeline:
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
-        run_count, item_count, busy_us each).
+        run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
+        resident_bytes, cpu_us; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
         and pace. docs/operations.md says what the counters mean.
         """
@@ -282,9 +281,31 @@ class Pipeline:
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())
+        stats["board"] = self._board.read()
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats
+
+    def wait_until_up(self, *names: str, timeout: float = 10.0) -> bool:
+        """Wait until the neighbours of these names, or all, take tasks; False after `timeout`
+        seconds. Nothing needs it but programs that want to show help. Raises ConfigError for a name
+        that is no neighbour's, and outside a cluster."""
+        self._check_usable()
+        known = {} if self._membership is None else self._loop.describe()["neighbours"]
+        missing = [name for name in names if name not in known]
+        if self._membership is None or missing:
+            raise ConfigError(
+                "wait_until_up: found {}, expected neighbours: {}".format(
+                    missing or "no cluster", ", ".join(known) or "none"
+                )
+            )
+        until_s = time.monotonic() + timeout
+        while time.monotonic() < until_s:
+            found = self._loop.describe()["neighbours"]
+            if all(name in found and found[name]["state"] == "up" for name in names or known):
+                return True
+            time.sleep(LOOK_S)
+        return False
 
     def serve(self, until: Callable[[], bool]) -> None:
         """Work for the neighbours in the calling thread until `until()` is true; it is asked at

@@ -10,7 +10,7 @@ With --replay FILE instead, a core is told what a trace from the field tells.
 import argparse
 import shlex
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import cli, replayed
 from .document import read_document
@@ -18,11 +18,14 @@ from .files import write_atomically
 from .progress import READ, Progress
 from .sim import pictures, report
 from .sim.changes import parse_change, parse_value, parse_values
+from .sim.drawn import Drawn
 from .sim.recorder import Recorder
 from .sim.report import Report, Run
 from .sim.scenario import EXPECTED, read_scenario
 from .sim.simulator import Simulator
 from .sim.spec import Scenario
+from .sim.totals import Totals
+from .telemetry.timeline import whole_sheet
 from .trace.file import read_trace
 from .trace.replay import replay
 
@@ -71,6 +74,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         write_atomically(arguments.plot, content)
         cli.say("\npicture: " + arguments.plot, arguments.json)
+    if arguments.timeline:
+        cli.say("\ntimeline: " + arguments.timeline, arguments.json)
     if arguments.json:
         cli.print_json(_json(arguments, key, done))
     return _verdict(arguments, done)
@@ -126,11 +131,7 @@ def _simulate(
     sample_us = max(1, scenario.duration_us // SAMPLES)
     recorder = Recorder(sample_us, progress.move)
     try:
-        simulator = Simulator(
-            scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
-        )
-        recorder.watch(simulator)
-        totals = simulator.run()
+        totals = _observed(arguments, scenario, recorder)
     except Exception:
         print("to see this again: " + _command(arguments), file=sys.stderr)
         raise
@@ -140,6 +141,30 @@ def _simulate(
     warmup_s = arguments.warmup_s
     warmup_us = None if warmup_s is None else int(warmup_s * 1e6)
     return report.summarise(run, warmup_us), totals.trace_hash
+
+
+def _observed(arguments: argparse.Namespace, scenario: Scenario, recorder: Recorder) -> Totals:
+    """Run `scenario` under the eyes of `recorder`; with --timeline, draw it."""
+    if arguments.timeline is None:
+        return _run_watched(arguments, scenario, recorder, recorder)
+    with whole_sheet(arguments.timeline, scenario=scenario.name, seed=arguments.seed) as sheet:
+        drawn = Drawn(sheet, recorder)
+        totals = _run_watched(arguments, scenario, recorder, drawn)
+        drawn.finish()
+    return totals
+
+
+def _run_watched(
+    arguments: argparse.Namespace,
+    scenario: Scenario,
+    recorder: Recorder,
+    observer: Union[Recorder, Drawn],
+) -> Totals:
+    simulator = Simulator(scenario, arguments.seed, observer=observer, trace=arguments.trace_hash)
+    recorder.watch(simulator)
+    if observer is not recorder:
+        observer.watch(simulator)
+    return simulator.run()
 
 
 # --- a trace --------------------------------------------------------------------------------------
@@ -300,6 +325,9 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--plot", metavar="FILE.png", help="draw the run, or the sweep")
     parser.add_argument(
+        "--timeline", metavar="FILE.json", help="draw what each worker does when, for Perfetto"
+    )
+    parser.add_argument(
         "--trace-hash", action="store_true", help="print a hash of every event: equal runs, equal"
     )
     arguments = parser.parse_args(argv)
@@ -307,6 +335,8 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     others = sorted(set(given) - {"replay", "json", "debug"})
     if arguments.replay is not None and others:
         parser.error("--replay takes no scenario and none of its options: " + ", ".join(others))
+    if arguments.timeline is not None and arguments.sweep is not None:
+        parser.error("--timeline draws one run, found --sweep beside it")
     if arguments.replay is None and arguments.scenario is None:
         parser.error("name a scenario, or a trace with --replay")
     return arguments

@@ -51,21 +51,26 @@ def draw(paths: Sequence[str], out: str) -> List[Merged]:
 
 
 def _paths(given: Sequence[str]) -> List[str]:
-    """The traces that were named, and those in folders. Raises ConfigError where there are none."""
+    """The traces that were named, and those in folders. Raises ConfigError for what is missing."""
     paths: List[str] = []
     for path in given:
         if not os.path.isdir(path):
             paths.append(path)
             continue
-        pattern = os.path.join(glob.escape(path), "*.trace")
-        found = sorted(glob.glob(pattern) + glob.glob(pattern + ".[0-9]*"))
-        if not found:
-            raise ConfigError("{}: found no traces in it, expected *.trace".format(path))
-        paths += found
+        paths += traces_in(path)
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise ConfigError("{}: no such file, expected a trace".format(", ".join(missing)))
     return paths
+
+
+def traces_in(folder: str) -> List[str]:
+    """Paths of the traces in `folder`, sorted. Raises ConfigError where there are none."""
+    pattern = os.path.join(glob.escape(folder), "*.trace")
+    found = sorted(glob.glob(pattern) + glob.glob(pattern + ".[0-9]*"))
+    if not found:
+        raise ConfigError("{}: found no traces in it, expected *.trace".format(folder))
+    return found
 
 
 def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:
@@ -77,7 +82,9 @@ def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:
         rows.append((part.name, replayed.event_count, seconds, ended_count, part.clock))
     result = cli.table(HEADER, rows) + [""]
     if len(merged) < trace_count:
-        result.append("left out: {} traces without events".format(trace_count - len(merged)))
+        count = trace_count - len(merged)
+        what = "trace" if count == 1 else "traces"
+        result.append("left out: {} {} without events".format(count, what))
     for part, replayed in merged:
         difference = replayed.difference
         if difference is not None:
@@ -91,7 +98,10 @@ def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:
                 )
             )
         elif not replayed.is_complete:
-            result.append("{}: its process was killed; what came last is missing".format(part.name))
+            result.append(
+                "{}: its trace was not closed, for it was killed or its disk full; what came last, "
+                "up to about a second, is missing".format(part.name)
+            )
     return result + ["timeline: " + out, OPEN]
 
 

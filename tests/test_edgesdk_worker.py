@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import trace_events
 from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually
 from clusters import worker as entry
 from gated import dim
@@ -101,7 +102,8 @@ class TestAProcess:
         assert camera.stats()["counters"].get("leases_expired", 0) == 0
 
     def test_prints_one_json_object_if_asked(self, made, start, tmp_path):
-        command, camera = start("--json", "--trace", str(tmp_path / "t")), made.open("camera")
+        options = ("--trace", str(tmp_path / "t"), "--timeline", str(tmp_path / "t.json"))
+        command, camera = start("--json", *options), made.open("camera")
         assert camera.infer(tiny.image(1.0)).label == "bright"
         command.signal(signal.SIGINT)
         status, said = command.end()
@@ -109,6 +111,10 @@ class TestAProcess:
         stats = json.loads("\n".join(command.said))
         assert stats["worker"] == "helper" and stats["counters"]["tasks_received"] == 1
         assert (tmp_path / "t").stat().st_size > 1000
+        events = trace_events.read(tmp_path / "t.json")
+        assert trace_events.problems(events) == []
+        assert trace_events.processes(events) == {1: "helper"}
+        assert [e["name"] for e in trace_events.slices(events, "to camera: results")] == ["result"]
 
     def test_a_second_signal_ends_it_at_once(self, made, start):
         command, camera = start(), made.open("camera")

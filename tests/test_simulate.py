@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trace_events
 from traces import lines_of, write_trace
 
 from edgesdk import simulate
@@ -260,3 +261,18 @@ class TestProgress:
         assert call("--replay", path) == 0
         assert moves == sorted(moves) and len(moves) == 10
         assert "replay   0%" in capsys.readouterr().err
+
+
+class TestTimeline:
+    def test_draws_every_worker(self, tmp_path):
+        path = tmp_path / "mesh.json"
+        done = run(MESH, *SHORT, "--timeline", path, "--json")
+        assert done.returncode == 0 and "timeline: " + str(path) in done.stderr
+        events = trace_events.read(path)
+        assert trace_events.problems(events) == []
+        assert list(trace_events.processes(events).values()) == ["source", "worker1", "worker2"]
+        assert figures(done) == figures(run(MESH, *SHORT, "--json"))
+
+    def test_draws_one_run(self, tmp_path):
+        done = run(MESH, "--timeline", tmp_path / "t", "--sweep", "node[1].speed=1,2")
+        assert done.returncode == 2 and "--timeline draws one run" in done.stderr

@@ -4,9 +4,7 @@ Each trace is read twice: for the heartbeats, by which clocks are aligned, and t
 tells what its core asked for.
 """
 
-import contextlib
-import os
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from ..core.events import Action
 from ..errors import ConfigError
@@ -14,7 +12,7 @@ from ..trace.file import Record, Trace, read_trace
 from ..trace.replay import Replayed, replay
 from .clocks import Alignment, Process, Readings, align
 from .spans import Tracker
-from .timeline import Sheet, WorkerRows
+from .timeline import Sheet, WorkerRows, whole_sheet
 
 # What the note of a trace may hold.
 NAME = "worker"
@@ -45,8 +43,8 @@ class Part(NamedTuple):
             return "the clock of the timeline"
         if not self.alignment.uncertainty_us:
             return "the clock of {}".format(self.reference)
-        return "clock aligned with that of {}, within {:.0f} us".format(
-            self.reference, self.alignment.uncertainty_us
+        return "clock aligned with that of {}, within {}".format(
+            self.reference, _duration(self.alignment.uncertainty_us)
         )
 
     def to_timeline(self, time_us: int) -> float:
@@ -72,16 +70,8 @@ def merge(
     """
     parts = _parts(paths, on_bytes)
     names = {part.process[0]: _name(part.trace) for part in parts}
-    with _replaced(out) as file:
-        file.write(Sheet.begin(clocks={part.name: part.clock for part in parts}))
-
-        def add(at_us: int, text: str) -> None:
-            file.write(text)
-
-        sheet = Sheet(add)
-        merged = [Merged(part, _draw(part, sheet, names, on_bytes)) for part in parts]
-        file.write(Sheet.END)
-    return merged
+    with whole_sheet(out, clocks={part.name: part.clock for part in parts}) as sheet:
+        return [Merged(part, _draw(part, sheet, names, on_bytes)) for part in parts]
 
 
 def _parts(paths: Sequence[str], on_bytes: Callable[[int], None]) -> List[Part]:
@@ -182,19 +172,9 @@ def _draw(
     elif replayed.raised:
         rows.mark(last_us, "the core raised")
     elif not replayed.is_complete:
-        rows.mark(last_us, "the trace ends: the process was killed")
+        rows.mark(last_us, "its trace ends here: it was killed within a second or so")
     return replayed
 
 
-@contextlib.contextmanager
-def _replaced(path: str) -> Iterator[TextIO]:
-    """A file that takes the place of `path` when it is complete."""
-    temporary = path + ".tmp"
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+def _duration(time_us: float) -> str:
+    return "{:.0f} us".format(time_us) if time_us < 1_000 else "{:.1f} ms".format(time_us / 1_000)

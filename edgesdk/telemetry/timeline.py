@@ -5,16 +5,18 @@ Each worker is a process there, with these rows (threads there):
 
     events          neighbours come and go, repetitions, leases that expired, items without answer
     compute         one slice for each batch, named after the stage
-    items           one slice for each own item, named after the exit that answered
     to NAME: tasks, to NAME: results        from sending to the verdict
     from NAME: tasks                        arrivals
+    items           one slice for each own item, named after the exit that answered
 
 Slices of a row never overlap: where several are open at once, there is a further row of the name.
 Arrows lead along the way of an item, over all workers.
 """
 
+import contextlib
 import json
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Type
+import os
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple, Type
 
 from ..core.events import Action, Event
 from ..files import GrowingFile
@@ -37,16 +39,16 @@ BYTES_MAX = 1 << 28  # then a timeline ends: viewers hold all of it in memory
 FLOW_BITS = 52  # of the numbers that bind arrows: JSON's are exact up to there
 _MIX = 0x9E3779B97F4A7C15  # odd, and without a pattern: spreads ids that lie close together
 
-# Where rows stand within a worker: events, compute, items, and from LINKS on what goes where.
-EVENTS, COMPUTE, ITEMS, LINKS = 0, 1, 2, 100_000
-TASKS_TO, RESULTS_TO, TASKS_FROM = 0, 1_000, 2_000
-PEER_STEP = 10_000
+# Numbers of rows within a worker, for viewers show them in that order: events, compute, from LINKS
+# on three kinds for each neighbour, and from ITEMS on items, of which there may be very many.
+EVENTS, COMPUTE, LINKS, ITEMS = 1_001, 1_002, 10_000, 1_000_000
+TASKS_TO, RESULTS_TO, TASKS_FROM, PEER_STEP = 0, 1_000, 2_000, 3_000
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Sheet:
-    """A timeline in the making: numbers its processes and rows, so that each occurs once.
+    """A timeline in the making: numbers its processes, and takes their events.
 
     `add(at_us, text)` takes what is written next, between `Sheet.begin()` and `Sheet.END`.
     """
@@ -55,7 +57,7 @@ class Sheet:
 
     def __init__(self, add: Callable[[int, str], None]) -> None:
         self._add = add
-        self._process_count = self._row_count = 0
+        self._process_count = 0
 
     @staticmethod
     def begin(**about: Any) -> str:
@@ -70,21 +72,38 @@ class Sheet:
         self._process_count += 1
         return self._process_count
 
-    def new_row(self) -> int:
-        """A number for a row, other than those of processes."""
-        self._row_count += 1
-        return 1_000 + self._row_count
-
     def add(self, at_us: int, event: Dict[str, Any]) -> None:
         """Write one event."""
         self._add(at_us, ",\n" + _encode(event))
 
 
+@contextlib.contextmanager
+def whole_sheet(path: str, **about: Any) -> Iterator[Sheet]:
+    """A sheet in a file that takes the place of `path` when it is complete. Raises OSError where
+    that cannot be written; what was there is then untouched."""
+    temporary = path + ".tmp"
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+
+            def add(at_us: int, text: str) -> None:
+                file.write(text)
+
+            file.write(Sheet.begin(**about))
+            yield Sheet(add)
+            file.write(Sheet.END)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
 class _Row(NamedTuple):
-    """`free_us[n]`: when the n-th thread of this row is free again; `threads[n]`: its number."""
+    """`free_us[n]`: when the n-th thread of this row is free again; `threads[n]`: its number, from
+    `first` on."""
 
     name: str
-    rank: int
+    first: int
     threads: List[int]
     free_us: List[int]
 
@@ -114,7 +133,8 @@ class WorkerRows:
         self._names = names
         self._to_timeline = to_timeline
         self._process = sheet.new_process()
-        self._rows: Dict[Tuple[str, int], _Row] = {}
+        self._rows: Dict[int, _Row] = {}  # by the number of their first thread
+        self._threads: Set[int] = set()
         self._peers: Dict[int, int] = {}  # in the order in which they came
         self._flows: Dict[Tuple[int, int], int] = {}
         self._draw: Dict[Type[Any], Callable[..., None]] = {
@@ -220,10 +240,10 @@ class WorkerRows:
 
     # --- rows ---------------------------------------------------------------------------------
 
-    def _row(self, name: str, rank: int) -> _Row:
-        row = self._rows.get((name, rank))
+    def _row(self, name: str, first: int) -> _Row:
+        row = self._rows.get(first)
         if row is None:
-            row = self._rows[(name, rank)] = _Row(name, rank, [], [])
+            row = self._rows[first] = _Row(name, first, [], [])
             self._add_thread(row)
         return row
 
@@ -232,12 +252,16 @@ class WorkerRows:
         return self._row(form.format(self._name(peer)), LINKS + PEER_STEP * order + kind)
 
     def _add_thread(self, row: _Row) -> None:
-        thread, count = self._sheet.new_row(), len(row.threads)
+        count = len(row.threads)
+        thread = row.first + count
+        while thread in self._threads:
+            thread += 1
+        self._threads.add(thread)
         row.threads.append(thread)
         row.free_us.append(-(1 << 62))
         name = row.name if not count else "{} ({})".format(row.name, count + 1)
         self._meta("thread_name", thread, name=name)
-        self._meta("thread_sort_index", thread, sort_index=row.rank + count)
+        self._meta("thread_sort_index", thread, sort_index=thread)
 
     def _meta(self, what: str, thread: int = 0, **values: Any) -> None:
         event = {"ph": "M", "name": what, "pid": self._process, "tid": thread, "args": values}
@@ -265,16 +289,17 @@ class WorkerRows:
         self._sheet.add(end_us, event)
         if last_us > first_us:  # nothing can be bound to a slice without a length
             for phase, item in flows:
-                at_us = last_us - 1 if phase == "f" else first_us
+                at_us = {"s": first_us, "t": first_us + 0.5, "f": last_us - 0.5}[phase]
                 self._bind(phase, item, row.threads[index], at_us)
 
-    def _bind(self, phase: str, item: ItemKey, thread: int, at_us: int) -> None:
-        """The begin (s), a step (t) or the end (f) of the arrows of `item`."""
+    def _bind(self, phase: str, item: ItemKey, thread: int, at_us: float) -> None:
+        """The begin (s), a step (t) or the end (f) of the arrows of `item`. Half a microsecond
+        keeps what happens at once in that order."""
         event = {"ph": phase, "name": "item", "cat": "item", "id": self._flow(item)}
         event.update(pid=self._process, tid=thread, ts=at_us)
         if phase == "f":
             event["bp"] = "e"  # it ends in the slice around it, not the next one
-        self._sheet.add(at_us, event)
+        self._sheet.add(int(at_us), event)
 
     def _point(self, row: _Row, at_us: int, name: str, values: Dict[str, Any]) -> None:
         event = {"ph": "i", "s": "t", "name": name, "cat": "mark", "pid": self._process}
