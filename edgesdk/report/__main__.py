@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
         text = page(facts, pictures.pictures_of(facts), _command(arguments))
         write_atomically(out, text.encode("utf-8"))
     for line in _lines(facts, out):
-        cli.say(line, arguments.json)
+        cli.say(_printable(line), arguments.json)
     if arguments.json:
         cli.print_json(dict(document(facts), versions=cli.versions()))
     return 0 if all(origin.is_same for origin in facts.origins) else cli.EXIT_FAILED
@@ -92,6 +92,8 @@ def _record_all(traces: Sequence[Trace]) -> List[Recording]:
 def _combine(
     recordings: Sequence[Recording], bundle: Optional[Bundle], labels: Optional[Labels]
 ) -> Run:
+    # Where the images come from is what readers look for, and whose clock they think in.
+    recordings = sorted(recordings, key=lambda recording: -recording.admitted_count)
     clocks = clocks_of(recordings)
     return Run(
         recordings=recordings,
@@ -133,6 +135,12 @@ def _lines(facts: Facts, out: Optional[str]) -> List[str]:
     for trouble in facts.troubles:
         lines.append("  {} x {}: {}".format(trouble.event_count, trouble.name, trouble.sentence))
     return lines + (["", "report: " + out] if out is not None else [])
+
+
+def _printable(line: str) -> str:
+    """For any terminal, also one that knows ASCII only: a page's spaces are plain ones."""
+    spaced = line.replace("\u00a0", " ").replace("\u202f", " ")
+    return spaced.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -110,7 +110,7 @@ def _tiles(facts: Facts) -> str:
             words.milliseconds(found.p95_us), words.milliseconds(found.p99_us)
         )
         tiles.append(("latency p50", words.milliseconds(found.p50_us), more))
-        tiles.append(("answers per second", "{:.3g}".format(facts.per_s), "from first to last"))
+        tiles.append(("per second", "{:.3g}".format(facts.per_s), "answers, first to last"))
     if facts.has_labels:
         right = words.percent(facts.right_count, facts.labelled_count)
         more = "of {} with a label".format(words.number(facts.labelled_count))
@@ -152,7 +152,7 @@ def _verdict(facts: Facts) -> str:
 def _at_whom(trouble: Trouble) -> List[str]:
     """The workers, with their counts where these are not all."""
     names = [
-        name if len(trouble.workers) == 1 else "{} ({})".format(name, words.number(count))
+        name if len(trouble.workers) == 1 else "{}: {}".format(name, words.number(count))
         for name, count in trouble.workers.items()
     ]
     more = len(names) - WORKERS_LISTED
@@ -198,7 +198,7 @@ def _where(facts: Facts) -> str:
     parts = ["<h3>Workers</h3>", tables.workers(facts)]
     parts.append(
         '<p class="note">Busy: the share of the time that its trace covers in which a worker '
-        "computed. Times of workers are compared as far as their clocks can be.</p>"
+        "computed. Images answered: by an exit of this worker, in all of its processes.</p>"
     )
     if facts.stages:
         parts += ["<h3>Stages</h3>", tables.stages(facts)]

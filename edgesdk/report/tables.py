@@ -88,7 +88,7 @@ def workers(facts: Facts) -> str:
                 foreign(row.name),
                 words.seconds(row.end_us - row.begin_us),
                 words.number(row.admitted_count),
-                words.number(row.answer_count),
+                words.number(row.answer_count) if row.name == row.worker else "-",
                 words.number(row.item_count),
                 words.number(row.batch_count),
                 words.number(row.guest_count),

@@ -69,6 +69,7 @@ class TestText:
             "images 200",
             "answered 98.0 % 4 without an answer",
             "latency p50 23 ms p95 41 ms, p99 43 ms",
+            "per second 190 answers, first to last",
             "Something went wrong.",
             "bad 1 A neighbour was given up",
             "at 0.60 s",
