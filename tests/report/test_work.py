@@ -78,6 +78,12 @@ class TestLinks:
         (row,) = work.link_rows(run)
         assert row.one_way_p50_us is None
 
+    def test_nor_of_one_that_was_sent_twice_and_came_once(self):
+        run = pair()
+        run.recordings[0].add(sent(1, 1, 10, 20, "refused"))
+        (row,) = work.link_rows(run)
+        assert row.one_way_p50_us is None and row.task_count == 2
+
     def test_bytes_are_those_of_the_stages_inputs(self):
         (row,) = work.link_rows(pair()._replace(feature_bytes=(100, 256)))
         assert row.feature_bytes == 256
