@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
 import edgesdk
 from edgesdk import digits
@@ -29,8 +28,7 @@ def robot(cluster, name, pace):
     mine = range(ROBOTS.index(name), len(scans.labels), len(ROBOTS))
     right = 0
     with edgesdk.Pipeline.open(cluster=cluster, name=name, pace=pace) as pipe:
-        while any(known["state"] != "up" for known in pipe.stats()["neighbours"].values()):
-            time.sleep(0.05)  # only so that the whole shelf helps from the beginning
+        pipe.wait_until_up(timeout=60)  # only so that the whole shelf helps from the beginning
         for count, outcome in enumerate(pipe.map(scans.images[index] for index in mine)):
             right += outcome.ok and outcome.class_index == scans.labels[mine[outcome.tag]]
             if count == len(mine) // 2:
