@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runs import WORLD, pair, simulated
+from recorded_runs import WORLD, pair, simulated
 
 from edgesdk.report.facts import document, facts_of
 from edgesdk.sim.scenario import parse_scenario

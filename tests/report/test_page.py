@@ -4,7 +4,7 @@ import re
 
 import pytest
 from browser import CHROMIUM, DESK, PHONE, WHY_NOT, look, run
-from runs import ROBOT, item, pair, recording, run_of, stage
+from recorded_runs import ROBOT, item, pair, recording, run_of, stage
 
 from edgesdk.report.facts import facts_of
 from edgesdk.report.labels import Labels

@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from runs import read_all
+from recorded_runs import read_all
 from traces import SPEC, lines_of, write_trace
 
 from edgesdk.errors import ConfigError

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import WORLD
+from recorded_runs import WORLD
 from traces import SPEC, lines_of, record_world, write_trace
 
 from edgesdk.report.__main__ import main

@@ -1,7 +1,7 @@
 """Numbers of images: outcomes, exits, latencies, intervals, and where the time went."""
 
 import pytest
-from runs import MS, SHELF, item, pair, recording, run_of, stage
+from recorded_runs import MS, SHELF, item, pair, recording, run_of, stage
 
 from edgesdk.report import images as im
 from edgesdk.report.labels import Labels

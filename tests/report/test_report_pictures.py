@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 
 import pytest
-from runs import item, pair, recording, run_of
+from recorded_runs import item, pair, recording, run_of
 
 from edgesdk.errors import BackendUnavailable
 from edgesdk.report import pictures

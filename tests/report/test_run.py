@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from runs import MS, ROBOT, SHELF, recording, run_of
+from recorded_runs import MS, ROBOT, SHELF, recording, run_of
 
 from edgesdk.core.events import MessageReceived
 from edgesdk.core.messages import Envelope, Greeting, Hello, Load

@@ -1,6 +1,6 @@
 """Where items were, from moment to moment."""
 
-from runs import came, item, recording, sent, stage
+from recorded_runs import came, item, recording, sent, stage
 
 from edgesdk.report.stays import AWAY, COMPUTING, WAITING, stays_of
 

@@ -1,7 +1,7 @@
 """Is anything wrong?"""
 
 import pytest
-from runs import MS, SHELF, item, recording, run_of
+from recorded_runs import MS, SHELF, item, recording, run_of
 
 from edgesdk.report.facts import facts_of
 from edgesdk.report.recording import Keys

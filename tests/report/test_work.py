@@ -1,7 +1,7 @@
 """Numbers of workers, stages, links and queues."""
 
 import pytest
-from runs import MS, SHELF, came, item, pair, recording, run_of, sent, stage
+from recorded_runs import MS, SHELF, came, item, pair, recording, run_of, sent, stage
 
 from edgesdk.report import work
 from edgesdk.report.recording import Keys
