@@ -1,4 +1,7 @@
-"""Names in docstrings become links: errors wherever they stand, other public names in backticks."""
+"""Docstrings for the site: names become links, and named tuples show their fields.
+
+Errors become links wherever they stand, other public names where they are in backticks.
+"""
 
 import re
 from typing import Any
@@ -26,6 +29,18 @@ class Crossrefs(griffe.Extension):
         """Link the names in one docstring."""
         if obj.docstring is not None and not obj.is_module:
             obj.docstring.value = linked(obj.docstring.value)
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """List the fields of a named tuple, with their types, below its docstring."""
+        if cls.docstring is None or "NamedTuple" not in [str(base) for base in cls.bases]:
+            return
+        fields = [
+            "{}: {}".format(name, member.annotation)
+            + ("" if member.value is None else " = {}".format(member.value))
+            for name, member in cls.members.items()
+            if member.is_attribute and member.annotation and "property" not in member.labels
+        ]
+        cls.docstring.value += "\n\n```python\n{}\n```".format("\n".join(fields))
 
 
 def linked(text: str) -> str:
