@@ -5,13 +5,12 @@ import time
 import weakref
 from concurrent.futures import Future
 from random import Random
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
 from . import kernels
 from .backends import Backend, open_backend
 from .bundle import Bundle, read_bundle
 from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
-from .core.events import Submit
 from .core.exits import ExitPolicy
 from .core.metrics import Metrics
 from .core.source import Source
@@ -24,7 +23,8 @@ from .results import AnyOutcome, Result
 from .runtime.clock import now_us
 from .runtime.executor import Executor
 from .runtime.fleet_loop import FleetLoop
-from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder, Waiter
+from .runtime.intake import Intake
+from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join, membership_of
 from .runtime.pace import read_pace
@@ -60,7 +60,6 @@ class Pipeline:
         self.policy = policy
         self.backend = backend
         self.name = WORKER_NAME if membership is None else membership.name
-        self._preprocessor = preprocessor
         self._max_batch = max_batch
         self._is_refusing = False
         held_stages = None if membership is None else membership.entry.stages
@@ -78,6 +77,8 @@ class Pipeline:
                 membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
             )
             self._loop.start()  # neighbours want to hear from us, whatever the application does
+        self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
+        self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
 
@@ -174,15 +175,15 @@ class Pipeline:
         from this call. Raises ConfigError for an image that the model cannot take.
         """
         self._check_usable()
-        frames, single = self._preprocessor.frames(images)
+        frames, single = self._intake.frames(images)
         batch = Batch()
         deadline_us = deadline_us_of(deadline_ms, now_us())
         chunks = [frames[i : i + self._max_batch] for i in range(0, len(frames), self._max_batch)]
         for chunk in chunks:
             self._ledger.reserve(len(chunk))
             batch.expected_count += len(chunk)
-            self._submit(chunk, [None] * len(chunk), batch, deadline_us, will_drive=True)
-            self._drive(batch)
+            self._intake.submit(chunk, [None] * len(chunk), batch, deadline_us, will_drive=True)
+            self._intake.drive(batch)
         outcomes = batch.outcomes()
         return _raise_unless_ok(outcomes[0]) if single else outcomes
 
@@ -204,7 +205,7 @@ class Pipeline:
         """
         self._check_usable()
         best, deadline_us = wants_best(on_deadline), deadline_us_of(deadline_ms, now_us())
-        frames = self._one_frame(image)
+        frames = self._intake.one_frame(image)
         if not self._ledger.reserve(1, block):
             raise Overloaded(
                 "{} images are in flight, the most this pipeline holds; wait (block=True), drop "
@@ -212,7 +213,7 @@ class Pipeline:
             )
         self._loop.start()
         future = ItemFuture(self._loop.post)
-        items = self._submit(frames, [tag], future, deadline_us, best, latest)
+        items = self._intake.submit(frames, [tag], future, deadline_us, best, latest)
         future.item = items[0]
         return future
 
@@ -255,23 +256,31 @@ class Pipeline:
 
         return windowed(submit, images, in_flight, ordered)
 
-    def stats(self) -> Dict[str, Any]:
-        """Counts since opening: admitted_count, in_flight_count, ended (by status and reason),
-        exit_counts (per trained exit), latency (count, mean_us, p50_us, p95_us, max_us), and what
-        runs: model_id, plan, policy, backend, kernels. In a cluster also what there was between
-        workers: counters, neighbours (state, queue, counts), admission, transport, and pace."""
-        stats = self._metrics.snapshot()
-        stats["model_id"] = self.bundle.manifest.model_id
-        stats["plan"] = self.plan.name
-        stats["policy"] = self.policy.describe()
-        stats["backend"] = self.backend.name
-        stats["kernels"] = kernels.implementation
-        if isinstance(self._loop, FleetLoop):
-            stats["worker"] = self.name
+    def stats(self, buckets: bool = False) -> Dict[str, Any]:
+        """Plain numbers since opening, for programs and people.
+
+        worker, uptime_us, and what runs: model_id, plan, policy, backend, kernels.
+        Items: admitted_count, in_flight_count, ended (by status and reason), exit_counts (per
+        trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
+        `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
+        This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
+        run_count, item_count, busy_us each).
+        In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
+        and pace. docs/operations.md says what the counters mean.
+        """
+        stats = dict(
+            worker=self.name,
+            uptime_us=now_us() - self._opened_us,
+            model_id=self.bundle.manifest.model_id,
+            plan=self.plan.name,
+            policy=self.policy.describe(),
+            backend=self.backend.name,
+            kernels=kernels.implementation,
+            **self._metrics.snapshot(buckets),
+        )
+        stats.update(self._loop.describe())
+        if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
-            stats["neighbours"] = self._loop.describe_neighbours()
-            stats["pace"] = None if self._loop.pace is None else self._loop.pace.describe()
-            stats["transport"] = dict(self._loop.network.transport.counters)
         return stats
 
     def serve(self, until: Callable[[], bool]) -> None:
@@ -310,40 +319,6 @@ class Pipeline:
     def __exit__(self, kind: Any, *exception: Any) -> None:
         self.close(drain=kind is None)
 
-    def _submit(
-        self,
-        frames: Sequence[Any],
-        tags: Sequence[Any],
-        waiter: Waiter,
-        deadline_us: Optional[int],
-        best_at_deadline: bool = False,
-        latest: bool = False,
-        will_drive: bool = False,
-    ) -> Tuple[int, ...]:
-        """Preprocess `frames`, for which room is reserved, and post them as one event."""
-        submitted_us = now_us()
-        buffer = self._executor.take_input(len(frames), self._preprocessor.shape)
-        try:
-            for frame, row in zip(frames, buffer.array):
-                self._preprocessor.write(frame, row)
-        except BaseException:
-            self._executor.discard_input(buffer)
-            self._ledger.cancel_reservation(len(frames))
-            raise
-        items = self._ledger.open(len(frames), waiter)
-        self._executor.admit(items, buffer)
-        event = Submit(items, tuple(tags), submitted_us, deadline_us, best_at_deadline, latest)
-        self._loop.post(event, will_drive)
-        return items
-
-    def _drive(self, batch: Batch) -> None:
-        """Turn the loop here until `batch` is complete."""
-        try:
-            self._loop.drive(batch.is_complete)
-        except KeyboardInterrupt:
-            self._loop.start()  # what is in flight is nobody's now; let it end
-            raise
-
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
     ) -> Iterator[AnyOutcome]:
@@ -354,22 +329,14 @@ class Pipeline:
             batch.expected_count = 1
             deadline_us = deadline_us_of(deadline_ms, now_us())
             try:
-                frames = self._one_frame(image)
+                frames = self._intake.one_frame(image)
                 self._ledger.reserve(1)
-                self._submit(frames, [index], batch, deadline_us, best, will_drive=True)
+                self._intake.submit(frames, [index], batch, deadline_us, best, will_drive=True)
             except ConfigError as error:
                 yield refused(index, error)
                 continue
-            self._drive(batch)
+            self._intake.drive(batch)
             yield batch.outcomes()[0]
-
-    def _one_frame(self, image: Any) -> List[Any]:
-        frames, single = self._preprocessor.frames(image)
-        if not single:
-            raise ConfigError(
-                "found a batch of {}, expected one image; use infer for batches".format(len(frames))
-            )
-        return frames
 
     def _check_usable(self) -> None:
         if self._is_refusing and self._loop.closed_because is None:

@@ -94,7 +94,7 @@ class TestInfer:
 
     def test_results_say_that_nan_is_no_answer(self, gated):
         pipe, _ = gated()
-        pipe._preprocessor.write = lambda image, out: out.fill(np.nan)
+        pipe._intake._preprocessor.write = lambda image, out: out.fill(np.nan)
         with pytest.raises(Failed, match="NaN at exit 2"):
             pipe.infer(tiny.image(BRIGHT))
 

@@ -20,31 +20,11 @@ from .messages import Task as TaskMessage
 from .metrics import Metrics
 from .peer import Peer
 from .source import Source
-from .tasks import FleetTask, Guest, Paths
+from .tasks import FleetTask, Guest, Paths, Queues
 
 ATTEMPTS_MAX = 10  # then the item fails: something about it stops every worker
 FAILURES_MAX = 3  # of a stage elsewhere, before the item fails
 FAILED = "stage_failed"
-
-
-class Queues:
-    """The worker whose tasks are exchanged, as far as this module needs it."""
-
-    def load(self) -> Tuple[int, int]:
-        """(I_n, Gamma_n in us)."""
-        raise NotImplementedError
-
-    def holds(self, part: int, stage: int) -> bool:
-        """Whether a stage can be computed here."""
-        raise NotImplementedError
-
-    def place(self, task: FleetTask) -> None:
-        """A task that came, or came back, enters I_n, or O_n if it cannot be computed here."""
-        raise NotImplementedError
-
-    def withdraw(self, item: int, part: int) -> None:
-        """Take a task out of the queues, if it is there."""
-        raise NotImplementedError
 
 
 class Exchange(nb.Host):
@@ -219,7 +199,7 @@ class Exchange(nb.Host):
                 self.guests.forget(task.item)  # one of others is the next worker's now
         for task in settled.refused:
             if isinstance(task, FleetTask):
-                self._metrics.add("tasks_refused")
+                self._metrics.incident("tasks_refused", task.sent and task.sent[0], task.item)
                 self._take_back(task, now_us, actions)
 
     def on_lost(
@@ -234,13 +214,15 @@ class Exchange(nb.Host):
                 self._route_result(payload, now_us, actions)
         if not has_left:
             for key in self.leases.accepted_by(peer.worker):
-                self.start_again(key, now_us, actions)
+                self.start_again(key, "its worker is gone", now_us, actions)
 
-    def start_again(self, key: Tuple[int, int], now_us: int, actions: List[Action]) -> None:
+    def start_again(
+        self, key: Tuple[int, int], why: str, now_us: int, actions: List[Action]
+    ) -> None:
         """A lease is over: go on from the features that stayed here."""
         lease = self.leases.pop(key)
         if lease is not None:
-            self._metrics.add("leases_expired")
+            self._metrics.incident("leases_expired", lease.peer, lease.task.item, why)
             self._unsend(lease.task)  # its failure may be here before its Ack
             lease.task.attempt += 1
             self._take_back(lease.task, now_us, actions)
@@ -343,7 +325,7 @@ class Exchange(nb.Host):
         """First result wins: an item that is not open has had one."""
         item, part = message.item.number, message.part
         if not self._source.is_open(item):
-            self._metrics.add("results_late")
+            self._metrics.incident("results_late", peer.worker, item)
         elif message.answer is not None:
             peer.answered_count += 1
             self._source.leave(item, part, message.answer, message.reason, now_us, actions)
@@ -351,7 +333,7 @@ class Exchange(nb.Host):
             self.cancel(item, part, answered=message.attempt)
         elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:
             self.leases.let_stay((item, part))
-            self.start_again((item, part), now_us, actions)
+            self.start_again((item, part), message.detail, now_us, actions)
         else:
             self._fail(item, message.reason, message.detail, now_us, actions)
 

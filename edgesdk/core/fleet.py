@@ -31,7 +31,7 @@ from .events import (
     StageDone,
     Timer,
 )
-from .exchange import Exchange, Queues
+from .exchange import Exchange
 from .exits import ExitPolicy
 from .guests import Guests, deadline_passed
 from .leases import LEASE
@@ -41,10 +41,11 @@ from .output_queue import OutputQueue
 from .peer import Peer
 from .source import Source
 from .spec import Plan
-from .tasks import FleetTask
+from .tasks import FleetTask, Queues
 from .worker import DEFAULT_MAX_BATCH, Task, Worker
 
 ADMISSION, PART = "admission", "part"
+OVERDUE = "no result came in time, and no sign of life"
 PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no other way back
 
 
@@ -104,6 +105,10 @@ class FleetWorker(Worker, Queues):
     def output_length(self) -> int:
         """O_n: tasks in the output queue."""
         return len(self._output)
+
+    def queue_counts(self) -> Dict[str, int]:
+        """See `Worker.queue_counts`."""
+        return dict(super().queue_counts(), leaving_count=len(self._output))
 
     @property
     def neighbours(self) -> Dict[int, Peer]:
@@ -212,7 +217,7 @@ class FleetWorker(Worker, Queues):
         self._wake_us = None
         for what, whom in self._agenda.due(now_us):
             if what is LEASE:
-                self._exchange.start_again(whom, now_us, actions)
+                self._exchange.start_again(whom, OVERDUE, now_us, actions)
             elif what is ADMISSION:
                 self._adapt(now_us, actions)
             elif what is PART:

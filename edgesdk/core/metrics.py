@@ -1,7 +1,7 @@
 """Counters and histograms, kept by the core and read by `Pipeline.stats()`."""
 
 import math
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .events import Outcome
 
@@ -43,6 +43,11 @@ class Histogram:
                 return min(math.exp((bucket + 1) / _BUCKETS_PER_E), float(self.largest))
         return math.nan
 
+    def buckets(self) -> List[Tuple[float, int]]:
+        """(upper end in us, durations in it), ascending; buckets without any are left out."""
+        counts = dict(self._counts)  # at once: another thread may count
+        return [(math.exp((each + 1) / _BUCKETS_PER_E), counts[each]) for each in sorted(counts)]
+
     def summary(self) -> Dict[str, float]:
         """count, mean_us, p50_us, p95_us, max_us."""
         return {
@@ -54,8 +59,18 @@ class Histogram:
         }
 
 
+class Incident(NamedTuple):
+    """Something between workers, or the failure of an item, that a person may ask about: the name
+    that it is counted under, the neighbour and the item that it concerns, and a sentence."""
+
+    name: str
+    peer: Optional[int] = None
+    item: Optional[int] = None
+    detail: str = ""
+
+
 class Metrics:
-    """What has happened since the pipeline was opened."""
+    """What has happened since the pipeline was opened. `on_incident` is told, if it is set."""
 
     def __init__(self, exit_count: int) -> None:
         self.admitted_count = 0
@@ -64,28 +79,44 @@ class Metrics:
         self.latency = Histogram()
         self.dropped_answers = 0  # a stage ended for an item that had its outcome already
         self.counters: Dict[str, int] = {}  # what happened between workers, by name
+        self.on_incident: Optional[Callable[[Incident], None]] = None
 
     def add(self, name: str, count: int = 1) -> None:
         """Count something that happened between workers."""
         self.counters[name] = self.counters.get(name, 0) + count
 
+    def incident(
+        self, name: str, peer: Optional[int] = None, item: Optional[int] = None, detail: str = ""
+    ) -> None:
+        """Count it as `add` does, and tell who listens."""
+        self.add(name)
+        if self.on_incident is not None:
+            self.on_incident(Incident(name, peer, item, detail))
+
     def on_outcome(self, outcome: Outcome) -> None:
         """Count the one end of an item."""
         name = outcome.status + "." + outcome.reason
         self.ended[name] = self.ended.get(name, 0) + 1
+        if outcome.status != "result" and self.on_incident is not None:
+            self.on_incident(Incident(name, None, outcome.item, outcome.detail))
         if outcome.answer is not None:
             self.exit_counts[outcome.answer.exit_index] += 1
             self.latency.add(outcome.latency_us)
 
-    def snapshot(self) -> Dict[str, Any]:
-        """Plain numbers: admitted_count, in_flight_count, ended, exit_counts, latency_us, ..."""
+    def snapshot(self, buckets: bool = False) -> Dict[str, Any]:
+        """Plain numbers: admitted_count, in_flight_count, ended, exit_counts, latency, ...; with
+        `buckets` also the distribution of latencies."""
         ended = dict(self.ended)
+        latency: Dict[str, Any] = dict(self.latency.summary())
+        if buckets:
+            latency["total_us"] = self.latency.total
+            latency["buckets"] = self.latency.buckets()
         return {
             "admitted_count": self.admitted_count,
             "in_flight_count": self.admitted_count - sum(ended.values()),
             "ended": ended,
             "exit_counts": list(self.exit_counts),
-            "latency": self.latency.summary(),
+            "latency": latency,
             "dropped_answer_count": self.dropped_answers,
             "counters": dict(self.counters),
         }

@@ -265,7 +265,7 @@ class Neighbours:
         greeting = envelope.message.greeting
         reason = self._incompatibility(greeting)
         if reason:
-            self._metrics.add("greetings_rejected")
+            self._metrics.incident("greetings_rejected", peer.worker, None, reason)
             answer = Envelope(peer.my_session, envelope.from_session, Reject(clipped(reason)))
             actions.append(Send(peer.worker, CONTROL, answer))
             return
@@ -303,6 +303,7 @@ class Neighbours:
         if not peer.is_connected:
             return
         peer.begin(envelope, greeting, now_us)
+        self._metrics.incident("sessions_begun", peer.worker)
         self._refresh()
         self._send_load(peer, now_us, actions)  # the other side waits for the first use
         if self.is_leaving:
@@ -312,7 +313,9 @@ class Neighbours:
         self, peer: Peer, envelope: Envelope, now_us: int, actions: List[Action]
     ) -> None:
         if envelope.to_session == peer.my_session:
-            self._metrics.add("greetings_declined")
+            assert isinstance(envelope.message, Reject)
+            reason = envelope.message.reason
+            self._metrics.incident("greetings_declined", peer.worker, None, reason)
 
     # --- heartbeats and reports ---
 
@@ -366,7 +369,7 @@ class Neighbours:
             self._lose(peer, "not answering", now_us, actions)
             return
         for sent in due:
-            self._metrics.add("retransmissions")
+            self._metrics.incident("retransmissions", peer.worker, sent.item, "no verdict yet")
             self._emit(peer, sent.message, sent.item, actions)
         next_us = peer.link.next_due_us()
         if next_us is not None:
@@ -379,7 +382,8 @@ class Neighbours:
 
     def _lose(self, peer: Peer, reason: str, now_us: int, actions: List[Action]) -> None:
         """The session is over: what is unsettled goes back to the worker."""
-        self._metrics.add("sessions_lost." + reason.replace(" ", "_"))
+        peer.lost_because = reason
+        self._metrics.incident("sessions_lost." + reason.replace(" ", "_"), peer.worker)
         payloads = [sent.payload for sent in peer.link.unsettled.values()]
         peer.greet_anew()
         if peer.is_connected:

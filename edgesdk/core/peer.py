@@ -91,7 +91,7 @@ class Peer:
     `queue_length` is I_m as last reported plus what was sent there since; `delay_us` is Gamma_m;
     `task_limit` its credit and `report` the number of the report. Over all sessions: `sent_count`
     tasks went there, `received_count` were taken from there, `answered_count` items of ours ended
-    by its results.
+    by its results. `lost_because` is why the last session ended, in a word or two.
     """
 
     def __init__(self, worker: int, may_offload: bool, rng: Random) -> None:
@@ -108,6 +108,7 @@ class Peer:
         self.report = 0
         self.greeting_us = GREETING_US
         self.sent_count = self.received_count = self.answered_count = 0
+        self.lost_because = ""  # the last session
         self._begin_session(self._draw_session(), 0)
 
     @property
@@ -209,7 +210,7 @@ class Peer:
         task_us = self.link.round_trip_us
         return control_us / 2 if task_us is None else max(task_us - control_us / 2, 0.0)
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self, now_us: int) -> Dict[str, Any]:
         """For people: state, report and counts."""
         return {
             "state": self.state,
@@ -220,6 +221,8 @@ class Peer:
             "sent_count": self.sent_count,
             "received_count": self.received_count,
             "answered_count": self.answered_count,
+            "heard_us_ago": now_us - self.heard_us if self.heard_us else None,
+            "lost_because": self.lost_because,
         }
 
     def _draw_session(self) -> int:

@@ -75,3 +75,23 @@ class Paths:
     def pop(self, item: ItemId, part: int) -> Optional[int]:
         """Where its result goes, or None if that is not known; it is asked once."""
         return self._origins.pop((item, part), None)
+
+
+class Queues:
+    """The worker whose tasks are exchanged, as far as this module needs it."""
+
+    def load(self) -> Tuple[int, int]:
+        """(I_n, Gamma_n in us)."""
+        raise NotImplementedError
+
+    def holds(self, part: int, stage: int) -> bool:
+        """Whether a stage can be computed here."""
+        raise NotImplementedError
+
+    def place(self, task: FleetTask) -> None:
+        """A task that came, or came back, enters I_n, or O_n if it cannot be computed here."""
+        raise NotImplementedError
+
+    def withdraw(self, item: int, part: int) -> None:
+        """Take a task out of the queues, if it is there."""
+        raise NotImplementedError

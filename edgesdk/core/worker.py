@@ -76,6 +76,14 @@ class Worker:
         """I_n: tasks in the input queue."""
         return len(self._queue)
 
+    def queue_counts(self) -> Dict[str, int]:
+        """Tasks that wait here (I_n), those that may leave (O_n), and those that run."""
+        return {
+            "waiting_count": len(self._queue),
+            "leaving_count": 0,
+            "running_count": len(self._running),
+        }
+
     def handle(self, event: Event, now_us: int) -> List[Action]:
         """What is to be done about `event`, in order."""
         actions: List[Action] = []

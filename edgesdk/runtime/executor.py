@@ -15,6 +15,7 @@ from ..core.events import RunStage, Scores, StageDone
 from ..core.spec import Stage
 from ..errors import PeerError
 from .buffers import Buffer, BufferPool, Rows
+from .clock import now_us
 
 # Smaller features that come over a link are copied into a block of the pool: it costs less than
 # what a backend does with memory that it has not seen before.
@@ -56,9 +57,19 @@ class LoadedStage(NamedTuple):
     head: Optional[ExitHead]
 
 
+class StageTotals:
+    """What one stage has computed here so far; `busy_us` with its exit heads."""
+
+    __slots__ = ("busy_us", "item_count", "run_count")
+
+    def __init__(self) -> None:
+        self.run_count = self.item_count = self.busy_us = 0
+
+
 class Run:
     """One batch on its way through a stage: `features` and `output` are held for it. `found` are
-    the scores of its head, None where none is asked for; `taken_us` is for whoever computes it."""
+    the scores of its head, None where none is asked for; who computes it says in `taken_us` how
+    long that took."""
 
     __slots__ = ("action", "features", "found", "output", "stage", "taken_us")
 
@@ -107,6 +118,7 @@ class Executor:
             for index, stage in enumerate(stages)
             if held_stages is None or index in held_stages
         }
+        self._totals = {index: StageTotals() for index in range(len(stages))}
         self.input_shapes = [part.segments[stage.first_segment].input_shape for stage in stages]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
@@ -124,11 +136,13 @@ class Executor:
     def run(self, action: RunStage) -> StageDone:
         """Run one stage, and its head if asked, on a batch. Exceptions of the backend pass."""
         run = self.begin(action)
+        begin_us = now_us()
         try:
             self.compute(run)
         except BaseException:
             self.abandon(run)
             raise
+        run.taken_us = now_us() - begin_us
         return self.finish(run)
 
     def begin(self, action: RunStage) -> Run:
@@ -150,6 +164,10 @@ class Executor:
         """What was computed is what the items hold from now on."""
         part, stage_index, items, _ = run.action
         self._rows.move(run.features, run.output)
+        totals = self._totals[stage_index]
+        totals.run_count += 1
+        totals.item_count += len(items)
+        totals.busy_us += run.taken_us
         scores = None
         if run.found is not None:
             scores = self._evaluate(run.stage, items, run.found)
@@ -215,6 +233,18 @@ class Executor:
         self._first.pop(item, None)
         self._latest.pop(item, None)
         self._latest_exit.pop(item, None)
+
+    def stage_totals(self) -> List[Dict[str, int]]:
+        """stage, run_count, item_count, busy_us of every stage of the plan."""
+        return [
+            {
+                "stage": index,
+                "run_count": totals.run_count,
+                "item_count": totals.item_count,
+                "busy_us": totals.busy_us,
+            }
+            for index, totals in self._totals.items()
+        ]
 
     @property
     def held_count(self) -> int:

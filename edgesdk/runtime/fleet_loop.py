@@ -166,11 +166,20 @@ class FleetLoop(Loop):
         """See `Loop.is_driving_here`."""
         return self.is_turning_here or self._front_thread == threading.get_ident()
 
-    def describe_neighbours(self) -> Dict[str, Dict[str, Any]]:
-        """State and last report of every neighbour, by name."""
-        names = self.network.names
+    def describe(self) -> Dict[str, Any]:
+        """See `Loop.describe`; also state and last report of every neighbour, by name."""
+        network, at_us = self.network, now_us()
         peers = list(self.core.neighbours.items())  # at once: another thread may drive
-        return {names[worker]: peer.describe() for worker, peer in peers}
+        neighbours = {
+            network.names[worker]: dict(peer.describe(at_us), **network.traffic[worker].describe())
+            for worker, peer in peers
+        }
+        return dict(
+            super().describe(),
+            neighbours=neighbours,
+            transport=dict(self._transport.counters),
+            pace=None if self.pace is None else self.pace.describe(),
+        )
 
     def _drive(self, done: Callable[[], bool]) -> None:
         while not done():

@@ -89,6 +89,10 @@ class Loop:
         """Why the loop takes no more events, or None."""
         return self._closing.detail if self._closing else None
 
+    def describe(self) -> Dict[str, Any]:
+        """For people: what is queued, and what the stages have computed."""
+        return {"queue": self._worker.queue_counts(), "stages": self._executor.stage_totals()}
+
     def post(self, event: Event, will_drive: bool = False) -> None:
         """Hand in an event, from any thread; one that `will_drive` at once need not wake others."""
         self._inbox.append(event)

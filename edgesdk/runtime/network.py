@@ -4,7 +4,8 @@ What a neighbour sends is checked here and in `core/wire.py` before the core hea
 wrong is counted, said in the log, and dropped: a neighbour cannot make this process fail.
 """
 
-from typing import Dict, Optional, Tuple, Union
+from collections import defaultdict
+from typing import Any, DefaultDict, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -39,6 +40,19 @@ class HelloLimit:
         return allowed
 
 
+class Traffic:
+    """What went to a neighbour and came from it, with the headers of our messages."""
+
+    __slots__ = ("received_bytes", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.sent_bytes = self.received_bytes = 0
+
+    def describe(self) -> Dict[str, int]:
+        """sent_bytes and received_bytes."""
+        return {"sent_bytes": self.sent_bytes, "received_bytes": self.received_bytes}
+
+
 class Network:
     """Carries out Send, Keep, OpenLink and CloseLink over `transport`, and gives the core what
     comes in. `names` of neighbours, by worker id, are for people. `checks_bodies`: send checksums
@@ -57,6 +71,7 @@ class Network:
         self._executor = executor
         self._stage_count = stage_count
         self.names = names
+        self.traffic: "DefaultDict[int, Traffic]" = defaultdict(Traffic)  # by worker id
         self._packer = packer
         self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
@@ -79,6 +94,7 @@ class Network:
     def _read(self, arrival: Arrival, now_us: int) -> Optional[MessageReceived]:
         peer = arrival.peer
         self._arrived = None
+        self.traffic[peer].received_bytes += _size_bytes(arrival.frames)
         try:
             envelope, tensor = wire.decode(arrival.frames)
             message = envelope.message
@@ -128,13 +144,17 @@ class Network:
         """Send a message, with its features if it is a task."""
         peer, lane, envelope, item = action
         if item is None:
-            self.transport.send(peer, lane, wire.encode(envelope))
+            self._hand_over(peer, lane, wire.encode(envelope))
             return
         features, compared = self._executor.features(item)
         tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
             self._executor.lend(item)
-        self.transport.send(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
+        self._hand_over(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
+
+    def _hand_over(self, peer: int, lane: str, frames: List[Any]) -> None:
+        self.traffic[peer].sent_bytes += _size_bytes(frames)
+        self.transport.send(peer, lane, frames)
 
     def keep(self, action: Keep) -> None:
         """The features that came last are those of an item."""
@@ -153,3 +173,9 @@ class Network:
         who = self.names.get(peer, "{:016x}".format(peer))
         message = "{}: {}: {}".format(who, name.replace("_", " "), what)
         self.transport.complain(name, peer, message)
+
+
+def _size_bytes(frames: Sequence[Any]) -> int:
+    if len(frames) == 1:  # most messages
+        return len(frames[0])
+    return sum([memoryview(frame).nbytes for frame in frames])

@@ -506,7 +506,7 @@ class TestStrandedTasks:
 
 class TestCounts:
     def counts(self, hand):
-        known = hand.core.neighbours[2].describe()
+        known = hand.core.neighbours[2].describe(hand.now_us)
         return [known[name + "_count"] for name in ("sent", "received", "answered")]
 
     def test_what_went_to_a_neighbour_and_what_it_answered_first(self):

@@ -261,7 +261,7 @@ class TestReports:
         assert not found.takes_tasks(NOW_US)
 
     def test_it_describes_itself(self):
-        assert self.ready().describe() == {
+        assert self.ready().describe(NOW_US + 5) == {
             "state": UP,
             "queue_length": 0,
             "delay_us": 0,
@@ -270,6 +270,8 @@ class TestReports:
             "sent_count": 0,
             "received_count": 0,
             "answered_count": 0,
+            "heard_us_ago": 5,
+            "lost_because": "",
         }
 
 
