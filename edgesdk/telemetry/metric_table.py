@@ -4,7 +4,7 @@ Names follow Prometheus: `edgesdk_`, base units (seconds, bytes, celsius, watts)
 `_total` behind what only grows. docs/metrics.md is made from this table, by `markdown`.
 """
 
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 COUNTER, GAUGE, HISTOGRAM, INFO = "counter", "gauge", "histogram", "info"
 UNITS = ("seconds", "bytes", "celsius", "watts")
@@ -13,14 +13,7 @@ UNITS = ("seconds", "bytes", "celsius", "watts")
 BOUNDS_US = tuple(digit * 10**power for power in range(2, 8) for digit in (1, 2, 5)) + (10**8,)
 
 Labels = Tuple[str, ...]
-
-
-def _seconds(time_us: float) -> float:
-    return time_us / 1e6
-
-
-def _is_up(state: str) -> float:
-    return float(state == "up")
+Row = Tuple[str, str, str, Labels]
 
 
 class Metric(NamedTuple):
@@ -28,8 +21,8 @@ class Metric(NamedTuple):
 
     `path`: keys joined by dots; `*` stands for every key of a table, every index of a list, or, in
     a list of tables, what stands there under the name of the first label. That fills the `labels`:
-    without a "_count" at its end, and cut at dots if there are several. `read` converts what is
-    found to the unit in the name. What a document lacks, or is None there, has no sample.
+    without a "_count" at its end, and cut at dots if there are several. What the document lacks, or
+    is None there, has no sample.
     """
 
     path: str
@@ -37,7 +30,6 @@ class Metric(NamedTuple):
     kind: str
     help: str
     labels: Labels = ()
-    read: Callable[[Any], float] = float
 
     @property
     def unit(self) -> str:
@@ -51,6 +43,12 @@ class Metric(NamedTuple):
             for key, value in self._find(stats, self.path.split("."), "")
             if value is not None
         ]
+
+    def read(self, value: Any) -> float:
+        """In the unit of the name. Times are in us in a document; of states, only "up" is 1."""
+        if isinstance(value, str):
+            return float(value == "up")
+        return value / 1e6 if self.unit == "seconds" else float(value)
 
     def _find(self, value: Any, path: Sequence[str], key: str) -> Iterator[Tuple[str, Any]]:
         if not path:
@@ -75,132 +73,55 @@ class Metric(NamedTuple):
 
 
 INFO_LABELS = ("worker", "model_id", "plan", "policy", "backend", "kernels", "version")
-STAGE, NEIGHBOUR = ("stage",), ("neighbour",)
+EXIT, STAGE, PEER, EVENT = ("exit",), ("stage",), ("neighbour",), ("event",)
+QUEUE, ZONE, RAIL = ("queue",), ("zone",), ("rail",)
 
-
-def _metrics(kind: str, rows: Sequence[Tuple[Any, ...]]) -> List[Metric]:
-    return [Metric(row[0], "edgesdk_" + row[1], kind, *row[2:]) for row in rows]
-
-
-METRICS = (
-    _metrics(INFO, [("", "info", "Always 1; the labels say what runs", INFO_LABELS)])
-    + _metrics(
-        HISTOGRAM,
-        [("latency", "latency_seconds", "From an image's submission to its answer", (), _seconds)],
-    )
-    + _metrics(
-        COUNTER,
-        [
-            ("admitted_count", "admitted_items_total", "Images that were handed in here"),
-            ("ended.*", "items_total", "Images that have their outcome", ("status", "reason")),
-            ("exit_counts.*", "exits_total", "Answers, by the exit they were taken at", ("exit",)),
-            ("dropped_answer_count", "dropped_answers_total", "Stages computed too late to count"),
-            ("stages.*.run_count", "stage_runs_total", "Batches computed here", STAGE),
-            ("stages.*.item_count", "stage_items_total", "Tasks in these batches", STAGE),
-            (
-                "stages.*.busy_us",
-                "stage_busy_seconds_total",
-                "Time these batches took",
-                STAGE,
-                _seconds,
-            ),
-            ("board.cpu_us", "cpu_seconds_total", "Processor time of this process", (), _seconds),
-            ("neighbours.*.sent_count", "sent_tasks_total", "Tasks sent there", NEIGHBOUR),
-            ("neighbours.*.received_count", "received_tasks_total", "Tasks from there", NEIGHBOUR),
-            (
-                "neighbours.*.answered_count",
-                "answered_items_total",
-                "Images from here that were answered there or beyond",
-                NEIGHBOUR,
-            ),
-            ("neighbours.*.sent_bytes", "sent_bytes_total", "Messages to there", NEIGHBOUR),
-            (
-                "neighbours.*.received_bytes",
-                "received_bytes_total",
-                "Messages from there",
-                NEIGHBOUR,
-            ),
-            ("counters.*", "events_total", "What the algorithms did", ("event",)),
-            (
-                "transport.*",
-                "transport_events_total",
-                "Messages dropped or refused, and why",
-                ("event",),
-            ),
-            ("pace.paced_count", "paced_stages_total", "Batches that were to take a set time"),
-            ("pace.overrun_count", "pace_overruns_total", "Those that took longer"),
-        ],
-    )
-    + _metrics(
-        GAUGE,
-        [
-            ("uptime_us", "uptime_seconds", "Since the pipeline was opened", (), _seconds),
-            ("in_flight_count", "in_flight_items", "Images handed in here without an outcome yet"),
-            ("latency.max_us", "latency_max_seconds", "The longest ever", (), _seconds),
-            (
-                "queue.*",
-                "queue_tasks",
-                "Tasks here: waiting (I_n), leaving (O_n), or in the batch that is running",
-                ("queue",),
-            ),
-            ("board.temperature_c.*", "board_temperature_celsius", "As the board says", ("zone",)),
-            ("board.power_w.*", "board_power_watts", "As the board says", ("rail",)),
-            ("board.resident_bytes", "resident_bytes", "Memory of this process"),
-            (
-                "neighbours.*.state",
-                "neighbour_up",
-                "1: known and working, 0: greeting, leaving or absent",
-                NEIGHBOUR,
-                _is_up,
-            ),
-            (
-                "neighbours.*.queue_length",
-                "neighbour_queue_tasks",
-                "Tasks that wait there, as far as is known here",
-                NEIGHBOUR,
-            ),
-            (
-                "neighbours.*.delay_us",
-                "neighbour_delay_seconds",
-                "Time of one task there (Gamma_m), as last reported",
-                NEIGHBOUR,
-                _seconds,
-            ),
-            (
-                "neighbours.*.link_delay_us",
-                "link_delay_seconds",
-                "Of a task on its way there (D_nm), smoothed",
-                NEIGHBOUR,
-                _seconds,
-            ),
-            (
-                "neighbours.*.unsettled_count",
-                "unsettled_messages",
-                "Sent there, no verdict yet",
-                NEIGHBOUR,
-            ),
-            (
-                "neighbours.*.heard_us_ago",
-                "neighbour_silence_seconds",
-                "Since its last message",
-                NEIGHBOUR,
-                _seconds,
-            ),
-            (
-                "admission.interarrival_us",
-                "admission_interarrival_seconds",
-                "Between two images that are let in (Algorithm 3)",
-                (),
-                _seconds,
-            ),
-            (
-                "admission.threshold",
-                "admission_threshold",
-                "That an exit has to pass (Algorithm 4)",
-            ),
-            ("pace.worst_ratio", "pace_worst_ratio", "Time over set time, of the worst batch"),
-        ],
-    )
+# Path in the document, name behind "edgesdk_", meaning, labels.
+INFOS: List[Row] = [("", "info", "What runs here; always 1", INFO_LABELS)]
+HISTOGRAMS: List[Row] = [
+    ("latency", "latency_seconds", "From an image handed in to its answer", ()),
+]
+COUNTERS: List[Row] = [
+    ("admitted_count", "admitted_items_total", "Images handed in here", ()),
+    ("ended.*", "items_total", "Images with an outcome, and which", ("status", "reason")),
+    ("exit_counts.*", "exits_total", "Answers, by the exit that gave them", EXIT),
+    ("dropped_answer_count", "dropped_answers_total", "Stages that ended after the outcome", ()),
+    ("stages.*.run_count", "stage_runs_total", "Batches computed here", STAGE),
+    ("stages.*.item_count", "stage_items_total", "Tasks in these batches", STAGE),
+    ("stages.*.busy_us", "stage_busy_seconds_total", "Time of these batches, with exits", STAGE),
+    ("board.cpu_us", "cpu_seconds_total", "Processor time of this process", ()),
+    ("neighbours.*.sent_count", "sent_tasks_total", "Tasks sent there", PEER),
+    ("neighbours.*.received_count", "received_tasks_total", "Tasks taken from there", PEER),
+    ("neighbours.*.answered_count", "answered_items_total", "Answers that came back", PEER),
+    ("neighbours.*.sent_bytes", "sent_bytes_total", "Messages sent there", PEER),
+    ("neighbours.*.received_bytes", "received_bytes_total", "Messages that came from there", PEER),
+    ("counters.*", "events_total", "What the algorithms did between workers", EVENT),
+    ("transport.*", "transport_events_total", "What was dropped or refused, and why", EVENT),
+    ("pace.paced_count", "paced_stages_total", "Batches that were to take a set time", ()),
+    ("pace.overrun_count", "pace_overruns_total", "Paced batches that took longer", ()),
+]
+GAUGES: List[Row] = [
+    ("uptime_us", "uptime_seconds", "Time since the pipeline was opened", ()),
+    ("in_flight_count", "in_flight_items", "Images handed in here that are open", ()),
+    ("latency.max_us", "latency_max_seconds", "The longest latency since opening", ()),
+    ("queue.*", "queue_tasks", "Tasks waiting (I_n), leaving (O_n), and running", QUEUE),
+    ("board.temperature_c.*", "board_temperature_celsius", "Temperature of this board", ZONE),
+    ("board.power_w.*", "board_power_watts", "Power that this board draws", RAIL),
+    ("board.resident_bytes", "resident_bytes", "Memory of this process", ()),
+    ("neighbours.*.state", "neighbour_up", "1 if tasks may go there and come back", PEER),
+    ("neighbours.*.queue_length", "neighbour_queue_tasks", "Tasks waiting there (I_m)", PEER),
+    ("neighbours.*.delay_us", "neighbour_delay_seconds", "Time of a task there (Gamma_m)", PEER),
+    ("neighbours.*.link_delay_us", "link_delay_seconds", "A task's way there (D_nm)", PEER),
+    ("neighbours.*.unsettled_count", "unsettled_messages", "Sent there, no verdict yet", PEER),
+    ("neighbours.*.heard_us_ago", "neighbour_silence_seconds", "Since its last message", PEER),
+    ("admission.interarrival_us", "admission_interarrival_seconds", "Between admissions (mu)", ()),
+    ("admission.threshold", "admission_threshold", "Score that lets an image leave (T_e)", ()),
+    ("pace.worst_ratio", "pace_worst_ratio", "Time over set time, worst paced batch", ()),
+]
+METRICS = tuple(
+    Metric(path, "edgesdk_" + name, kind, meaning, labels)
+    for kind, rows in zip((INFO, HISTOGRAM, COUNTER, GAUGE), (INFOS, HISTOGRAMS, COUNTERS, GAUGES))
+    for path, name, meaning, labels in rows
 )
 
 # Numbers of the document that are no metric of their own, for Prometheus has them from others.
@@ -237,19 +158,23 @@ def folded(buckets: Sequence[Sequence[float]]) -> List[Tuple[float, int]]:
         while index < len(buckets) and buckets[index][0] <= bound_us:
             total += int(buckets[index][1])
             index += 1
-        result.append((_seconds(bound_us), total))
+        result.append((bound_us / 1e6, total))
     return result
 
 
 def markdown() -> str:
-    """The table as docs/metrics.md shows it."""
-    lines = [
-        "| metric | type | labels | unit | meaning | in `stats()` |",
-        "|---|---|---|---|---|---|",
-    ]
+    """The tables of docs/metrics.md."""
+    rows = [("metric", "type", "labels", "unit", "meaning", "in `stats()`")]
     for metric in METRICS:
         labels = ", ".join("`{}`".format(label) for label in metric.labels)
-        path = "`{}`".format(metric.path) if metric.path else ""
-        cells = ["`{}`".format(metric.name), metric.kind, labels, metric.unit, metric.help, path]
-        lines.append("| {} |".format(" | ".join(cells)))
-    return "\n".join(lines) + "\n"
+        path = "`{}`".format(metric.path) if metric.path else "what is not a number"
+        name = "`{}`".format(metric.name)
+        rows.append((name, metric.kind, labels, metric.unit, metric.help, path))
+    derived = [("in `stats()`", "here")]
+    derived += [("`{}`".format(path), "`{}`".format(query)) for path, query in DERIVED]
+    return _markdown_table(rows) + "\n" + _markdown_table(derived)
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    ruled = [rows[0], ["---"] * len(rows[0])] + list(rows[1:])
+    return "".join("| {} |\n".format(" | ".join(row)) for row in ruled)

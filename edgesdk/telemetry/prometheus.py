@@ -39,7 +39,7 @@ REQUEST_S = 5.0  # who connects and says nothing, or does not read, is let go
 SCRAPES_MAX = 8  # answered at a time; who comes beyond them is refused
 
 Stats = Callable[[], Dict[str, Any]]
-_log = logging.getLogger("edgesdk.metrics")
+_logger = logging.getLogger("edgesdk.metrics")
 
 
 class StatsCollector:
@@ -119,6 +119,7 @@ class MetricsServer:
         registry.register(StatsCollector(stats))
         self._server = _listen(host, port)
         self._server.set_app(_forgiving(make_wsgi_app(registry)))
+        self._is_closing = False
         self.host = host
         self.port = int(self._server.server_address[1])
         serve = self._server.serve_forever
@@ -133,6 +134,9 @@ class MetricsServer:
 
     def close(self) -> None:
         """Free the port; answers under way are still given. Idempotent, from any thread."""
+        if self._is_closing:  # also where a signal has interrupted this
+            return
+        self._is_closing = True
         if self._thread.is_alive():  # not in a fork: the socket is also the parent's there
             with contextlib.suppress(OSError):
                 self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread at once
@@ -170,7 +174,7 @@ def _forgiving(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[by
             return app(environ, start_response)
         except Exception as error:
             text = "no metrics: {}: {}".format(type(error).__name__, error)
-            _log.warning("%s", text)
+            _logger.warning("%s", text)
             headers = [("Content-Type", "text/plain; charset=utf-8")]
             start_response("500 Internal Server Error", headers)
             return [text.encode("utf-8", "replace") + b"\n"]
@@ -192,14 +196,16 @@ class _Server(ThreadingWSGIServer):
     """The official client's server, for any family of addresses; clients cannot make it speak on
     standard error or take more than SCRAPES_MAX threads."""
 
+    request_queue_size = 2 * SCRAPES_MAX  # a connection that finds no place comes again after 1 s
+
     def __init__(self, family: int, address: Any) -> None:
-        self.address_family = family  # type: ignore[assignment]
+        self.address_family = family
         self._rooms = BoundedSemaphore(SCRAPES_MAX)
         super().__init__(address, _Request)
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's asks the network for the name of this machine
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[misc]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -219,4 +225,4 @@ class _Server(ThreadingWSGIServer):
             self._rooms.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        _log.debug("the connection of %s ended early", client_address, exc_info=True)
+        _logger.debug("the connection of %s ended early", client_address, exc_info=True)
