@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import platform
 import sys
@@ -10,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from . import __version__
 from .errors import EdgeError
+from .telemetry.status import plain
 
 EXIT_FAILED = 1  # the command ran and found something wrong
 EXIT_USAGE = 2  # what argparse uses for wrong arguments
@@ -73,16 +73,8 @@ def figure(
 
 def print_json(value: Any) -> None:
     """`value` as the one JSON object on standard output. JSON has no NaN: it becomes null."""
-    text = json.dumps(_finite(value), indent=1)  # whole before the first byte is printed
+    text = json.dumps(plain(value), indent=1)  # whole before the first byte is printed
     sys.stdout.write(text + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> List[str]:

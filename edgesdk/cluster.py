@@ -20,10 +20,11 @@ from .core.tensor import CODECS
 from .core.worker import DEFAULT_MAX_BATCH
 from .document import read_document
 from .errors import ConfigError
-from .key_files import read_public
+from .key_files import has_public, read_public
 from .schema import Field
 
 AUTO = "auto"
+OBSERVER = "observer"  # whose keys `edgesdk.top` uses
 DEFAULT_KEYS = "keys"
 # Names are those of key files too.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -164,6 +165,13 @@ class Cluster(NamedTuple):
             keys[entry.name] = key
         return keys
 
+    def observer_key(self) -> Optional[str]:
+        """The public key of those who may look and nothing else, or None where there is none.
+        Raises ConfigError for one that is malformed."""
+        if not has_public(self.security.keys, OBSERVER):
+            return None
+        return read_public(self.security.keys, OBSERVER)
+
 
 def id_of(name: str) -> int:
     """The u64 that stands for a worker of that name on the wire: the first 8 bytes of a BLAKE2b
@@ -269,6 +277,8 @@ def _workers(field: Field) -> Tuple[WorkerEntry, ...]:
 def _name(field: Field) -> str:
     if not _NAME.fullmatch(field.text()):
         raise field.fail("up to 64 letters, digits, and _ . - behind the first")
+    if field.value == OBSERVER:
+        raise field.fail("another name: {} are those who only look".format(OBSERVER))
     return str(field.value)
 
 

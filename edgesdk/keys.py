@@ -1,5 +1,7 @@
 """`python -m edgesdk.keys CLUSTER.toml`: the keys by which a cluster's workers know each other.
 
+One more pair, `observer`, is for who may look at the workers (`edgesdk.top`) and nothing else.
+
 What is there is kept, so run it again whenever a worker is added to the file, always on the same
 machine. Where only a public key is, the secret one is taken to be on the worker's own machine.
 """
@@ -9,7 +11,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from . import cli
-from .cluster import Cluster, read_cluster
+from .cluster import OBSERVER, Cluster, read_cluster
 from .errors import BackendUnavailable, ConfigError
 from .key_files import (
     has_public,
@@ -64,16 +66,18 @@ def _keys(arguments: argparse.Namespace) -> int:
 
 
 def make_keys(cluster: Cluster, names: Sequence[str] = (), renew: Sequence[str] = ()) -> List[Pair]:
-    """Make the pairs of keys that are missing, of the workers `names` or of all, and new ones for
-    those in `renew`.
+    """Make the pairs of keys that are missing, of the workers `names` or of all and `observer`, and
+    new ones for those in `renew`.
 
     Raises ConfigError for a name that the file lacks and for keys that do not belong together,
     BackendUnavailable without CURVE.
     """
-    renewed = [cluster.worker(name).name for name in renew]
-    asked = [cluster.worker(name).name for name in names]
-    chosen = [entry.name for entry in cluster.workers if not asked or entry.name in asked + renewed]
-    return [_pair(cluster.security.keys, name, name in renewed) for name in chosen]
+    for name in list(names) + list(renew):
+        if name != OBSERVER:
+            cluster.worker(name)  # or an error that lists the names there are
+    everybody = [entry.name for entry in cluster.workers] + [OBSERVER]
+    chosen = [name for name in everybody if not names or name in names or name in renew]
+    return [_pair(cluster.security.keys, name, name in renew) for name in chosen]
 
 
 def _pair(folder: str, name: str, renew: bool) -> Pair:
@@ -138,6 +142,7 @@ def _report(cluster: Cluster, pairs: Sequence[Pair]) -> List[str]:
     ]
     lines += [
         "  its own NAME.secret, mode 0600, and nobody else's",
+        "  (observer.secret only where somebody looks at the cluster with edgesdk.top)",
         "  every *.public",
         "and the cluster file {}.".format(cluster.path),
     ]

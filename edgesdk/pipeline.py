@@ -29,6 +29,7 @@ from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join, membership_of
 from .runtime.pace import read_pace
 from .streams import failed_future, refused, windowed
+from .telemetry.status import Answering
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -76,6 +77,7 @@ class Pipeline:
             self._loop, self._metrics = join(
                 membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
             )
+            self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
         self._opened_us = now_us()
@@ -356,6 +358,16 @@ def _close(
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close(timeout_s=timeout_s)
         backend.close()
+
+
+def _stats_of(pipeline: "weakref.ReferenceType[Pipeline]") -> Callable[[], Dict[str, Any]]:
+    """What observers are told. Whoever answers them must not keep a forgotten pipeline alive."""
+
+    def stats() -> Dict[str, Any]:
+        alive = pipeline()
+        return {} if alive is None else alive.stats(buckets=True)
+
+    return stats
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

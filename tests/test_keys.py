@@ -47,7 +47,10 @@ def states(cluster, capsys, *arguments):
     """Name and state of each worker, as the JSON object tells them."""
     assert main([cluster] + list(arguments) + ["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    return {each["name"]: each["state"] for each in found["workers"]}
+    found_states = {each["name"]: each["state"] for each in found["workers"]}
+    observer = found_states.pop("observer", None)  # it is treated like the others, below
+    assert observer in (None, "made", "kept")
+    return found_states
 
 
 def test_as_a_process(cluster, tmp_path):
@@ -61,6 +64,8 @@ def test_as_a_process(cluster, tmp_path):
         "a.secret",
         "b.public",
         "b.secret",
+        "observer.public",
+        "observer.secret",
     ]
     for name in "ab":
         secret = read_secret(tmp_path / "keys", name)
@@ -150,3 +155,15 @@ def test_no_pyzmq(cluster, monkeypatch, capsys):
     assert main([cluster]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "pip install pyzmq" in line
+
+
+def test_observers_have_a_pair_of_their_own_which_can_be_renewed(cluster, keys, capsys):
+    before = contents(keys)
+    assert main([cluster, "--renew", "observer", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["workers"]
+    assert [(each["name"], each["state"]) for each in found][-1] == ("observer", "renewed")
+    changed = {name for name, content in contents(keys).items() if before[name] != content}
+    assert changed == {"observer.public", "observer.secret"}
+    assert main([cluster, "observer", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["workers"]
+    assert [(each["name"], each["state"]) for each in found] == [("observer", "kept")]

@@ -250,6 +250,7 @@ def _zeromq(membership: Membership) -> Transport:
             keys[entry.name],
             read_secret(cluster.security.keys, entry.name),
             {each.worker_id: keys[each.name] for each in others},
+            cluster.observer_key(),
         )
         if has_curve() and not curve.is_pair:
             raise ConfigError(

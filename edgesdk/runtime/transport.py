@@ -6,7 +6,7 @@ reorders within a lane, or alters them. Everything else is the core's.
 """
 
 import logging
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 _logger = logging.getLogger("edgesdk.network")
 
@@ -36,6 +36,8 @@ class Transport:
     uncopied_bytes_min = 0
 
     def __init__(self) -> None:
+        # Frames that answer an observer's question, or none. Raises PeerError for no question.
+        self.answering: Optional[Callable[[bytes, int], List[bytes]]] = None
         self.counters: Dict[str, int] = {}
         self._complaints: Dict[Tuple[str, object], int] = {}
 

@@ -5,6 +5,8 @@ neighbour. It only reads from the ROUTERs and only writes to the DEALERs: so a p
 decides who gets a message, and whoever is gone is forgotten by closing two sockets. Small messages
 never wait behind feature maps.
 
+Observers (`zeromq_observer.py`) connect to the control lane's ROUTER, and are answered there.
+
 Whoever holds the loop uses the sockets, under its lock; `wait` watches their file descriptors, so
 that any thread may wait. libzmq marks those only when something new has come: what `wait` has seen
 marked is asked until it has nothing more.
@@ -26,7 +28,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ..core.messages import CONTROL, DATA
 from ..core.wire_format import FRAMES_MAX
-from ..errors import TransportError
+from ..errors import PeerError, TransportError
+from .clock import now_us
 from .transport import Arrival, Departure, Transport
 from .zeromq_link import (
     AT_ONCE,
@@ -37,13 +40,14 @@ from .zeromq_link import (
     send_uncopied_once,
 )
 from .zeromq_options import INBOX_OPTIONS, LANE_OPTIONS, set_options
-from .zeromq_security import Curve, Doorkeeper, lock_door
+from .zeromq_security import OBSERVER_NAME, Curve, Doorkeeper, lock_door
 
 _logger = logging.getLogger("edgesdk.network")
 # A letter, for libzmq keeps those with a leading 0; the worker; a number that is drawn for each
 # neighbour: who knew it could take over our place there, with the keys of another neighbour.
 _ROUTING_ID = Struct("<cQQ")
 _LETTER = b"w"
+OBSERVER_LETTER = b"o"  # of those who only ask
 # A neighbour that talks to us is there: try to reach it now rather than when libzmq's pause ends.
 REOPEN_AFTER_S = 1.0  # a handshake takes four times the way there and back
 # A DEALER whose handshake went wrong once never tries again: after so long, another one does.
@@ -163,7 +167,11 @@ class ZeroMQ(Transport):
         if not 1 < len(frames) <= FRAMES_MAX + 1:
             self.count("wrong_frame_count")
             return None
-        peer = self._sender(frames[0].bytes, frames[1])
+        routing_id = frames[0].bytes
+        if routing_id[:1] == OBSERVER_LETTER:
+            self._answer(inbox, routing_id, frames[1])
+            return None
+        peer = self._sender(routing_id, frames[1])
         if peer is None:
             return None
         link = self._links.get(peer)
@@ -189,6 +197,22 @@ class ZeroMQ(Transport):
             self.count("impostors")
             return None
         return worker_id
+
+    def _answer(self, inbox: Any, routing_id: bytes, frame: Any) -> None:
+        """An observer asks. Only here something leaves by the door that it came in by."""
+        if self._curve is not None and frame.get("User-Id") != OBSERVER_NAME:
+            self.count("impostors")
+            return
+        try:
+            answer = self.answering(frame.bytes, now_us()) if self.answering is not None else []
+        except PeerError as error:
+            self.complain("malformed_questions", None, "an observer: {}".format(error))
+            return
+        if not answer:
+            self.count("questions_not_answered")
+            return
+        with contextlib.suppress(zmq.ZMQError):  # it does not read, or is gone
+            inbox.send_multipart([routing_id] + answer, AT_ONCE)
 
     # --- links --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from ..errors import BackendUnavailable
 _DOMAIN = b"edgesdk"
 _ENDPOINT = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
+OBSERVER_NAME = "observer"  # as a connection's user, where a worker has its number
 
 
 def has_curve() -> bool:
@@ -22,12 +23,23 @@ def has_curve() -> bool:
     return bool(zmq.has("curve"))
 
 
+def check_curve() -> None:
+    """Raise BackendUnavailable, with what to do, where `has_curve` is not true."""
+    if not has_curve():
+        raise BackendUnavailable(
+            "this pyzmq was built without CURVE; install one with it (pip install pyzmq), or "
+            "set security.insecure = true in the cluster file"
+        )
+
+
 class Curve(NamedTuple):
-    """Our key pair, and the public key of every neighbour by worker id: Z85, 40 characters each."""
+    """Our key pair, the public key of every neighbour by worker id, and that of observers, if they
+    have one: Z85, 40 characters each."""
 
     public: str
     secret: str
     neighbours: Dict[int, str]
+    observer: Optional[str] = None
 
     @property
     def is_pair(self) -> bool:
@@ -53,16 +65,13 @@ def lock_door(inbox: Any, curve: Optional[Curve]) -> None:
 
 
 class Doorkeeper:
-    """Answers libzmq's question who may connect: neighbours, by their keys, or without `curve`
-    everybody who speaks properly. What it answers with, the worker's id, comes with every message
-    over the connection, and nothing else can put it there."""
+    """Answers libzmq's question who may connect: neighbours and observers, by their keys, or
+    without `curve` everybody who speaks properly. What it answers with, such as the worker's id,
+    comes with every message over the connection, and nothing else can put it there."""
 
     def __init__(self, context: Any, curve: Optional[Curve]) -> None:
-        if curve is not None and not has_curve():
-            raise BackendUnavailable(
-                "this pyzmq was built without CURVE; install one with it (pip install pyzmq), or "
-                "set security.insecure = true in the cluster file"
-            )
+        if curve is not None:
+            check_curve()
         self._mechanism = b"NULL" if curve is None else b"CURVE"
         self._names: Optional[Dict[bytes, bytes]] = None
         if curve is not None:
@@ -70,6 +79,9 @@ class Doorkeeper:
                 z85.decode(key.encode("ascii")): str(worker).encode("ascii")
                 for worker, key in curve.neighbours.items()
             }
+            if curve.observer is not None:
+                name = OBSERVER_NAME.encode("ascii")
+                self._names[z85.decode(curve.observer.encode("ascii"))] = name
         self.socket = context.socket(zmq.REP)
         self.socket.bind(_ENDPOINT)
 
