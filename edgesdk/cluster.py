@@ -29,17 +29,19 @@ DEFAULT_KEYS = "keys"
 # Names are those of key files too.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ID_BYTES = 8
+_PORT_MAX = 65535
 
 TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
 TOP_KEYS += ["offloading", "admission"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
+WORKER_KEYS += ["metrics_port"]
 
 
 class WorkerEntry(NamedTuple):
     """One worker of the file. `neighbours`: names of those that it may send tasks to. `stages`:
     those it holds, None for all. `threads` compute, on processors `cpus` (None: any). `bind`:
-    where it listens if that is not `address`."""
+    where it listens if that is not `address`. `metrics_port`: for Prometheus, None for nobody."""
 
     name: str
     address: str
@@ -49,6 +51,7 @@ class WorkerEntry(NamedTuple):
     max_batch: int = DEFAULT_MAX_BATCH
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
+    metrics_port: Optional[int] = None
 
     @property
     def worker_id(self) -> int:
@@ -286,6 +289,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
     name, bind = str(field.get("name").value), field.optional("bind")
     stages, threads = field.optional("stages"), field.optional("threads")
     max_batch, cpus = field.optional("max_batch"), field.optional("cpus")
+    metrics_port = field.optional("metrics_port")
     return WorkerEntry(
         name=name,
         address=_address(field.get("address"), parse_address),
@@ -295,6 +299,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         max_batch=DEFAULT_MAX_BATCH if max_batch is None else max_batch.whole(1),
         cpus=None if cpus is None else cpus.rising(1),
         bind=None if bind is None else _address(bind, parse_bind),
+        metrics_port=None if metrics_port is None else _port(metrics_port),
     )
 
 
@@ -304,6 +309,12 @@ def _address(field: Field, parse: Callable[[str], Address]) -> str:
         return parse(text).control
     except ValueError as error:
         raise field.fail(str(error)) from None
+
+
+def _port(field: Field) -> int:
+    if field.whole() > _PORT_MAX:
+        raise field.fail("a port, or 0 for a free one")
+    return int(field.value)
 
 
 def _neighbours(field: Optional[Field], own: str, names: Sequence[str]) -> Tuple[str, ...]:
@@ -331,6 +342,9 @@ def _check_distinct(fields: Sequence[Field], workers: Sequence[WorkerEntry]) -> 
         for lane in parse_address(worker.address).lanes:
             expected = "another address; {{}} takes port {} of this host".format(lane[1])
             claims.append((lane, "address", expected))
+        if worker.metrics_port:
+            lane = (parse_address(worker.address).lanes[0][0], worker.metrics_port)
+            claims.append((lane, "metrics_port", "another port; {} takes it on this host"))
         for claim, key, expected in claims:
             owner = owners.setdefault(claim, index)
             if owner != index:

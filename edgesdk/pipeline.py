@@ -83,6 +83,8 @@ class Pipeline:
         self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
+        self.metrics_port: Optional[int] = None
+        self._close_metrics: Callable[[], Any] = lambda: None
 
     @classmethod
     def open(
@@ -104,6 +106,8 @@ class Pipeline:
         pace: Union[str, "os.PathLike[str]", None] = None,
         trace: Optional[str] = None,
         insecure_network: bool = False,
+        metrics_port: Optional[int] = None,
+        metrics_host: str = "127.0.0.1",
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -122,6 +126,9 @@ class Pipeline:
         new file for everything the core is told. `insecure_network` accepts links that are neither
         encrypted nor authenticated beyond this machine.
 
+        `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
+        attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
+
         Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
         cannot be bound.
         """
@@ -134,6 +141,7 @@ class Pipeline:
             plan = file.plan if plan is None else plan
             threads = entry.threads if threads is None else threads
             max_batch = entry.max_batch if max_batch is None else max_batch
+            metrics_port = entry.metrics_port if metrics_port is None else metrics_port
         elif name is not None or admission is not None or pace is not None or trace is not None:
             raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
         if bundle is None:
@@ -153,7 +161,7 @@ class Pipeline:
             membership = membership._replace(
                 pace=read_pace(os.fspath(pace), model_id, chosen_plan.name)
             )
-        return cls(
+        pipe = cls(
             verified,
             chosen_plan,
             chosen_policy,
@@ -165,6 +173,9 @@ class Pipeline:
             seed=seed,
             membership=membership,
         )
+        if metrics_port is not None:
+            pipe._serve_metrics(metrics_port, metrics_host)
+        return pipe
 
     def infer(
         self, images: Any, deadline_ms: Optional[float] = None
@@ -314,12 +325,23 @@ class Pipeline:
                 self._loop.leave(max(0.0, until_s - time.monotonic()))
         self._finalizer.detach()
         _close(self._loop, self.backend, self._process_id, max(1.0, until_s - time.monotonic()))
+        self._close_metrics()
 
     def __enter__(self) -> "Pipeline":
         return self
 
     def __exit__(self, kind: Any, *exception: Any) -> None:
         self.close(drain=kind is None)
+
+    def _serve_metrics(self, port: int, host: str) -> None:
+        try:
+            from .telemetry.prometheus import MetricsServer  # who does not ask does not pay
+
+            server = MetricsServer(_stats_of(weakref.ref(self)), port, host)
+        except BaseException:
+            self.close(drain=False)
+            raise
+        self.metrics_port, self._close_metrics = server.port, weakref.finalize(self, server.close)
 
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str
@@ -361,7 +383,8 @@ def _close(
 
 
 def _stats_of(pipeline: "weakref.ReferenceType[Pipeline]") -> Callable[[], Dict[str, Any]]:
-    """What observers are told. Whoever answers them must not keep a forgotten pipeline alive."""
+    """What observers and Prometheus are told. Who answers them must not keep a forgotten pipeline
+    alive."""
 
     def stats() -> Dict[str, Any]:
         alive = pipeline()

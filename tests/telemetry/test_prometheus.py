@@ -1,5 +1,6 @@
 """Metrics over HTTP: what is served is what stats() says, and nothing that clients do matters."""
 
+import gc
 import os
 import socket
 import struct
@@ -10,14 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from clusters import CAMERA, HELPER, INSECURE, WAIT_S, Clustered, eventually
+from clusters import CAMERA, HELPER, INSECURE, WAIT_S, Clustered, eventually, worker
 from documents import DOCUMENT, document, matches, numbers
 from gated import dim
 from scrapes import connect, get, parsed, scrape
 
 pytest.importorskip("prometheus_client")
 
-from edgesdk import ConfigError, TransportError
+from edgesdk import ConfigError, Pipeline, TransportError
 from edgesdk.telemetry import prometheus
 from edgesdk.telemetry.metric_table import METRICS, folded
 from edgesdk.telemetry.prometheus import MetricsServer
@@ -279,6 +280,90 @@ def test_without_the_client_it_says_what_to_install():
     said = subprocess.check_output([sys.executable, "-c", WITHOUT], cwd=ROOT).decode("utf-8")
     assert said.startswith("metrics need prometheus_client")
     assert "pip install prometheus-client" in said and '"edgesdk[metrics]"' in said
+
+
+WITH_AND_WITHOUT = """
+import sys, threading
+from edgesdk import Pipeline
+assert threading.active_count() == 1
+with Pipeline.open({bundle!r}) as pipe:
+    without = threading.active_count()
+    imported = [n for n in sys.modules if "prometheus" in n or n in ("http.server", "wsgiref")]
+    print(pipe.metrics_port, without, imported)
+with Pipeline.open({bundle!r}, metrics_port=0) as pipe:
+    print(pipe.metrics_port > 0, threading.active_count() - without)
+    assert "prometheus_client" in sys.modules
+print(threading.active_count())
+"""
+
+
+class TestOfAPipeline:
+    def test_off_there_is_no_thread_and_no_import_on_there_is_one(self, bundle):
+        program = WITH_AND_WITHOUT.format(bundle=bundle.path)
+        said = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT).decode("utf-8")
+        assert said.splitlines() == ["None 1 []", "True 1", "1"]
+
+    def test_says_what_it_does(self, bundle):
+        with Pipeline.open(bundle.path, metrics_port=0) as pipe:
+            pipe.infer(dim(5))
+            url = "http://127.0.0.1:{}/metrics".format(pipe.metrics_port)
+            found = scrape(url)
+            assert found["edgesdk_items_total", (("reason", "final"), ("status", "result"))] == 5
+            assert found["edgesdk_exits_total", (("exit", "2"),)] == 5
+            assert found["edgesdk_stage_items_total", (("stage", "1"),)] == 5
+        with pytest.raises(OSError):
+            connect(pipe.metrics_port).close()
+
+    def test_a_forgotten_one_frees_its_port(self, bundle):
+        pipe = Pipeline.open(bundle.path, metrics_port=0)
+        port = pipe.metrics_port
+        assert scrape("http://127.0.0.1:{}".format(port))
+        eventually(lambda: not handlers())
+        del pipe
+        gc.collect()
+        with pytest.raises(OSError):
+            connect(port).close()
+
+    def test_is_not_opened_where_the_port_is_taken(self, serve, bundle):
+        before = threading.active_count()
+        with pytest.raises(TransportError, match="cannot listen at 127"):
+            Pipeline.open(bundle.path, metrics_port=serve().port)
+        assert threading.active_count() == before + 1  # that of `serve`
+
+    def test_scrapes_and_images_at_once_until_it_closes(self, bundle):
+        """Nobody gets a wrong answer, and who asks gets all numbers or none."""
+        wrong, is_over = [], threading.Event()
+        pipe = Pipeline.open(bundle.path, metrics_port=0)
+        url = "http://127.0.0.1:{}/metrics".format(pipe.metrics_port)
+
+        def ask():
+            while not is_over.is_set():
+                try:
+                    found = scrape(url)
+                except OSError:
+                    continue  # it is closed, or closing
+                if ("edgesdk_queue_tasks", (("queue", "waiting"),)) not in found:
+                    wrong.append(found)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        futures = [pipe.submit(dim()[0]) for _ in range(500)]
+        assert {future.result(WAIT_S).exit_index for future in futures} == {2}
+        pipe.close()
+        is_over.set()
+        for thread in threads:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+        assert wrong == []
+
+    def test_in_a_cluster_by_its_file(self, tmp_path, bundle):
+        pytest.importorskip("zmq")
+        entry = worker("camera", metrics_port=0)
+        path = Clustered(tmp_path, bundle, "sockets").describe(entry).path
+        with Pipeline.open(cluster=path, name="camera") as pipe:
+            found = scrape("http://127.0.0.1:{}".format(pipe.metrics_port))
+            assert ("worker", "camera") in next(of for name, of in found if name == "edgesdk_info")
 
 
 @pytest.mark.parametrize("over", ["memory", "sockets"])
