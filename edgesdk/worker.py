@@ -14,13 +14,14 @@ from . import cli
 from .cluster import read_cluster
 from .errors import ConfigError
 from .pipeline import Pipeline
+from .telemetry.journal import JsonLines
 
 LOOK_S = 0.5  # between two looks at the neighbours
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Join, say what happens, leave at SIGTERM or SIGINT, say what was done."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log(arguments.log_level, arguments.log_format)
     entry = read_cluster(arguments.cluster).worker(arguments.name)
     if entry.cpus is not None:
         _pin(entry.name, entry.cpus)
@@ -86,6 +87,14 @@ class Watch:
         for name, known in self.neighbours.items():
             if before.get(name, {}).get("state", "greeting") != known["state"]:
                 cli.say("{}: {}".format(name, known["state"]), self._as_json)
+
+
+def _log(level: str, form: str) -> None:
+    """What happens, and why, goes to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines() if form == "json" else text)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def _freeze() -> None:
@@ -165,6 +174,15 @@ def _arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
         "--insecure-network",
         action="store_true",
         help="accept links without encryption and authentication beyond this machine",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="of what is said on standard error; info says why of everything; default: %(default)s",
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: one object a line"
     )
     return parser.parse_args(arguments)
 

@@ -414,12 +414,13 @@ class TestWhatGoesWrong:
             manifest["labels"] = ["light", "dark"]
             options = {"bundle": write_bundle(tmp_path / "another", manifest, files)}
         there, here = memory.open("there", **options), memory.open("here")
-        eventually(lambda: "rejected_by_peer" in here.stats()["transport"])
+        eventually(lambda: "greetings_declined" in here.stats()["counters"])
         assert here.infer(tiny.image(DIM)).exit_index == 2
         assert there.infer(tiny.image(DIM)).ok
-        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.network"]
+        said = [r.getMessage() for r in caplog.records if r.name == "edgesdk.incidents"]
         assert any(
-            text.startswith("there: rejected by peer: {}: found ".format(what)) for text in said
+            text.startswith("here: greetings_declined neighbour=there: {}: found ".format(what))
+            for text in said
         ), said
 
     def test_stats_say_who_is_there_and_what_went_over_the_links(self, clustered):

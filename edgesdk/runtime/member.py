@@ -21,6 +21,7 @@ from ..core_spec import CoreSpec, new_core
 from ..errors import BackendUnavailable, ConfigError
 from ..key_files import public_path, read_secret, secret_path
 from ..manifest import lossy_codecs, plan_id, policy_id
+from ..telemetry.journal import Journal
 from ..trace.file import TraceWriter
 from .executor import Executor
 from .fleet_loop import FleetLoop
@@ -111,6 +112,7 @@ def join(
     transport = _zeromq(membership) if make is None else make(entry.worker_id)
     try:
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
+        metrics.on_incident = Journal(entry.name, names)
         packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
         # CURVE protects features better, and TCP on one machine has nothing to protect them from.
         others = [entry] + [each.entry for each in neighbours]

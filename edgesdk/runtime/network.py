@@ -12,7 +12,7 @@ import numpy as np
 from ..codec import decode_auxiliary
 from ..core import wire
 from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
-from ..core.messages import Hello, Reject, Task, Welcome
+from ..core.messages import Hello, Task, Welcome
 from ..core.tensor import Tensor
 from ..errors import BackendUnavailable, PeerError
 from .executor import Executor
@@ -109,8 +109,6 @@ class Network:
         if isinstance(message, Hello) and not self._limit.allows(peer, now_us):
             self.transport.count("hellos_over_limit")
             return None
-        if isinstance(message, Reject):
-            self._complain(peer, "rejected_by_peer", message.reason)
         return MessageReceived(peer, envelope)
 
     def _unpack(self, task: Task, tensor: Tensor) -> Tuple[np.ndarray, Optional[np.ndarray]]:

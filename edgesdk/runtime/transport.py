@@ -6,7 +6,9 @@ reorders within a lane, or alters them. Everything else is the core's.
 """
 
 import logging
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Union
+
+from ..telemetry.journal import Limiter
 
 _logger = logging.getLogger("edgesdk.network")
 
@@ -39,7 +41,7 @@ class Transport:
         # Frames that answer an observer's question, or none. Raises PeerError for no question.
         self.answering: Optional[Callable[[bytes, int], List[bytes]]] = None
         self.counters: Dict[str, int] = {}
-        self._complaints: Dict[Tuple[str, object], int] = {}
+        self._limiter = Limiter(at_once=1.0)
 
     def wait(self, timeout_s: Optional[float]) -> None:
         """Return when something may have arrived, after `wake`, or after the timeout. It uses the
@@ -76,10 +78,11 @@ class Transport:
         """Something was dropped or refused."""
         self.counters[name] = self.counters.get(name, 0) + 1
 
-    def complain(self, name: str, whom: object, message: str) -> None:
-        """Count it, and say it in the log the first time and every hundredth that it happens with
-        `whom`."""
+    def complain(self, name: str, whom: Hashable, message: str) -> None:
+        """Count it, and say it in the log, of each `whom` every ten seconds at most."""
         self.count(name)
-        count = self._complaints[(name, whom)] = self._complaints.get((name, whom), 0) + 1
-        if count % 100 == 1:
-            _logger.warning("%s (%d so far)", message, count)
+        left_out = self._limiter.left_out((name, whom))
+        if left_out is not None:
+            more = " (and {} more like it before)".format(left_out) if left_out else ""
+            extra = {"edgesdk": {"event": name, "left_out_count": left_out}}
+            _logger.warning("%s%s", message, more, extra=extra)

@@ -10,7 +10,7 @@ import pytest
 
 from edgesdk.core import wire
 from edgesdk.core.events import NAN, Keep, MessageReceived, PeerLost, Send
-from edgesdk.core.messages import Envelope, Greeting, Hello, ItemId, Reject, Task, Welcome
+from edgesdk.core.messages import Envelope, Greeting, Hello, ItemId, Task, Welcome
 from edgesdk.core.tensor import Tensor
 from edgesdk.errors import PeerError
 from edgesdk.runtime.inprocess import Hub, InProcess
@@ -166,7 +166,7 @@ class TestFrames:
             assert event is None or isinstance(event, MessageReceived)
         counted = two.transport.counters["malformed_messages"]
         assert counted > 300
-        assert len(caplog.records) == (counted + 99) // 100  # the first, and every hundredth
+        assert len(caplog.records) == 1  # and no more for ten seconds
 
     @pytest.mark.parametrize("frames", [[], [b""], [b"x"] * 3, [b"x"] * 9, [bytes(100_000)]])
     def test_of_every_number_and_size(self, frames):
@@ -220,13 +220,6 @@ class TestGreetings:
         allowed = [limit.allows(THERE, at_us) for at_us in range(0, 10_000_000, 10_000)]
         assert allowed.count(True) == pytest.approx(10 * HELLOS_PER_S, abs=1)
         assert limit.allows(THERE + 1, 0)  # another one
-
-    def test_that_were_declined_are_said_with_the_name(self, caplog):
-        two = Two()
-        assert two.hear(Reject("plan: found 00, expected 01")) is not None
-        assert two.transport.counters == {"rejected_by_peer": 1}
-        said = caplog.records[0].getMessage()
-        assert said == "there: rejected by peer: plan: found 00, expected 01 (1 so far)"
 
 
 class TestSending:
