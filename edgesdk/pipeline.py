@@ -66,7 +66,8 @@ class Pipeline:
         held_stages = None if membership is None else membership.entry.stages
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
         self._ledger = Ledger(in_flight_max)
-        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, self.name)
+        names = {0: self.name} if membership is None else membership.names
+        self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))

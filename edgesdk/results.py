@@ -14,7 +14,8 @@ class Result(NamedTuple):
     `reason` says why it was answered by the exit `exit_index`: "threshold" (the policy let it
     leave), "forced" (the policy leaves nothing to the scores), "final" (no exit is behind it),
     "deadline" (the best answer known when the deadline passed) or "degraded" (an ensemble
-    answered without all of its parts). `entropy` is in nats. `logits` is float32 [N] if asked for.
+    answered without all of its parts). `entropy` is in nats. `worker` is the name of the one whose
+    exit answered. `logits` is float32 [N] if asked for and that was this one.
     """
 
     item: int

@@ -184,7 +184,7 @@ class TestWaysToAsk:
         found = [future.result(20) for future in futures]
         assert [result.tag for result in found] == brightnesses
         assert [result.exit_index for result in found] == [0, 1, 2, 0] * 10
-        assert {result.worker for result in found} == {"camera"}
+        assert {result.worker for result in found} == {"helper"}
 
     @pytest.mark.parametrize("options", [{}, {"in_flight": 1}, {"in_flight": 8, "ordered": True}])
     def test_streams(self, camera, options):

@@ -86,7 +86,7 @@ MESSAGES = (
     Load(5, 12, 8300, 40, LARGE, LARGE - 1, 900, True),
     TASK,
     Ack(1, 5, 2, 3, 900, 6, 0, 8300, 40),
-    ResultMessage(8, 8, ITEM, 0, 1, 2, "threshold", ANSWER, ""),
+    ResultMessage(8, 8, ITEM, 0, 1, 2, "threshold", ANSWER, "", 7),
     ResultMessage(9, 8, ITEM, 0, 1, 2, "attempts", None, 'a "reason"\n'),
     Progress(LARGE, 7, 1, 5, ((70000, 0), (70001, 0))),
     CancelTask(ITEM),
@@ -108,7 +108,7 @@ EVENTS = (
 ACTIONS = (
     RunStage(0, 1, (0, 1), True),
     Classify(4, (0, 2), "deadline"),
-    Deliver(Outcome(0, "tag", "result", "threshold", ANSWER, 12_345)),
+    Deliver(Outcome(0, "tag", "result", "threshold", ANSWER, 12_345, "", 7)),
     Deliver(Outcome(1, 2.5, "failed", "stage_failed", None, 12_345, "it broke")),
     Send(5, "data", Envelope(1, 2, TASK), 0),
     Keep(-2),

@@ -34,7 +34,8 @@ class Outcome(NamedTuple):
 
     `status` is "result", "expired" or "failed". `reason` is one word: threshold, final, forced,
     deadline, degraded for results; deadline, superseded for expired; stage_failed, not_finite,
-    cancelled, closed for failed. `detail` is a sentence where there is more to say.
+    cancelled, closed for failed. `detail` is a sentence where there is more to say. `worker` is the
+    one whose exit answered, 0 for this one.
     """
 
     item: int
@@ -44,6 +45,7 @@ class Outcome(NamedTuple):
     answer: Optional[Answer]
     latency_us: int
     detail: str = ""
+    worker: int = 0
 
 
 # --- events -------------------------------------------------------------------------------------

@@ -293,6 +293,7 @@ class Exchange(nb.Host):
             reason=reason,
             answer=answer,
             detail=clipped(detail),
+            worker=self._identity.worker,
         )
         self._route_result(result, now_us, actions)
 
@@ -328,7 +329,9 @@ class Exchange(nb.Host):
             self._metrics.incident("results_late", peer.worker, item)
         elif message.answer is not None:
             peer.answered_count += 1
-            self._source.leave(item, part, message.answer, message.reason, now_us, actions)
+            self._source.leave(
+                item, part, message.answer, message.reason, now_us, actions, message.worker
+            )
             self._queues.withdraw(item, part)
             self.cancel(item, part, answered=message.attempt)
         elif message.reason == FAILED and message.attempt + 1 < FAILURES_MAX:

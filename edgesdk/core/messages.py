@@ -155,6 +155,7 @@ class ResultMessage(NamedTuple):
     reason: str
     answer: Optional[Answer]
     detail: str = ""
+    worker: int = 0  # where it ended
 
 
 class Progress(NamedTuple):

@@ -152,13 +152,15 @@ class Source:
         reason: str,
         now_us: int,
         actions: List[Action],
+        worker: int = 0,
     ) -> None:
-        """A part of `item` leaves at an exit; the item ends when it is the last part."""
+        """A part of `item` leaves at an exit of `worker` (0: this one); the item ends when it is
+        the last part."""
         entry = self._items[item]
         gathered = entry.gather.leave(part, answer, reason)
         if gathered is not None:
             self._move(entry, COMPLETE)
-            self._end_with(gathered, entry, now_us, actions)
+            self._end_with(gathered, entry, now_us, actions, worker)
 
     def fail(self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]) -> None:
         """`item` cannot be answered any more."""
@@ -194,11 +196,16 @@ class Source:
         return entry.state
 
     def _end_with(
-        self, gathered: Gathered, entry: Item, now_us: int, actions: List[Action]
+        self,
+        gathered: Gathered,
+        entry: Item,
+        now_us: int,
+        actions: List[Action],
+        worker: int = 0,
     ) -> None:
         if self.part_count == 1:
             answer = entry.gather.answers[0]
-            self._end(entry, "result", gathered.reason, answer, now_us, actions)
+            self._end(entry, "result", gathered.reason, answer, now_us, actions, "", worker)
         else:
             self._forget(entry, actions)
             actions.append(Classify(entry.item, gathered.present_parts, gathered.reason))
@@ -213,11 +220,11 @@ class Source:
         now_us: int,
         actions: List[Action],
         detail: str = "",
+        worker: int = 0,
     ) -> None:
         self._forget(entry, actions)
-        outcome = Outcome(
-            entry.item, entry.tag, status, reason, answer, now_us - entry.submitted_us, detail
-        )
+        latency_us = now_us - entry.submitted_us
+        outcome = Outcome(entry.item, entry.tag, status, reason, answer, latency_us, detail, worker)
         self.metrics.on_outcome(outcome)
         actions.append(Deliver(outcome))
         actions.append(Release(entry.item))

@@ -102,7 +102,7 @@ ANSWER_FIELDS = (
     ("difference", "f"),
     ("similarity", "f"),
 )
-RESULT_FIELDS = (("reason", "B"), ("answer", "26s"), ("detail_bytes", "H"))
+RESULT_FIELDS = (("worker", "Q"), ("reason", "B"), ("answer", "26s"), ("detail_bytes", "H"))
 PROGRESS_FIELDS = (("worker", "Q"), ("item_count", "H"))
 
 STAGE_FORM = "HH"  # part, stage

@@ -191,7 +191,7 @@ def _check_ack(ack: Ack) -> None:
 
 
 def _pack_result(message: ResultMessage) -> Parts:
-    seq, oldest, item, part, attempt, hop, reason, answer, detail = message
+    seq, oldest, item, part, attempt, hop, reason, answer, detail, worker = message
     check_settled(seq, oldest, hop)
     code = _REASON_CODES.get(reason)
     if code is None:
@@ -199,12 +199,13 @@ def _pack_result(message: ResultMessage) -> Parts:
     data = _pack_text("detail", detail)
     address = (item.source, item.number, seq, oldest, item.epoch, part, 0, attempt, 0)
     if answer is None:
-        return 0, hop, address, (code, _NO_ANSWER, len(data)), data
-    return ANSWERED, hop, address, (code, _pack_answer(answer), len(data)), data
+        return 0, hop, address, (worker, code, _NO_ANSWER, len(data)), data
+    return ANSWERED, hop, address, (worker, code, _pack_answer(answer), len(data)), data
 
 
 def _unpack_result(values: Any, head: bytes) -> ResultMessage:
-    source, number, seq, oldest, epoch, part, _, attempt, _, code, data, _ = values[SOURCE:]
+    source, number, seq, oldest, epoch, part, _, attempt, _ = values[SOURCE:OWN]
+    worker, code, data, _ = values[OWN:]
     hop = values[HOP]
     check_settled(seq, oldest, hop)
     if not 0 < code <= len(REASONS):
@@ -214,7 +215,7 @@ def _unpack_result(values: Any, head: bytes) -> ResultMessage:
         refuse("answer", data.hex(), "zeros where none is flagged")
     item, reason = ItemId(source, epoch, number), REASONS[code - 1]
     detail = _unpack_text("detail", _tail(ResultMessage, head))
-    return ResultMessage(seq, oldest, item, part, attempt, hop, reason, answer, detail)
+    return ResultMessage(seq, oldest, item, part, attempt, hop, reason, answer, detail, worker)
 
 
 def _pack_answer(answer: Answer) -> bytes:

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from itertools import count
-from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..core.events import Admit, Cancel, Outcome
 from ..errors import Failed
@@ -144,12 +144,12 @@ class Recorder(Owner):
     """Brings outcomes from the loop to those who wait for them."""
 
     def __init__(
-        self, ledger: Ledger, executor: Executor, labels: Sequence[str], worker: str
+        self, ledger: Ledger, executor: Executor, labels: Sequence[str], names: Mapping[int, str]
     ) -> None:
         self._ledger = ledger
         self._executor = executor
         self._labels = labels
-        self._worker = worker
+        self._names = names  # of workers, by id; 0 is this one
         self.gate = Gate()
         self._callbacks: Deque[Callable[[], None]] = deque()
 
@@ -164,7 +164,7 @@ class Recorder(Owner):
         answer, logits = outcome.answer, None
         if answer is not None:
             logits = self._executor.logits(outcome.item, answer.exit_index)
-        self._resolve(outcome.item, to_public(outcome, self._labels, self._worker, logits))
+        self._resolve(outcome.item, to_public(outcome, self._labels, self._name(outcome), logits))
 
     def on_shutdown(self, detail: str) -> None:
         """See `Owner.on_shutdown`."""
@@ -183,6 +183,10 @@ class Recorder(Owner):
             except IndexError:  # another thread took it
                 return
             callback()
+
+    def _name(self, outcome: Outcome) -> str:
+        worker = outcome.worker
+        return self._names.get(worker) or "{:016x}".format(worker)
 
     def _resolve(self, item: int, outcome: AnyOutcome) -> None:
         waiter = self._ledger.close(item)

@@ -3,7 +3,7 @@
 import os
 import secrets
 from hashlib import sha256
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..bundle import Bundle
 from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
@@ -58,6 +58,13 @@ class Membership(NamedTuple):
     def window(self) -> int:
         """Images in flight that keep every worker busy."""
         return IN_FLIGHT_PER_WORKER * (1 + len(self.cluster.neighbours(self.name)))
+
+    @property
+    def names(self) -> Dict[int, str]:
+        """The name of every worker of the file by its id, and our own also by 0."""
+        names = {each.worker_id: each.name for each in self.cluster.workers}
+        names[0] = self.name
+        return names
 
     @property
     def entry(self) -> WorkerEntry:

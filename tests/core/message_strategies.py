@@ -111,7 +111,7 @@ scores = st.builds(
 )
 answers = st.one_of(st.none(), st.builds(Answer, u16, scores))
 reasons = st.sampled_from(REASONS)
-results = st.builds(_result, settled(), items, u16, u32, hops, reasons, answers, texts)
+results = st.builds(_result, settled(), items, u16, u32, hops, reasons, answers, texts, u64)
 progress_items = st.lists(st.tuples(u64, u16), max_size=ITEMS_MAX).map(tuple)
 progresses = st.builds(Progress, u64, u32, hops, u64, progress_items)
 cancels = st.builds(CancelTask, items)

@@ -51,7 +51,7 @@ def task(**changes):
 
 def result(reason, answer, detail=""):
     """A Result that ended so."""
-    return ResultMessage(2**32 + 5, 2**32, ITEM, 1, 2, 16, reason, answer, detail)
+    return ResultMessage(2**32 + 5, 2**32, ITEM, 1, 2, 16, reason, answer, detail, LARGE - 1)
 
 
 # name -> (message, tensor or None, checksum_body)
