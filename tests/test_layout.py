@@ -75,6 +75,7 @@ CROSS_CUTTING_TESTS = {
     "test_closing.py",
     "test_device_tier.py",
     "test_examples.py",
+    "test_grafana_dashboard.py",
     "test_hostile.py",
     "test_kernels_cpp.py",
     "test_kills.py",
