@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Unio
 
 from . import kernels
 from .backends import Backend, open_backend
-from .bundle import Bundle, read_bundle
-from .choices import check_count, choose_plan, choose_policy, deadline_us_of, wants_best
+from .bundle import Bundle
+from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
 from .core.metrics import Metrics
 from .core.source import Source
@@ -18,6 +18,7 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH, Worker
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
+from .opening import Place, choose
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.clock import now_us
@@ -26,14 +27,14 @@ from .runtime.fleet_loop import FleetLoop
 from .runtime.intake import Intake
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join, membership_of
-from .runtime.pace import read_pace
+from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
-from .telemetry.status import Answering
+from .telemetry.status import Answering, stats_of
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
 WORKER_NAME = "local"
+LOOK_S = 0.01  # between two looks at the neighbours
 
 
 class Pipeline:
@@ -69,6 +70,7 @@ class Pipeline:
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
+        self._opened_us = now_us()  # before there is a loop, which may be asked for stats at once
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
@@ -78,10 +80,9 @@ class Pipeline:
             self._loop, self._metrics = join(
                 membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
             )
-            self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
+            self._loop.network.transport.answering = Answering(stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
-        self._opened_us = now_us()
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
         self.metrics_port: Optional[int] = None
@@ -133,47 +134,30 @@ class Pipeline:
         Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
         cannot be bound.
         """
-        membership = None
-        if cluster is not None:
-            membership = membership_of(cluster, name, admission, trace, insecure_network)
-            entry, file = membership.entry, membership.cluster
-            bundle = file.bundle if bundle is None else bundle
-            policy = file.policy if policy is None else policy
-            plan = file.plan if plan is None else plan
-            threads = entry.threads if threads is None else threads
-            max_batch = entry.max_batch if max_batch is None else max_batch
-            metrics_port = entry.metrics_port if metrics_port is None else metrics_port
-        elif name is not None or admission is not None or pace is not None or trace is not None:
-            raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
-        if bundle is None:
-            raise ConfigError("bundle: found None, expected a folder, or a cluster file")
-        threads = 1 if threads is None else threads
-        max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
-        check_count("threads", threads)
-        check_count("max_batch", max_batch)
-        check_count("in_flight_max", in_flight_max)
         say_once_if_slow(kernels.native_failure)
-        verified = read_bundle(os.fspath(bundle))
-        chosen_policy = choose_policy(verified, policy)
-        chosen_plan = choose_plan(verified, policy, plan)
-        chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
-        if membership is not None and pace is not None:
-            model_id = verified.manifest.model_id
-            membership = membership._replace(
-                pace=read_pace(os.fspath(pace), model_id, chosen_plan.name)
-            )
+        chosen = choose(
+            bundle,
+            policy,
+            plan,
+            threads,
+            max_batch,
+            Place(cluster, name, admission, pace, trace, insecure_network),
+        )
+        check_count("in_flight_max", in_flight_max)
         pipe = cls(
-            verified,
-            chosen_plan,
-            chosen_policy,
-            open_backend(backend, threads),
-            Preprocessor(verified.manifest.preprocessing, color, resize),
-            max_batch=min(max_batch, in_flight_max),
+            chosen.bundle,
+            chosen.plan,
+            chosen.policy,
+            open_backend(backend, chosen.threads),
+            Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
+            max_batch=min(chosen.max_batch, in_flight_max),
             in_flight_max=in_flight_max,
             logits=logits,
             seed=seed,
-            membership=membership,
+            membership=chosen.membership,
         )
+        if metrics_port is None and chosen.membership is not None:
+            metrics_port = chosen.membership.entry.metrics_port
         if metrics_port is not None:
             pipe._serve_metrics(metrics_port, metrics_host)
         return pipe
@@ -297,6 +281,27 @@ class Pipeline:
             stats["admission"] = self._recorder.gate.describe()
         return stats
 
+    def wait_until_up(self, *names: str, timeout: float = 10.0) -> bool:
+        """Wait until the neighbours of these names, or all, take tasks; False after `timeout`
+        seconds. Nothing needs it but programs that want to show help. Raises ConfigError for a name
+        that is no neighbour's, and outside a cluster."""
+        self._check_usable()
+        known = {} if self._membership is None else self._loop.describe()["neighbours"]
+        missing = [name for name in names if name not in known]
+        if self._membership is None or missing:
+            raise ConfigError(
+                "wait_until_up: found {}, expected neighbours: {}".format(
+                    missing or "no cluster", ", ".join(known) or "none"
+                )
+            )
+        until_s = time.monotonic() + timeout
+        while time.monotonic() < until_s:
+            found = self._loop.describe()["neighbours"]
+            if all(name in found and found[name]["state"] == "up" for name in names or known):
+                return True
+            time.sleep(LOOK_S)
+        return False
+
     def serve(self, until: Callable[[], bool]) -> None:
         """Work for the neighbours in the calling thread until `until()` is true; it is asked at
         least ten times a second. Raises ConfigError outside a cluster."""
@@ -338,7 +343,7 @@ class Pipeline:
         try:
             from .telemetry.prometheus import MetricsServer  # who does not ask does not pay
 
-            server = MetricsServer(_stats_of(weakref.ref(self)), port, host)
+            server = MetricsServer(stats_of(weakref.ref(self)), port, host)
         except BaseException:
             self.close(drain=False)
             raise
@@ -381,17 +386,6 @@ def _close(
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close(timeout_s=timeout_s)
         backend.close()
-
-
-def _stats_of(pipeline: "weakref.ReferenceType[Pipeline]") -> Callable[[], Dict[str, Any]]:
-    """What observers and Prometheus are told. Who answers them must not keep a forgotten pipeline
-    alive."""
-
-    def stats() -> Dict[str, Any]:
-        alive = pipeline()
-        return {} if alive is None else alive.stats(buckets=True)
-
-    return stats
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
 import edgesdk
 from edgesdk import digits
@@ -38,8 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
     )
     try:
         with edgesdk.Pipeline.open(cluster=cluster, name="robot") as pipe:
-            while pipe.stats()["neighbours"]["helper"]["state"] != "up":  # only to show its help
-                time.sleep(0.05)
+            pipe.wait_until_up()  # only to show its help
             outcomes = list(pipe.map(scans.images))
             helped = pipe.stats()["neighbours"]["helper"]["answered_count"]
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from clusters import CAMERA, HELPER, Clustered, eventually, worker
+from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually, worker
 from gated import BRIGHT, DIM, MEDIUM, dim
 
 from edgesdk import (
@@ -422,6 +422,18 @@ class TestWhatGoesWrong:
             text.startswith("here: greetings_declined neighbour=there: {}: found ".format(what))
             for text in said
         ), said
+
+    def test_an_application_can_wait_until_they_are_there(self, clustered):
+        clustered.describe(CAMERA, HELPER, worker("late"))
+        camera = clustered.open("camera")
+        assert not camera.wait_until_up("helper", timeout=0.05)
+        clustered.open("helper")
+        assert camera.wait_until_up("helper", timeout=WAIT_S)
+        assert not camera.wait_until_up(timeout=0.05)
+        clustered.open("late")
+        assert camera.wait_until_up(timeout=WAIT_S)
+        with pytest.raises(ConfigError, match=r"nobody.*expected neighbours: he"):
+            camera.wait_until_up("nobody")
 
     def test_stats_say_who_is_there_and_what_went_over_the_links(self, clustered):
         clustered.describe(CAMERA, HELPER)

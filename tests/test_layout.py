@@ -25,7 +25,7 @@ FLOORS = [
     ["telemetry"],
     ["backends"],
     ["runtime", "sim", "streams"],
-    ["pipeline"],
+    ["opening", "pipeline"],
     ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "push", "replayed"]
     + ["report", "simulate", "soak", "timeline", "top", "worker"],
 ]

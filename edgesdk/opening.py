@@ -1,0 +1,81 @@
+"""What `Pipeline.open` was asked for, with what the cluster file and the bundle say beside it."""
+
+import os
+from typing import NamedTuple, Optional, Union
+
+from .bundle import Bundle, read_bundle
+from .choices import check_count, choose_plan, choose_policy
+from .core.exits import ExitPolicy
+from .core.spec import Plan
+from .core.worker import DEFAULT_MAX_BATCH
+from .errors import ConfigError
+from .runtime.member import Membership, membership_of
+from .runtime.pace import read_pace
+
+Path = Union[str, "os.PathLike[str]", None]
+
+
+class Place(NamedTuple):
+    """Where a pipeline stands in a cluster; all None outside one. See `Pipeline.open`."""
+
+    cluster: Path = None
+    name: Optional[str] = None
+    admission: Optional[str] = None
+    pace: Path = None
+    trace: Optional[str] = None
+    insecure_network: bool = False
+
+
+class Chosen(NamedTuple):
+    """Everything that a pipeline runs: what was asked for comes before the cluster file, and that
+    before what the bundle says."""
+
+    bundle: Bundle
+    plan: Plan
+    policy: ExitPolicy
+    threads: int
+    max_batch: int
+    membership: Optional[Membership]
+
+
+def choose(
+    bundle: Path,
+    policy: Union[str, ExitPolicy, None],
+    plan: Optional[str],
+    threads: Optional[int],
+    max_batch: Optional[int],
+    place: Place,
+) -> Chosen:
+    """What runs. Raises BundleError and ConfigError."""
+    membership = _membership(place)
+    if membership is not None:
+        entry, file = membership.entry, membership.cluster
+        bundle = file.bundle if bundle is None else bundle
+        policy = file.policy if policy is None else policy
+        plan = file.plan if plan is None else plan
+        threads = entry.threads if threads is None else threads
+        max_batch = entry.max_batch if max_batch is None else max_batch
+    if bundle is None:
+        raise ConfigError("bundle: found None, expected a folder, or a cluster file")
+    threads = 1 if threads is None else threads
+    max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
+    check_count("threads", threads)
+    check_count("max_batch", max_batch)
+    verified = read_bundle(os.fspath(bundle))
+    chosen_policy = choose_policy(verified, policy)
+    chosen_plan = choose_plan(verified, policy, plan)
+    chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
+    if membership is not None and place.pace is not None:
+        model_id = verified.manifest.model_id
+        pace = read_pace(os.fspath(place.pace), model_id, chosen_plan.name)
+        membership = membership._replace(pace=pace)
+    return Chosen(verified, chosen_plan, chosen_policy, threads, max_batch, membership)
+
+
+def _membership(place: Place) -> Optional[Membership]:
+    cluster, name, admission, _, trace, insecure_network = place
+    if cluster is not None:
+        return membership_of(cluster, name, admission, trace, insecure_network)
+    if place != Place(insecure_network=insecure_network):
+        raise ConfigError("name, admission, pace, trace: expected a cluster file beside them")
+    return None
