@@ -28,6 +28,8 @@ OBSERVER = "observer"  # whose keys `edgesdk.top` uses
 DEFAULT_KEYS = "keys"
 # Names are those of key files too.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# No more than that: it goes into the command lines of ssh and rsync.
+_SSH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:]+\])")
 _ID_BYTES = 8
 _PORT_MAX = 65535
 
@@ -35,13 +37,16 @@ TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
 TOP_KEYS += ["offloading", "admission"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
+WORKER_KEYS += ["ssh", "folder"]
 WORKER_KEYS += ["metrics_port"]
 
 
 class WorkerEntry(NamedTuple):
     """One worker of the file. `neighbours`: names of those that it may send tasks to. `stages`:
     those it holds, None for all. `threads` compute, on processors `cpus` (None: any). `bind`:
-    where it listens if that is not `address`. `metrics_port`: for Prometheus, None for nobody."""
+    where it listens if that is not `address`. `ssh`, `folder`: where bundles are delivered, as
+    HOST or USER@HOST and the folder of the cluster file there; None for the defaults.
+    `metrics_port`: where Prometheus may ask; None: it may not."""
 
     name: str
     address: str
@@ -52,6 +57,8 @@ class WorkerEntry(NamedTuple):
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
     metrics_port: Optional[int] = None
+    ssh: Optional[str] = None
+    folder: Optional[str] = None
 
     @property
     def worker_id(self) -> int:
@@ -289,6 +296,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
     name, bind = str(field.get("name").value), field.optional("bind")
     stages, threads = field.optional("stages"), field.optional("threads")
     max_batch, cpus = field.optional("max_batch"), field.optional("cpus")
+    ssh, folder = field.optional("ssh"), field.optional("folder")
     metrics_port = field.optional("metrics_port")
     return WorkerEntry(
         name=name,
@@ -299,6 +307,8 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         max_batch=DEFAULT_MAX_BATCH if max_batch is None else max_batch.whole(1),
         cpus=None if cpus is None else cpus.rising(1),
         bind=None if bind is None else _address(bind, parse_bind),
+        ssh=None if ssh is None else _ssh(ssh),
+        folder=None if folder is None else _folder(folder),
         metrics_port=None if metrics_port is None else _port(metrics_port),
     )
 
@@ -309,6 +319,21 @@ def _address(field: Field, parse: Callable[[str], Address]) -> str:
         return parse(text).control
     except ValueError as error:
         raise field.fail(str(error)) from None
+
+
+def _ssh(field: Field) -> str:
+    if not _SSH.fullmatch(field.text()):
+        raise field.fail(
+            'a HOST or USER@HOST, such as "nano@192.168.1.11"; ports, keys and jump hosts go '
+            "into ~/.ssh/config"
+        )
+    return str(field.value)
+
+
+def _folder(field: Field) -> str:
+    if not field.text().isprintable():
+        raise field.fail("the path of a folder, without line ends and the like")
+    return str(field.value)
 
 
 def _port(field: Field) -> int:

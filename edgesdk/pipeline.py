@@ -29,7 +29,10 @@ from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
+from .telemetry.board import Board
+from .telemetry.serving import serve_metrics
 from .telemetry.status import Answering, stats_of
+from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
@@ -56,6 +59,7 @@ class Pipeline:
         logits: bool = False,
         seed: int = 0,
         membership: Optional[Membership] = None,
+        timeline: Optional[str] = None,
     ) -> None:
         self.bundle = bundle
         self.plan = plan
@@ -70,15 +74,24 @@ class Pipeline:
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
         self._membership = membership
-        self._opened_us = now_us()  # before there is a loop, which may be asked for stats at once
+        self._board = Board()
+        self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
             self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
             source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
             worker = Worker([plan], policy, source, max_batch)
-            self._loop = Loop(worker, self._executor, self._recorder)
+            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
+            self._loop = Loop(worker, self._executor, self._recorder, writers)
         else:
             self._loop, self._metrics = join(
-                membership, bundle, plan, policy, self._executor, self._recorder, max_batch, seed
+                membership._replace(timeline=timeline),
+                bundle,
+                plan,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
             )
             self._loop.network.transport.answering = Answering(stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
@@ -108,6 +121,7 @@ class Pipeline:
         pace: Union[str, "os.PathLike[str]", None] = None,
         trace: Optional[str] = None,
         insecure_network: bool = False,
+        timeline: Optional[str] = None,
         metrics_port: Optional[int] = None,
         metrics_host: str = "127.0.0.1",
     ) -> "Pipeline":
@@ -120,6 +134,9 @@ class Pipeline:
         "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
+        `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
+        attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -127,9 +144,6 @@ class Pipeline:
         instead of the file's. `pace`: a profile; stages take as long as on that device. `trace`: a
         new file for everything the core is told. `insecure_network` accepts links that are neither
         encrypted nor authenticated beyond this machine.
-
-        `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
-        attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
 
         Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
         cannot be bound.
@@ -155,11 +169,11 @@ class Pipeline:
             logits=logits,
             seed=seed,
             membership=chosen.membership,
+            timeline=timeline,
         )
-        if metrics_port is None and chosen.membership is not None:
-            metrics_port = chosen.membership.entry.metrics_port
-        if metrics_port is not None:
-            pipe._serve_metrics(metrics_port, metrics_host)
+        port = chosen.metrics_port if metrics_port is None else metrics_port
+        if port is not None:
+            pipe.metrics_port, pipe._close_metrics = serve_metrics(pipe, port, metrics_host)
         return pipe
 
     def infer(
@@ -262,7 +276,8 @@ class Pipeline:
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
-        run_count, item_count, busy_us each).
+        run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
+        resident_bytes, cpu_us; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
         and pace. docs/operations.md says what the counters mean.
         """
@@ -277,6 +292,7 @@ class Pipeline:
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())
+        stats["board"] = self._board.read()
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats
@@ -338,16 +354,6 @@ class Pipeline:
 
     def __exit__(self, kind: Any, *exception: Any) -> None:
         self.close(drain=kind is None)
-
-    def _serve_metrics(self, port: int, host: str) -> None:
-        try:
-            from .telemetry.prometheus import MetricsServer  # who does not ask does not pay
-
-            server = MetricsServer(stats_of(weakref.ref(self)), port, host)
-        except BaseException:
-            self.close(drain=False)
-            raise
-        self.metrics_port, self._close_metrics = server.port, weakref.finalize(self, server.close)
 
     def _map_one_by_one(
         self, images: Iterable[Any], deadline_ms: Optional[float], on_deadline: str

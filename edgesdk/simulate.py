@@ -10,18 +10,22 @@ With --replay FILE instead, a core is told what a trace from the field tells.
 import argparse
 import shlex
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import cli, replayed
 from .document import read_document
 from .files import write_atomically
+from .progress import READ, Progress
 from .sim import pictures, report
 from .sim.changes import parse_change, parse_value, parse_values
+from .sim.drawn import Drawn
 from .sim.recorder import Recorder
 from .sim.report import Report, Run
 from .sim.scenario import EXPECTED, read_scenario
 from .sim.simulator import Simulator
 from .sim.spec import Scenario
+from .sim.totals import Totals
+from .telemetry.timeline import whole_sheet
 from .trace.file import read_trace
 from .trace.replay import replay
 
@@ -29,8 +33,6 @@ EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --se
   python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --set 'model.policy={kind="final"}'
   python -m edgesdk.simulate examples/scenarios/5-node-mesh.toml --sweep 'node[1].count=0,1,2,4'
   python -m edgesdk.simulate --replay robot.trace"""
-SIMULATED = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s simulated [{elapsed}]"
-REPLAYED = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 SAMPLES = 500  # of the queues, and moves of the progress bar, in one run
 Changes = List[Tuple[str, Any]]
 
@@ -72,6 +74,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         write_atomically(arguments.plot, content)
         cli.say("\npicture: " + arguments.plot, arguments.json)
+    if arguments.timeline:
+        cli.say("\ntimeline: " + arguments.timeline, arguments.json)
     if arguments.json:
         cli.print_json(_json(arguments, key, done))
     return _verdict(arguments, done)
@@ -123,15 +127,11 @@ def _simulate(
     arguments: argparse.Namespace, scenario: Scenario, key: str, value: Any
 ) -> Tuple[Report, str]:
     """Run `scenario`. An error that is not the user's is preceded by how to see it again."""
-    progress = _Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
+    progress = Progress(scenario.duration_us, "{}={}".format(key, value) if key else scenario.name)
     sample_us = max(1, scenario.duration_us // SAMPLES)
     recorder = Recorder(sample_us, progress.move)
     try:
-        simulator = Simulator(
-            scenario, arguments.seed, observer=recorder, trace=arguments.trace_hash
-        )
-        recorder.watch(simulator)
-        totals = simulator.run()
+        totals = _observed(arguments, scenario, recorder)
     except Exception:
         print("to see this again: " + _command(arguments), file=sys.stderr)
         raise
@@ -143,34 +143,28 @@ def _simulate(
     return report.summarise(run, warmup_us), totals.trace_hash
 
 
-class _Progress:
-    """A bar on a terminal, where tqdm is installed: over virtual time, or whatever has an `end`. It
-    counts in units of `unit`."""
+def _observed(arguments: argparse.Namespace, scenario: Scenario, recorder: Recorder) -> Totals:
+    """Run `scenario` under the eyes of `recorder`; with --timeline, draw it."""
+    if arguments.timeline is None:
+        return _run_watched(arguments, scenario, recorder, recorder)
+    with whole_sheet(arguments.timeline, scenario=scenario.name, seed=arguments.seed) as sheet:
+        drawn = Drawn(sheet, recorder)
+        totals = _run_watched(arguments, scenario, recorder, drawn)
+        drawn.finish()
+    return totals
 
-    def __init__(self, end: int, name: str, unit: float = 1e6, form: str = SIMULATED) -> None:
-        self._at = 0
-        self._end = end
-        self._unit = unit
-        self._bar: Any = None
-        if not sys.stderr.isatty():
-            return
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        self._bar = tqdm(total=end / unit, desc=name, bar_format=form, leave=False)
 
-    def move(self, at: int) -> None:
-        """It has come to `at`; a simulation drains after the scenario's end."""
-        at = min(at, self._end)
-        if self._bar is not None and at > self._at:
-            self._bar.update((at - self._at) / self._unit)
-            self._at = at
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
+def _run_watched(
+    arguments: argparse.Namespace,
+    scenario: Scenario,
+    recorder: Recorder,
+    observer: Union[Recorder, Drawn],
+) -> Totals:
+    simulator = Simulator(scenario, arguments.seed, observer=observer, trace=arguments.trace_hash)
+    recorder.watch(simulator)
+    if observer is not recorder:
+        observer.watch(simulator)
+    return simulator.run()
 
 
 # --- a trace --------------------------------------------------------------------------------------
@@ -180,7 +174,7 @@ def _run_trace(arguments: argparse.Namespace) -> int:
     """Replay; say whether the core does the same."""
     cli.banner(as_json=arguments.json)
     trace = read_trace(arguments.replay)
-    progress = _Progress(trace.size_bytes, "replay", 1.0, REPLAYED)
+    progress = Progress(trace.size_bytes, "replay", 1.0, READ)
     try:
         found = replay(trace, on_record=lambda record: progress.move(record.end_bytes))
     finally:
@@ -331,6 +325,9 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--plot", metavar="FILE.png", help="draw the run, or the sweep")
     parser.add_argument(
+        "--timeline", metavar="FILE.json", help="draw what each worker does when, for Perfetto"
+    )
+    parser.add_argument(
         "--trace-hash", action="store_true", help="print a hash of every event: equal runs, equal"
     )
     arguments = parser.parse_args(argv)
@@ -338,6 +335,8 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     others = sorted(set(given) - {"replay", "json", "debug"})
     if arguments.replay is not None and others:
         parser.error("--replay takes no scenario and none of its options: " + ", ".join(others))
+    if arguments.timeline is not None and arguments.sweep is not None:
+        parser.error("--timeline draws one run, found --sweep beside it")
     if arguments.replay is None and arguments.scenario is None:
         parser.error("name a scenario, or a trace with --replay")
     return arguments

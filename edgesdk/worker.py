@@ -34,6 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
         admission="none",  # it owns no data
         pace=arguments.pace,
         trace=arguments.trace,
+        timeline=arguments.timeline,
         insecure_network=arguments.insecure_network,
         metrics_port=arguments.metrics_port,
         metrics_host=arguments.metrics_host,
@@ -151,6 +152,7 @@ def _arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
         "--pace", metavar="PROFILE", help="take as long as the device of that profile"
     )
     parser.add_argument("--trace", metavar="FILE", help="write down what the core is told")
+    parser.add_argument("--timeline", metavar="FILE", help="draw what happens, for Perfetto")
     parser.add_argument(
         "--drain",
         type=float,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import trace_events
 
 from edgesdk import digits
 from edgesdk.demo import exits
@@ -75,7 +76,8 @@ class TestTheDemo:
 def fleet(tmp_path_factory):
     """The demo with two workers as it ends, and the folder with its picture."""
     out = tmp_path_factory.mktemp("fleet")
-    return run_demo("--workers", 2, "--phase-s", 0.7, "--json", "--out", out), out
+    options = ("--json", "--out", out, "--timeline", out / "fleet.json")
+    return run_demo("--workers", 2, "--phase-s", 0.7, *options), out
 
 
 class TestAFleet:
@@ -114,6 +116,16 @@ class TestAFleet:
         content = (fleet[1] / "fleet.png").read_bytes()
         assert content.startswith(b"\x89PNG") and len(content) > 10_000
 
+    def test_draws_a_timeline_of_all_processes(self, fleet):
+        events = trace_events.read(fleet[1] / "fleet.json")
+        assert trace_events.problems(events) == []
+        names = list(trace_events.processes(events).values())
+        assert names[0] == "source" and {"board-1", "board-2"} < set(names)
+        labels = [e["args"]["labels"] for e in events if e["name"] == "process_labels"]
+        assert labels == ["the clock of the timeline"] + ["the clock of source"] * (len(names) - 1)
+        assert list(trace_events.unordered_flows(events)) == []
+        assert trace_events.slices(events, "to board-2: tasks")
+
     @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks for processes in /proc")
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_leaves_no_process_and_no_file_when_it_is_interrupted(self, number, tmp_path):
@@ -136,6 +148,10 @@ class TestAFleet:
         assert (process.returncode, said) == (130, "interrupted\n")
         assert not [pid for pid in workers if os.path.exists("/proc/{}".format(pid))]
         assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+    def test_a_timeline_needs_one(self):
+        done = run_demo("--timeline", "t.json")
+        assert done.returncode == 2 and "expected --workers beside it" in done.stderr
 
     def test_takes_a_sensible_number_of_workers(self):
         done = run_demo("--workers", 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import trace_events
 from clusters import CAMERA, HELPER, WAIT_S, Clustered, eventually
 from clusters import worker as entry
 from gated import dim
@@ -102,7 +103,8 @@ class TestAProcess:
         assert camera.stats()["counters"].get("leases_expired", 0) == 0
 
     def test_prints_one_json_object_if_asked(self, made, start, tmp_path):
-        command, camera = start("--json", "--trace", str(tmp_path / "t")), made.open("camera")
+        options = ("--trace", str(tmp_path / "t"), "--timeline", str(tmp_path / "t.json"))
+        command, camera = start("--json", *options), made.open("camera")
         assert camera.infer(tiny.image(1.0)).label == "bright"
         command.signal(signal.SIGINT)
         status, said = command.end()
@@ -110,12 +112,17 @@ class TestAProcess:
         stats = json.loads("\n".join(command.said))
         assert stats["worker"] == "helper" and stats["counters"]["tasks_received"] == 1
         assert (tmp_path / "t").stat().st_size > 1000
+        events = trace_events.read(tmp_path / "t.json")
+        assert trace_events.problems(events) == []
+        assert trace_events.processes(events) == {1: "helper"}
+        assert [e["name"] for e in trace_events.slices(events, "to camera: results")] == ["result"]
 
     def test_shows_metrics_where_it_says(self, made, start):
         pytest.importorskip("prometheus_client")
         command = start("--metrics-port", "0", "--metrics-host", "127.0.0.2")
         camera = made.open("camera")
         assert camera.infer(dim()[0]).ok
+        eventually(lambda: any(line.startswith("metrics at ") for line in command.said))
         (said,) = [line for line in command.said if line.startswith("metrics at ")]
         url = said.split()[-1]
         assert url.startswith("http://127.0.0.2:")

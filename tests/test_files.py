@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from edgesdk.errors import EdgeError
-from edgesdk.files import write_atomically
+from edgesdk.errors import ConfigError, EdgeError
+from edgesdk.files import GrowingFile, write_atomically
 
 
 def listing(folder):
@@ -103,3 +103,26 @@ def test_a_private_file_is_its_owners_even_over_what_a_kill_left(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"new"
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     assert listing(tmp_path) == ["file"]
+
+
+class TestGrowingFile:
+    """More of it is in tests/trace/test_trace_file.py."""
+
+    def test_grows_and_ends(self, tmp_path):
+        path = str(tmp_path / "log")
+        file = GrowingFile(path, "log", "first,", 100)
+        assert (tmp_path / "log").read_bytes() == b"first,"
+        file.add(0, "second,")
+        file.close("last")
+        file.close("last")
+        assert (tmp_path / "log").read_bytes() == b"first,second,last"
+        assert (file.entry_count, file.is_open) == (1, False)
+
+    def test_names_what_it_is(self, tmp_path, caplog):
+        path = str(tmp_path / "log")
+        file = GrowingFile(path, "diary", "", 5)
+        file.add(0, "too much")
+        file.flush()
+        assert caplog.records[0].getMessage().startswith("the diary {} ends".format(path))
+        with pytest.raises(ConfigError, match="the diary cannot be written"):
+            GrowingFile(str(tmp_path / "no" / "log"), "diary", "", 5)

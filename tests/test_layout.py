@@ -26,8 +26,8 @@ FLOORS = [
     ["backends"],
     ["runtime", "sim", "streams"],
     ["opening", "pipeline"],
-    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "push", "replayed"]
-    + ["report", "simulate", "soak", "timeline", "top", "worker"],
+    ["__init__", "cli", "bench", "build", "demo", "doctor", "keys", "plan", "progress"]
+    + ["push", "replayed", "report", "simulate", "soak", "timeline", "top", "worker"],
 ]
 NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
@@ -93,7 +93,9 @@ CROSS_CUTTING_TESTS = {
     "test_raw_peer.py",
     "test_readme.py",
     "test_stress.py",
+    "test_system_packages.py",
     "test_tun_link.py",
+    "test_upgrades.py",
 }
 
 NOT_SOURCE = {

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import tiny
+import trace_events
 from gated import BRIGHT, DIM, MEDIUM, dim, slow_down
 
 import edgesdk
@@ -384,6 +385,35 @@ class TestOpen:
         said = [record.getMessage() for record in caplog.records]
         assert len(said) == (0 if failure is None else 1)
         assert failure is None or ("computed in numpy" in said[0] and failure in said[0])
+
+    def test_draws_a_timeline(self, bundle, tmp_path):
+        path = tmp_path / "t.json"
+        with Pipeline.open(bundle.path, timeline=str(path)) as pipe:
+            results = pipe.infer([dim()[0], tiny.image(1.0)])
+            futures = [pipe.submit(dim()[0], tag=tag) for tag in range(3)]
+            results += [future.result() for future in futures]
+        events = trace_events.read(path)
+        assert trace_events.problems(events) == []
+        rows = trace_events.threads(events)
+        items = [e for e in events if e["ph"] == "X" and "items" not in e["args"]]
+        assert sorted(e["args"]["item"] for e in items) == ["local {}".format(n) for n in range(5)]
+        assert sorted(e["name"] for e in items) == sorted(
+            "exit {}".format(result.exit_index) for result in results
+        )
+        assert {rows[e["pid"], e["tid"]].split()[0] for e in events if "ts" in e} == {
+            "compute", "items"
+        }  # fmt: skip
+
+    def test_draws_it_also_when_it_is_closed_inside_a_callback(self, bundle, tmp_path):
+        path = tmp_path / "t.json"
+        pipe = Pipeline.open(bundle.path, timeline=str(path))
+        future = pipe.submit(dim()[0])
+        future.add_done_callback(lambda future: pipe.close())
+        future.result()
+        pipe._loop._thread.join(10)
+        assert path.read_text().endswith("]\n")
+        with pytest.raises(ConfigError, match="the timeline cannot be written"):
+            Pipeline.open(bundle.path, timeline=str(tmp_path / "no" / "t.json"))
 
     def test_what_is_not_there(self, tmp_path):
         with pytest.raises(BundleError, match="no such folder; expected a bundle such as engines/"):

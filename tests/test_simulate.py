@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trace_events
 from traces import lines_of, write_trace
 
 from edgesdk import simulate
@@ -236,7 +237,7 @@ class TestFailures:
 
 class TestProgress:
     def test_is_shown_on_a_terminal_only(self, capsys):
-        bar = simulate._Progress(10, "x")
+        bar = simulate.Progress(10, "x")
         bar.move(5)
         bar.close()
         assert capsys.readouterr().err == ""
@@ -244,7 +245,7 @@ class TestProgress:
     def test_moves_with_the_virtual_time(self, capsys, monkeypatch):
         pytest.importorskip("tqdm")
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        bar = simulate._Progress(10_000_000, "world")
+        bar = simulate.Progress(10_000_000, "world")
         bar.move(5_000_000)
         bar._bar.refresh()
         bar.move(99_000_000)  # it drains
@@ -256,7 +257,22 @@ class TestProgress:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
         path = write_trace(tmp_path / "worker.trace").path
         moves = []
-        monkeypatch.setattr(simulate._Progress, "move", lambda self, at: moves.append(at))
+        monkeypatch.setattr(simulate.Progress, "move", lambda self, at: moves.append(at))
         assert call("--replay", path) == 0
         assert moves == sorted(moves) and len(moves) == 10
         assert "replay   0%" in capsys.readouterr().err
+
+
+class TestTimeline:
+    def test_draws_every_worker(self, tmp_path):
+        path = tmp_path / "mesh.json"
+        done = run(MESH, *SHORT, "--timeline", path, "--json")
+        assert done.returncode == 0 and "timeline: " + str(path) in done.stderr
+        events = trace_events.read(path)
+        assert trace_events.problems(events) == []
+        assert list(trace_events.processes(events).values()) == ["source", "worker1", "worker2"]
+        assert figures(done) == figures(run(MESH, *SHORT, "--json"))
+
+    def test_draws_one_run(self, tmp_path):
+        done = run(MESH, "--timeline", tmp_path / "t", "--sweep", "node[1].speed=1,2")
+        assert done.returncode == 2 and "--timeline draws one run" in done.stderr

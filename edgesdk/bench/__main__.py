@@ -208,7 +208,7 @@ BENCHES = {
         place=link.place,
     ),
     "telemetry": Bench(
-        "what it costs to look at workers: metrics, observers, traces",
+        "what it costs to look at workers: metrics, observers, timelines, traces",
         measure_telemetry,
         seconds=120.0,
         per="in all",

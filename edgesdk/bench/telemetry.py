@@ -68,6 +68,7 @@ WAYS = (
     AGAIN,
     Way("metrics scraped", metrics=True),
     Way("metrics and observer", metrics=True, observer=True, target=LOST_PERCENT_MAX),
+    Way("timeline=", files=("timeline",)),
     Way("trace=", files=("trace",)),
 )
 
@@ -102,10 +103,16 @@ class Pair:
         files: Dict[str, Any] = {name: os.path.join(folder, name) for name in way.files}
         arguments = [word for name in files for word in ("--" + name, files[name] + "-worker")]
         options = {"cluster": path, "name": WORKER, "arguments": arguments}
+        self.pipe: Any = None
+        self._observer: Any = None
         self._child = Child("edgesdk.bench.link_ours:serve", options, cores)
-        self.pipe = Pipeline.open(cluster=path, name=SOURCE, **files)
-        self._observer = Observer(read_cluster(path)) if way.observer else None
-        self._wait_until_up()
+        try:
+            self.pipe = Pipeline.open(cluster=path, name=SOURCE, **files)
+            self._observer = Observer(read_cluster(path)) if way.observer else None
+            self._wait_until_up()
+        except BaseException:
+            self.close()
+            raise
 
     def turn(self, images: Iterator[Any], seconds: float) -> Rate:
         """How fast images are answered, looked at from beginning to end."""
@@ -141,15 +148,16 @@ class Pair:
         for port in self._ports:
             scrape(port)
         if self._observer is not None:
-            missing = [name for name, found in self._observer.ask(ANSWER_S).items() if not found]
+            found = self._observer.ask(ANSWER_S)
+            missing = [name for name, document in found.items() if not document]
             if missing:
                 raise Failed("no answer to the observer from " + ", ".join(missing))
 
     def close(self) -> None:
         """End both workers."""
-        if self._observer is not None:
-            self._observer.close()
-        self.pipe.close()
+        for each in (self._observer, self.pipe):
+            if each is not None:
+                each.close()
         self._child.stop()
 
     def _processor_s(self) -> float:
@@ -163,11 +171,20 @@ class Pair:
         return local_cluster_text(bundle, dict(zip((SOURCE, WORKER), lines)), head)
 
     def _wait_until_up(self) -> None:
+        """The other worker is a neighbour, and, a moment later, shows metrics."""
         until_s = time.monotonic() + ANSWER_S
-        while self.pipe.stats()["neighbours"].get(WORKER, {}).get("state") != "up":
-            if time.monotonic() > until_s:
-                raise Failed("no second worker; " + self._child.explain())
-            time.sleep(0.01)
+        is_up = self.pipe.wait_until_up(timeout=ANSWER_S)
+        for port in self._ports:
+            while is_up and not _listens(port):
+                is_up = time.monotonic() < until_s
+                time.sleep(0.01)
+        if not is_up:
+            raise Failed("no second worker; " + self._child.explain())
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def scrape(port: int) -> int:

@@ -71,7 +71,13 @@ def _arguments() -> argparse.Namespace:
         metavar="S",
         help="seconds between two events in the fleet; default: %(default)s",
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--timeline", metavar="FILE.json", help="what the fleet's workers do when, for Perfetto"
+    )
+    arguments = parser.parse_args()
+    if arguments.timeline is not None and arguments.workers is None:
+        parser.error("--timeline shows a fleet, expected --workers beside it")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from .. import cli, digits
+from .. import cli, digits, timeline
 from ..backends import Backend
 from ..bench import engine
 from ..bench.timing import conditions
@@ -23,7 +23,7 @@ from ..profiles import Profile, write_profile
 from ..results import AnyOutcome, Result
 from ..runtime.pace import Pace
 from . import pictures
-from .processes import Processes, write_cluster
+from .processes import Processes, trace_path, write_cluster
 from .story import ALONE, BACK, END, FULL, GONE, JOIN, KILLED, LEAVE, MISSED, SEEN_S_MAX, UP, Story
 from .stream import Stream
 
@@ -65,8 +65,13 @@ def main(arguments: argparse.Namespace, bundle: str) -> int:
             times = _profile(alone.bundle, alone.plan.name, alone.backend, slower)
             write_profile(profile, times)
             board_us = _mean_us(alone, Pace(times, alone.plan.name), expected)
-        with Processes(cluster, profile, arguments.backend) as processes, Pipeline.open(
-            cluster=cluster, name=SOURCE, pace=profile, backend=arguments.backend
+        traces = arguments.timeline is not None
+        with Processes(cluster, profile, arguments.backend, traces) as processes, Pipeline.open(
+            cluster=cluster,
+            name=SOURCE,
+            pace=profile,
+            backend=arguments.backend,
+            trace=trace_path(folder, SOURCE) if traces else None,
         ) as pipe:
             stream = Stream(pipe, images)
             story = Story(stream, processes, names, arguments.phase_s, arguments.json)
@@ -75,7 +80,19 @@ def main(arguments: argparse.Namespace, bundle: str) -> int:
                 processes.tell_to_leave(name)
             reports = {name: processes.report(name) for name in names}
             told = Told(stream, board_us, *_judge(stream, expected) + (pipe.stats(), reports))
+        if traces:
+            _draw(folder, arguments)
     return _say(arguments, names, told)
+
+
+def _draw(folder: str, arguments: argparse.Namespace) -> None:
+    """The traces of all processes become a timeline; say how."""
+    paths = timeline.traces_in(folder)
+    paths.sort(key=lambda path: path != trace_path(folder, SOURCE))  # its clock, and on top
+    merged = timeline.draw(paths, arguments.timeline)
+    for line in timeline.lines(merged, len(paths), arguments.timeline):
+        cli.say(line, arguments.json)
+    cli.say("", arguments.json)
 
 
 def _slower(process_count: int) -> float:

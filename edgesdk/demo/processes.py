@@ -31,13 +31,22 @@ def write_cluster(folder: str, bundle: str, names: Sequence[str], max_batch: int
     return path
 
 
+def trace_path(folder: str, name: str) -> str:
+    """Where the worker `name` writes its trace; again, with a number at the end."""
+    return os.path.join(folder, name + ".trace")
+
+
 class Processes:
     """Worker processes of the cluster file `cluster`, all paced by the profile in file `pace`.
 
-    Use it in a `with` block of the main thread, which ends them all.
+    With `traces`, each writes its trace beside the cluster file. Use it in a `with` block of the
+    main thread, which ends them all.
     """
 
-    def __init__(self, cluster: str, pace: str, backend: Optional[str]) -> None:
+    def __init__(
+        self, cluster: str, pace: str, backend: Optional[str], traces: bool = False
+    ) -> None:
+        self._traces = traces
         self._cluster = cluster
         self._pace = pace
         self._backend = backend
@@ -57,6 +66,8 @@ class Processes:
         command += ["--cluster", self._cluster, "--pace", self._pace]
         if self._backend is not None:
             command += ["--backend", self._backend]
+        if self._traces:
+            command += ["--trace", trace_path(self._folder, name)]
         with self._uninterrupted(), open(log + ".out", "wb") as out, open(
             log + ".err", "wb"
         ) as err:

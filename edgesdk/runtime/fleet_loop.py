@@ -8,10 +8,9 @@ without a hand-over between threads; while nobody does, a background thread driv
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Sequence, Tuple
 
 from ..core.events import (
-    Action,
     Admit,
     CloseLink,
     Event,
@@ -24,11 +23,10 @@ from ..core.events import (
 )
 from ..core.fleet import FleetWorker
 from ..core.messages import Task
-from ..trace.file import TraceWriter
 from .clock import now_us
 from .compute import ComputeThread
 from .executor import Executor, Run
-from .loop import CLOSE_TIMEOUT_S, Loop, Owner
+from .loop import CLOSE_TIMEOUT_S, Loop, Owner, Writer
 from .network import Network
 from .pace import Pace
 
@@ -70,9 +68,9 @@ class FleetLoop(Loop):
         owner: Owner,
         network: Network,
         pace: Optional[Pace] = None,
-        trace: Optional[TraceWriter] = None,
+        writers: Sequence[Writer] = (),
     ) -> None:
-        super().__init__(worker, executor, owner)
+        super().__init__(worker, executor, owner, writers)
         self.core = worker
         self.network = network
         self.pace = pace
@@ -83,7 +81,6 @@ class FleetLoop(Loop):
         self._hung_count = 0
         self._longest_us: Dict[Tuple[int, int], float] = {}  # by stage and number of items
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
-        self._trace = trace
         self._front = threading.Lock()  # held by the application's thread that drives
         self._front_thread: Optional[int] = None
         self._changed = threading.Condition()
@@ -154,8 +151,10 @@ class FleetLoop(Loop):
             self._driving.release()
         self._compute.close(timeout_s)
         self._transport.close(min(LINGER_S, timeout_s))
-        if self._trace is not None:
-            self._trace.close()
+        super()._let_go()
+
+    def _let_go(self) -> None:
+        """Not yet: what is posted meanwhile is told too, until `_free`."""
 
     def _give_up(self, error: BaseException) -> None:
         super()._give_up(error)
@@ -256,17 +255,6 @@ class FleetLoop(Loop):
         if self._inline_count % LOOK_EVERY == 0:
             self._transport.wait(0.0)
         return self.network.receive(now_us()) if self._inline_count % 2 == 0 else None
-
-    def _ask(self, event: Event, at_us: int) -> List[Action]:
-        if self._trace is None:
-            return super()._ask(event, at_us)
-        try:
-            actions = super()._ask(event, at_us)
-        except Exception as error:
-            self._trace.record_failure(at_us, event, error)
-            raise
-        self._trace.record(at_us, event, actions)
-        return actions
 
     def _run_stage(self, action: RunStage) -> None:
         if self._closing is not None:

@@ -9,7 +9,7 @@ them a background thread drives (`start`).
 import heapq
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Type
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from ..core.events import (
     Action,
@@ -26,11 +26,17 @@ from ..core.events import (
     Timer,
 )
 from ..core.worker import Worker
+from ..telemetry.timeline import TimelineWriter
+from ..trace.file import TraceWriter
 from .clock import now_us
 from .executor import Executor
 
 # How long close() waits for the stage that is running. One that takes longer hangs.
 CLOSE_TIMEOUT_S = 10.0
+
+
+# What is told of every event, and what the core asked for.
+Writer = Union[TraceWriter, TimelineWriter]
 
 
 class Owner:
@@ -60,8 +66,11 @@ def _at_once() -> bool:
 class Loop:
     """Drives one core worker."""
 
-    def __init__(self, worker: Worker, executor: Executor, owner: Owner) -> None:
+    def __init__(
+        self, worker: Worker, executor: Executor, owner: Owner, writers: Sequence[Writer] = ()
+    ) -> None:
         self._worker = worker
+        self._writers = writers
         self._executor = executor
         self._owner = owner
         self._inbox: Deque[Event] = deque()
@@ -204,7 +213,17 @@ class Loop:
 
     def _ask(self, event: Event, at_us: int) -> List[Action]:
         """What the core wants done about `event`."""
-        return self._worker.handle(event, at_us)
+        if not self._writers:
+            return self._worker.handle(event, at_us)
+        try:
+            actions = self._worker.handle(event, at_us)
+        except Exception as error:
+            for writer in self._writers:
+                writer.record_failure(at_us, event, error)
+            raise
+        for writer in self._writers:
+            writer.record(at_us, event, actions)
+        return actions
 
     def _next_event(self) -> Optional[Event]:
         """Deadlines first, then the application, then the stage that has run: so that what was
@@ -254,3 +273,9 @@ class Loop:
         if not self._broken:
             self._handle(closing)
         self._owner.on_shutdown(closing.detail)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The core is told nothing more."""
+        for writer in self._writers:
+            writer.close()

@@ -3,7 +3,7 @@
 import os
 import secrets
 from hashlib import sha256
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..bundle import Bundle
 from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
@@ -22,10 +22,13 @@ from ..errors import BackendUnavailable, ConfigError
 from ..key_files import public_path, read_secret, secret_path
 from ..manifest import lossy_codecs, plan_id, policy_id
 from ..telemetry.journal import Journal
+from ..telemetry.merge import CLOCK, NAME
+from ..telemetry.timeline import TimelineWriter
 from ..trace.file import TraceWriter
+from .clock import clock_name
 from .executor import Executor
 from .fleet_loop import FleetLoop
-from .loop import Owner
+from .loop import Owner, Writer
 from .network import Network
 from .pace import Pace
 from .packer import Packer
@@ -38,8 +41,8 @@ IN_FLIGHT_PER_WORKER = 4  # one is computed, one travels, two wait
 
 class Membership(NamedTuple):
     """Which worker of which cluster this process is, and how it takes part. `admission`: kind of
-    algorithm, None for the cluster's. `pace`: how long stages shall take. `trace`: file to write.
-    `transport` instead of ZeroMQ, given the worker's id."""
+    algorithm, None for the cluster's. `pace`: how long stages shall take. `trace`,
+    `timeline`: files to write. `transport` instead of ZeroMQ, given the worker's id."""
 
     cluster: Cluster
     name: str
@@ -48,6 +51,7 @@ class Membership(NamedTuple):
     trace: Optional[str] = None
     insecure_network: bool = False
     transport: Optional[Callable[[int], Transport]] = None
+    timeline: Optional[str] = None
 
     @property
     def admits_by_rate(self) -> bool:
@@ -125,10 +129,8 @@ def join(
         others = [entry] + [each.entry for each in neighbours]
         checks = cluster.security.insecure and not all(each.is_loopback for each in others)
         network = Network(transport, executor, len(plan.stages), names, packer, checks)
-        trace = None
-        if membership.trace is not None:
-            trace = TraceWriter(membership.trace, spec, {"worker": entry.name})
-        loop = FleetLoop(core, executor, owner, network, membership.pace, trace)
+        writers = _writers(membership, spec, names)
+        loop = FleetLoop(core, executor, owner, network, membership.pace, writers)
     except BaseException:
         transport.close(0)
         raise
@@ -136,6 +138,18 @@ def join(
         loop.post(PeerFound(each.entry.worker_id, each.offload))
     loop.drive(lambda: len(core.neighbours) == len(neighbours))  # from now on stats name them
     return loop, metrics
+
+
+def _writers(membership: Membership, spec: CoreSpec, names: Dict[int, str]) -> List[Writer]:
+    """Who is told of every event: nobody, as a rule."""
+    writers: List[Writer] = []
+    name, (worker, epoch) = membership.name, spec.identity[:2]
+    if membership.trace is not None:
+        note = {NAME: name, CLOCK: clock_name()}
+        writers.append(TraceWriter(membership.trace, spec, note))
+    if membership.timeline is not None:
+        writers.append(TimelineWriter(membership.timeline, name, worker, epoch, names))
+    return writers
 
 
 def _core_spec(

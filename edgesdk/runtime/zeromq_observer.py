@@ -36,17 +36,17 @@ class Observer:
         keys = _keys(cluster)
         self._number = 0
         self._context = zmq.Context()
-        self._sockets: Dict[str, Any] = {}
+        self._outlets: Dict[str, Any] = {}
         try:
             for entry in entries:
-                socket = self._context.socket(zmq.DEALER)
-                self._sockets[entry.name] = socket
-                set_options(socket, _OPTIONS)
-                socket.setsockopt(zmq.IPV6, "[" in entry.control_address)
-                socket.setsockopt(zmq.IDENTITY, OBSERVER_LETTER + os.urandom(_RANDOM_BYTES))
+                outlet = self._context.socket(zmq.DEALER)
+                self._outlets[entry.name] = outlet
+                set_options(outlet, _OPTIONS)
+                outlet.setsockopt(zmq.IPV6, "[" in entry.control_address)
+                outlet.setsockopt(zmq.IDENTITY, OBSERVER_LETTER + os.urandom(_RANDOM_BYTES))
                 if keys is not None:
-                    _lock(socket, keys[0], keys[1][entry.name])
-                socket.connect(entry.control_address)
+                    _lock(outlet, keys[0], keys[1][entry.name])
+                outlet.connect(entry.control_address)
         except BaseException:
             self.close()
             raise
@@ -56,31 +56,31 @@ class Observer:
         has it, or None for one that has not answered after `timeout_s`."""
         self._number += 1
         question = QUESTION + str(self._number).encode("ascii")
-        found: Dict[str, Optional[Dict[str, Any]]] = dict.fromkeys(self._sockets)
+        found: Dict[str, Optional[Dict[str, Any]]] = dict.fromkeys(self._outlets)
         poller = zmq.Poller()
-        names = {socket: name for name, socket in self._sockets.items()}
-        for socket in names:
-            poller.register(socket, zmq.POLLIN)
-            _ask(socket, question)
+        names = {outlet: name for name, outlet in self._outlets.items()}
+        for outlet in names:
+            poller.register(outlet, zmq.POLLIN)
+            _ask(outlet, question)
         until_s = monotonic() + timeout_s
         open_count = len(names)
         while open_count:
             ready = poller.poll(max(0, int((until_s - monotonic()) * 1000)))
             if not ready:
                 break
-            for socket, _ in ready:
-                document = _read(socket, question)
+            for outlet, _ in ready:
+                document = _read(outlet, question)
                 if document is not None:
-                    found[names[socket]] = document
-                    poller.unregister(socket)
+                    found[names[outlet]] = document
+                    poller.unregister(outlet)
                     open_count -= 1
         return found
 
     def close(self) -> None:
         """Let go of the sockets. Idempotent."""
-        for socket in self._sockets.values():
-            socket.close(0)
-        self._sockets.clear()
+        for outlet in self._outlets.values():
+            outlet.close(0)
+        self._outlets.clear()
         self._context.term()
 
     def __enter__(self) -> "Observer":
@@ -112,22 +112,22 @@ def _keys(cluster: Cluster) -> Optional[Tuple[str, Dict[str, str]]]:
     return read_secret(folder, OBSERVER), cluster.public_keys()
 
 
-def _lock(socket: Any, secret: str, server: str) -> None:
-    socket.setsockopt(zmq.CURVE_SECRETKEY, secret.encode("ascii"))
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret.encode("ascii")))
-    socket.setsockopt(zmq.CURVE_SERVERKEY, server.encode("ascii"))
+def _lock(outlet: Any, secret: str, server: str) -> None:
+    outlet.setsockopt(zmq.CURVE_SECRETKEY, secret.encode("ascii"))
+    outlet.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret.encode("ascii")))
+    outlet.setsockopt(zmq.CURVE_SERVERKEY, server.encode("ascii"))
 
 
-def _ask(socket: Any, question: bytes) -> None:
+def _ask(outlet: Any, question: bytes) -> None:
     try:
-        socket.send(question, AT_ONCE)
+        outlet.send(question, AT_ONCE)
     except zmq.Again:  # questions pile up: it has not been there for long
         return
 
 
-def _read(socket: Any, question: bytes) -> Optional[Dict[str, Any]]:
+def _read(outlet: Any, question: bytes) -> Optional[Dict[str, Any]]:
     """The answer to `question`, or None for one that came late or is none."""
-    frames: List[bytes] = socket.recv_multipart(AT_ONCE)
+    frames: List[bytes] = outlet.recv_multipart(AT_ONCE)
     try:
         return read_answer(frames, question)
     except PeerError:

@@ -9,25 +9,22 @@ instead of a digest. Features are not in it: cores never see them.
 import contextlib
 import itertools
 import json
-import logging
 import os
 import platform
 import typing
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Event
 from ..core.exits import POLICIES, make_policy
 from ..core_spec import CoreSpec, new_core
 from ..errors import ConfigError
+from ..files import GrowingFile
 from ..schema import Field
 from .values import EVENTS, check_fits, decode, digest, encode
 
 FORMAT = "edgesdk-trace"
 FORMAT_VERSION = 1
-FLUSH_US = 1_000_000  # what a killed process may leave unwritten
-FLUSH_CHARS = 1 << 16
 BYTES_MAX = 1 << 30  # then a trace ends, for a device has other use for its disk
-FILES_MAX = 1000  # of one name: a worker that fails, and is started again and again
 LINE_BYTES_MAX = 1 << 24
 
 
@@ -44,110 +41,38 @@ class TraceWriter:
     def __init__(
         self, path: str, spec: CoreSpec, note: Dict[str, str], bytes_max: int = BYTES_MAX
     ) -> None:
-        header = _header(spec, note)
-        self.path, file = _new_file(path)
-        self._file: Optional[typing.BinaryIO] = file
-        self.event_count = 0
-        self._bytes_left = bytes_max
-        self._lines: List[str] = []
-        self._char_count = 0
-        self._flush_us: Optional[int] = None
-        self._append(header)
-        self._flush()
+        self._file = GrowingFile(path, "trace", _header(spec, note), bytes_max)
+        self.path = self._file.path
 
     @property
     def is_open(self) -> bool:
         """Whether events are still recorded."""
-        return self._file is not None
+        return self._file.is_open
 
     def record(self, now_us: int, event: Event, actions: Sequence[Action]) -> None:
         """The core was told `event` at `now_us` and asked for `actions`."""
-        if self._file is not None:
+        if self._file.is_open:
             try:
                 line = "[{},{},{}]\n".format(now_us, encode(event), digest(actions))
             except ConfigError as error:  # our own error, but no reason to stop a worker
-                self._end(str(error))
+                self._file.end(str(error))
                 return
-            self._add(now_us, line)
+            self._file.add(now_us, line)
 
     def record_failure(self, now_us: int, event: Event, error: BaseException) -> None:
         """The core was told `event` at `now_us` and raised `error`."""
-        if self._file is not None:
+        if self._file.is_open:
             try:
                 line = '[{},{},"{}"]\n'.format(now_us, encode(event), type(error).__name__)
             except ConfigError as unknown:
-                self._end(str(unknown))
+                self._file.end(str(unknown))
                 return
-            self._add(now_us, line)
-            self._flush()
+            self._file.add(now_us, line)
+            self._file.flush()
 
     def close(self) -> None:
         """Write what is left, and that this is all. Idempotent."""
-        if self._file is not None:
-            self._append('{{"end":{}}}\n'.format(self.event_count))
-            self._flush()
-        self._close()
-
-    def _add(self, now_us: int, line: str) -> None:
-        self.event_count += 1
-        self._append(line)
-        if self._flush_us is None:
-            self._flush_us = now_us + FLUSH_US
-        if self._char_count >= FLUSH_CHARS or now_us >= self._flush_us:
-            self._flush()
-
-    def _append(self, line: str) -> None:
-        self._lines.append(line)
-        self._char_count += len(line)
-
-    def _flush(self) -> None:
-        """Hand everything to the system: a process that is killed then loses nothing of it."""
-        if self._file is None:
-            return
-        content = "".join(self._lines).encode("ascii")
-        self._lines.clear()
-        self._char_count, self._flush_us = 0, None
-        self._bytes_left -= len(content)
-        if self._bytes_left < 0:
-            self._end("it has reached its limit")
-            return
-        try:
-            self._file.write(content)
-            self._file.flush()
-        except OSError as error:
-            self._end(error.strerror or str(error))
-
-    def _end(self, reason: str) -> None:
-        self._close()
-        logging.getLogger("edgesdk").warning(
-            "the trace %s ends after about %d events (%s); the worker goes on without",
-            self.path,
-            self.event_count,
-            reason,
-        )
-
-    def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            with contextlib.suppress(OSError):  # what it still holds cannot be written either
-                file.close()
-
-
-def _new_file(path: str) -> Tuple[str, typing.BinaryIO]:
-    """A file that was not there before, and its name."""
-    for number in range(1, FILES_MAX + 1):
-        name = path if number == 1 else "{}.{}".format(path, number)
-        try:
-            return name, open(name, "xb")
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(
-                "{}: the trace cannot be written ({}); choose another place".format(
-                    name, error.strerror or error
-                )
-            ) from None
-    raise ConfigError("{}: found {} traces of this name; take some away".format(path, FILES_MAX))
+        self._file.close('{{"end":{}}}\n'.format(self._file.entry_count))
 
 
 def _header(spec: CoreSpec, note: Dict[str, str]) -> str:

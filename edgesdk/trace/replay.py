@@ -1,7 +1,7 @@
 """Replay: a fresh core is told what a trace tells; does it do the same?"""
 
 import traceback
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Event, MessageReceived
 from ..core.fleet import FleetWorker
@@ -43,11 +43,13 @@ def replay(
     trace: Trace,
     on_difference: Callable[[Difference], bool] = stop,
     on_record: Callable[[Record], None] = lambda record: None,
+    on_actions: Callable[[Record, Sequence[Action]], None] = lambda record, actions: None,
 ) -> Replayed:
     """Tell a fresh core the events of `trace`, at their times, and compare what it does.
 
-    `on_record` is told of every event before the core is, `on_difference` says whether to go on.
-    Raises ConfigError for a malformed trace.
+    `on_record` is told of every event before the core is, `on_actions` afterwards what the core
+    asked for, if that was the same, `on_difference` says whether to go on. Raises ConfigError for a
+    malformed trace.
     """
     core, metrics = new_core(trace.spec)
     kinds: Dict[str, int] = {}
@@ -60,12 +62,14 @@ def replay(
         kinds[kind] = kinds.get(kind, 0) + 1
         last_us = record.now_us
         first_us = last_us if first_us is None else first_us
-        difference, text = _again(core, record)
+        difference, actions, text = _again(core, record)
         raised = text or raised
         if difference is not None:
             first = first or difference
             if not on_difference(difference):
                 break
+        elif not text:
+            on_actions(record, actions)
     return Replayed(
         sum(kinds.values()),
         kinds,
@@ -77,18 +81,18 @@ def replay(
     )
 
 
-def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], str]:
-    """What is different about one event, and the traceback if the core raised."""
+def _again(core: FleetWorker, record: Record) -> Tuple[Optional[Difference], Sequence[Action], str]:
+    """What is different about one event, what the core asks for, the traceback if it raised."""
     try:
         actions = core.handle(record.event, record.now_us)
     except Exception as error:  # a bug of the core may be just what the trace is about
         is_same = type(error).__name__ == record.error
         text = "{}: {}".format(type(error).__name__, error)
         difference = None if is_same else Difference(record, (), text)
-        return difference, traceback.format_exc()
+        return difference, (), traceback.format_exc()
     if digest(actions) == record.digest:
-        return None, ""
-    return Difference(record, tuple(actions), ""), ""
+        return None, actions, ""
+    return Difference(record, tuple(actions), ""), actions, ""
 
 
 def kind_of(event: Event) -> str:

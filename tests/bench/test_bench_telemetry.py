@@ -118,7 +118,7 @@ def test_in_one_go(monkeypatch, bundle, brightnesses, capsys):
     pytest.importorskip("prometheus_client")
     monkeypatch.setattr(bench, "pin", lambda threads: None)
     monkeypatch.setattr(telemetry, "read_test_images", lambda data, labels: brightnesses)
-    everything = BOTH._replace(name="everything", files=("trace",))
+    everything = BOTH._replace(name="everything", files=("trace", "timeline"))
     monkeypatch.setattr(telemetry, "WAYS", (OFF, everything))
     monkeypatch.setattr(telemetry, "TURN_S", 0.12)
     arguments = ["telemetry", "--json", "--seconds", "0.1", "--bundle", bundle.path]

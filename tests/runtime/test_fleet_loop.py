@@ -106,9 +106,9 @@ class Notebook(Notes):
 
 
 class Parts:
-    def __init__(self, pace=None, trace=None):
+    def __init__(self, pace=None, writers=()):
         self.core, self.stages, self.notes, self.wire = Core(), Stages(), Notebook(), Wire()
-        self.loop = FleetLoop(self.core, self.stages, self.notes, self.wire, pace, trace)
+        self.loop = FleetLoop(self.core, self.stages, self.notes, self.wire, pace, writers)
 
     def drive_until(self, condition):
         until_s = time.monotonic() + WAIT_S
@@ -439,7 +439,7 @@ class TestTrace:
 
     def test_has_every_event_and_what_came_of_it(self):
         trace = self.Trace()
-        parts = Parts(trace=trace)
+        parts = Parts(writers=[trace])
         parts.answer("go", RUN)
         parts.loop.post("go")
         parts.drive_until(lambda: DONE in parts.core.events)
@@ -450,7 +450,7 @@ class TestTrace:
 
     def test_ends_with_the_event_that_broke_the_core(self):
         trace = self.Trace()
-        parts = Parts(trace=trace)
+        parts = Parts(writers=[trace])
         error = ZeroDivisionError("bug")
 
         def broken(event, now_us):

@@ -145,7 +145,7 @@ class TestWhoMayAsk:
         pipe = secure.open("here")
         cluster = read_cluster(secure.path)
         observer = Observer(cluster)
-        (socket,) = [s for name, s in observer._sockets.items() if name == "here"]
+        (socket,) = [s for name, s in observer._outlets.items() if name == "here"]
         address = cluster.worker("here").control_address
         socket.disconnect(address)
         identity = b"w" + cluster.worker("there").worker_id.to_bytes(8, "little") + bytes(8)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from clusters import CAMERA, HELPER, Clustered
-from documents import DOCUMENT
 from gated import dim
+from known_stats import DOCUMENT
 from scrapes import scrape
 
 pytest.importorskip("prometheus_client")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from documents import DOCUMENT, document, matches, numbers
+from known_stats import DOCUMENT, document, matches, numbers
 
 from edgesdk.telemetry.metric_table import (
     BOUNDS_US,

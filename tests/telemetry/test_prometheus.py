@@ -14,8 +14,8 @@ from pathlib import Path
 import leftovers
 import pytest
 from clusters import CAMERA, HELPER, INSECURE, WAIT_S, Clustered, eventually, worker
-from documents import DOCUMENT, document, matches, numbers
 from gated import dim
+from known_stats import DOCUMENT, document, matches, numbers
 from scrapes import connect, get, parsed, scrape
 
 pytest.importorskip("prometheus_client")

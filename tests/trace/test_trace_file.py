@@ -8,12 +8,14 @@ import pytest
 import trace_golden
 from traces import SPEC, lines_of, write_trace
 
+from edgesdk import files
 from edgesdk.core.events import Submit, Timer
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core_spec import CoreSpec
 from edgesdk.errors import ConfigError
+from edgesdk.files import FLUSH_CHARS, FLUSH_US
 from edgesdk.trace import file as trace_file
-from edgesdk.trace.file import FLUSH_CHARS, FLUSH_US, TraceWriter, read_trace
+from edgesdk.trace.file import TraceWriter, read_trace
 from edgesdk.trace.values import digest
 
 
@@ -70,8 +72,8 @@ class TestWriting:
         assert write_trace(path, 2).path == path + ".3"
         assert lines_of(path) == before
         assert len(read_all(path + ".2")[1]) == 3
-        monkeypatch.setattr(trace_file, "FILES_MAX", 3)
-        with pytest.raises(ConfigError, match="found 3 traces of this name"):
+        monkeypatch.setattr(files, "FILES_MAX", 3)
+        with pytest.raises(ConfigError, match="found 3 files of this name"):
             TraceWriter(path, SPEC, {})
 
     def test_a_folder_that_is_not_there(self, tmp_path):
@@ -144,7 +146,7 @@ class Full:
 
 class TestTroubleOnTheWay:
     def fill(self, writer):
-        writer._file = Full(writer._file)
+        writer._file._file = Full(writer._file._file)
 
     def test_a_full_disk_ends_the_trace_with_one_warning(self, path, writer, caplog):
         self.fill(writer)

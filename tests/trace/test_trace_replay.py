@@ -10,6 +10,7 @@ from edgesdk.core_spec import new_core
 from edgesdk.sim.chaos import draw
 from edgesdk.trace.file import TraceWriter, read_trace
 from edgesdk.trace.replay import kind_of, replay
+from edgesdk.trace.values import digest
 
 SEEDS = (1, 2, 3, 6, 11, 12, 15, 16, 18, 19)
 
@@ -28,8 +29,13 @@ def all_differences(path):
 class TestTheSame:
     def test_counts_what_happened(self, path):
         write_trace(path, item_count=3)
-        told = []
-        replayed = replay(read_trace(path), on_record=told.append)
+        told, asked = [], []
+        replayed = replay(
+            read_trace(path),
+            on_record=told.append,
+            on_actions=lambda record, actions: asked.append((record, digest(actions))),
+        )
+        assert asked == [(record, record.digest) for record in told]
         assert replayed.difference is None and replayed.is_complete and not replayed.raised
         assert replayed.kinds == {"PeerFound": 1, "Submit": 3, "StageDone": 6}
         assert replayed.event_count == 10 == len(told)

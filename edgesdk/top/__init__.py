@@ -1,0 +1,1 @@
+"""A live picture of a cluster in a terminal: `python -m edgesdk.top`."""
