@@ -77,6 +77,7 @@ CROSS_CUTTING_TESTS = {
     "test_docs.py",
     "test_examples.py",
     "test_getting_started.py",
+    "test_grafana_dashboard.py",
     "test_hostile.py",
     "test_kernels_cpp.py",
     "test_kills.py",
