@@ -30,7 +30,8 @@ from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, join
 from .streams import failed_future, refused, windowed
 from .telemetry.board import Board
-from .telemetry.status import Answering
+from .telemetry.serving import serve_metrics
+from .telemetry.status import Answering, stats_of
 from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
@@ -92,11 +93,13 @@ class Pipeline:
                 max_batch,
                 seed,
             )
-            self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
+            self._loop.network.transport.answering = Answering(stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
+        self.metrics_port: Optional[int] = None
+        self._close_metrics: Callable[[], Any] = lambda: None
 
     @classmethod
     def open(
@@ -119,6 +122,8 @@ class Pipeline:
         trace: Optional[str] = None,
         insecure_network: bool = False,
         timeline: Optional[str] = None,
+        metrics_port: Optional[int] = None,
+        metrics_host: str = "127.0.0.1",
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -130,6 +135,8 @@ class Pipeline:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
         `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
+        `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
+        attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -151,7 +158,7 @@ class Pipeline:
             Place(cluster, name, admission, pace, trace, insecure_network),
         )
         check_count("in_flight_max", in_flight_max)
-        return cls(
+        pipe = cls(
             chosen.bundle,
             chosen.plan,
             chosen.policy,
@@ -164,6 +171,10 @@ class Pipeline:
             membership=chosen.membership,
             timeline=timeline,
         )
+        port = chosen.metrics_port if metrics_port is None else metrics_port
+        if port is not None:
+            pipe.metrics_port, pipe._close_metrics = serve_metrics(pipe, port, metrics_host)
+        return pipe
 
     def infer(
         self, images: Any, deadline_ms: Optional[float] = None
@@ -336,6 +347,7 @@ class Pipeline:
                 self._loop.leave(max(0.0, until_s - time.monotonic()))
         self._finalizer.detach()
         _close(self._loop, self.backend, self._process_id, max(1.0, until_s - time.monotonic()))
+        self._close_metrics()
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -380,16 +392,6 @@ def _close(
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close(timeout_s=timeout_s)
         backend.close()
-
-
-def _stats_of(pipeline: "weakref.ReferenceType[Pipeline]") -> Callable[[], Dict[str, Any]]:
-    """What observers are told. Whoever answers them must not keep a forgotten pipeline alive."""
-
-    def stats() -> Dict[str, Any]:
-        alive = pipeline()
-        return {} if alive is None else alive.stats(buckets=True)
-
-    return stats
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

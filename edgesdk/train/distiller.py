@@ -23,7 +23,7 @@ from .teacher import Knowledge, Teacher, divided
 from .views import Taught, Views
 
 
-class Distiller(trainer.Trainer):
+class Distiller(trainer.Trainer[Ensemble]):
     """One run: an ensemble, its teacher, and what `trainer.Trainer` has.
 
     `knowledge`: what each student learns from; None before the first epoch. Raises what `Trainer`
@@ -43,7 +43,6 @@ class Distiller(trainer.Trainer):
     ) -> None:
         super().__init__(ensemble, data, settings, group)
         _check_size(ensemble, teacher)
-        self.ensemble = ensemble
         self.teacher = teacher.to(group.device)
         self.distillation = checked_distillation(distillation)
         self.knowledge: Optional[Knowledge] = None
@@ -59,8 +58,8 @@ class Distiller(trainer.Trainer):
         if self.knowledge is None:
             self.knowledge = divided(
                 self.teacher.activations(calibration.images, self._reduced),
-                len(self.ensemble.students),
-                self.ensemble.feature_size,
+                len(self.network.students),
+                self.network.feature_size,
                 self.settings.seed,
             )
         if self._views:
@@ -79,9 +78,9 @@ class Distiller(trainer.Trainer):
             answers: Answers = self._forward(images)
         lesson = Lesson(labels, *taught)
         losses = ensemble_loss(
-            self.ensemble, answers, lesson, self.weights, self.distillation, random
+            self.network, answers, lesson, self.weights, self.distillation, random
         )
-        self.ensemble.remember(answers.features)
+        self.network.remember(answers.features)
         count = len(labels)
         sums = {
             "train_branch_loss": losses.branches.detach().cpu().double() * count,
@@ -101,13 +100,13 @@ class Distiller(trainer.Trainer):
 
     def evaluated(self, split: Split) -> list[list[float]]:
         """Per branch: accuracy, and cross-entropy with the labels."""
-        logits = trainer.logits_per_exit(BranchLogits(self.ensemble), split.images)
+        logits = trainer.logits_per_exit(BranchLogits(self.network), split.images)
         labels = split.labels.cpu()
         correct = trainer.correct_per_exit(list(logits), labels) / len(labels)
         return [correct.tolist(), [float(F.cross_entropy(values, labels)) for values in logits]]
 
     def picture(self) -> bytes:
-        students = f"{len(self.ensemble.students)} x {self.settings.model}"
+        students = f"{len(self.network.students)} x {self.settings.model}"
         return plots.branch_curves(self.history, f"{students} on {self.data.name}")
 
     def state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,6 +30,7 @@ LOG_NAME = "log.jsonl"
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
 PLOTS_PER_RUN = 10
+NetworkT = TypeVar("NetworkT", bound=ExitNetwork)
 
 
 class Batch(NamedTuple):
@@ -49,7 +50,7 @@ class Learned(NamedTuple):
     sums: dict[str, Tensor]
 
 
-class Trainer:
+class Trainer(Generic[NetworkT]):
     """One run: the network, its optimiser, the random stream and the history of epochs.
 
     `network` is moved to the group's device. Another way to learn overrides `augmented`, `learn`,
@@ -61,7 +62,7 @@ class Trainer:
     evaluations: tuple[str, ...] = ("calibration_accuracy",)
 
     def __init__(
-        self, network: ExitNetwork, data: DataSet, settings: Settings, group: Group = ALONE
+        self, network: NetworkT, data: DataSet, settings: Settings, group: Group = ALONE
     ) -> None:
         self.network = network.to(group.device)
         self.data = data
@@ -190,14 +191,21 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken. Raises ConfigError if its settings or images differ."""
+        """Continue where `state` was taken. Raises ConfigError if its settings, images or network
+        differ."""
         found, expected = Settings(**state["settings"])._asdict(), self.settings._asdict()
         if self.data.digest:  # which says more than the path, and images may move
             found["data"] = expected["data"]
         check_same_settings(found, expected)
         check_same_images(state, self.data)
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise ConfigError(
+                "the checkpoint holds the weights of another network; resume with the network it "
+                "was made with, or choose another --out"
+            ) from error
         self.history = state["history"]
-        self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])
@@ -251,7 +259,7 @@ def start_from(network: nn.Module, directory: Path) -> dict[str, Any]:
     return {**settings, "epochs_done": len(state["history"])}
 
 
-def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
+def fit(trainer: Trainer[Any], directory: Path, resume: bool = False) -> None:
     """Train to the last epoch, with a checkpoint and a log line (JSON) after each, and curves.
 
     `resume` continues from the directory's checkpoint, if there is one. Of several processes only
@@ -282,7 +290,7 @@ def fit(trainer: Trainer, directory: Path, resume: bool = False) -> None:
         )
 
 
-def _write(trainer: Trainer, directory: Path) -> None:
+def _write(trainer: Trainer[Any], directory: Path) -> None:
     checkpoint.save(directory, trainer.state())
     # Log and curves are views of the checkpoint's history: written whole, they cannot disagree.
     history, epochs = trainer.history, trainer.settings.epochs

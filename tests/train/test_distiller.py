@@ -40,7 +40,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def weights(distiller):
-    return distiller.ensemble.state_dict()
+    return distiller.network.state_dict()
 
 
 def different(first, second):
@@ -79,9 +79,9 @@ def test_the_log_has_loss_and_accuracy_of_every_branch(uninterrupted):
 def test_evaluation_is_that_of_the_whole_ensemble(uninterrupted):
     distiller, _ = uninterrupted
     split = TINY.load("calibration")
-    distiller.ensemble.eval()
+    distiller.network.eval()
     with torch.no_grad():
-        logits = distiller.ensemble(split.images).logits
+        logits = distiller.network(split.images).logits
     accuracies, losses = distiller.evaluated(split)
     right = [(values.argmax(1) == split.labels).float().mean().item() for values in logits]
     assert accuracies == pytest.approx(right)
@@ -163,7 +163,7 @@ def test_with_views_the_teacher_is_asked_once_and_a_resumed_run_asks_again(tmp_p
 def test_without_views_the_teacher_is_asked_of_every_batch(tmp_path, monkeypatch):
     """And what it says is of the very copies that the students see."""
     distiller, seen = tiny_distiller(epochs=2), []
-    for module in (distiller.teacher, distiller.ensemble):
+    for module in (distiller.teacher, distiller.network):
         module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     splits = TINY.load("train"), TINY.load("calibration")
     distiller.run_epoch(*splits)
@@ -247,4 +247,4 @@ def test_a_compiled_run_compiles_students_and_teacher(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
     distiller = tiny_distiller(compiled=True)
-    assert compiled == [distiller.ensemble, distiller.teacher]
+    assert compiled == [distiller.network, distiller.teacher]
