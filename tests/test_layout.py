@@ -330,6 +330,12 @@ def test_every_module_begins_with_a_docstring():
     )
 
 
+def base_name(node):
+    """ "Trainer" for the bases Trainer, trainer.Trainer and trainer.Trainer[Network]."""
+    named = node.value if isinstance(node, ast.Subscript) else node
+    return getattr(named, "id", getattr(named, "attr", ""))
+
+
 INHERITED = {"forward"}  # torch.nn.Module documents it
 
 
@@ -342,9 +348,7 @@ def public_definitions(node, bases=()):
             continue
         yield child, bases
         if isinstance(child, ast.ClassDef):
-            yield from public_definitions(
-                child, [getattr(b, "id", getattr(b, "attr", "")) for b in child.bases]
-            )
+            yield from public_definitions(child, [base_name(base) for base in child.bases])
 
 
 CLASSES = {
@@ -363,7 +367,7 @@ def is_documented_above(name, bases):
         for child in base.body:
             if getattr(child, "name", "") == name and ast.get_docstring(child):
                 return True
-        if is_documented_above(name, [getattr(b, "id", "") for b in base.bases]):
+        if is_documented_above(name, [base_name(inner) for inner in base.bases]):
             return True
     return False
 
