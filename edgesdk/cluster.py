@@ -28,18 +28,22 @@ OBSERVER = "observer"  # whose keys `edgesdk.top` uses
 DEFAULT_KEYS = "keys"
 # Names are those of key files too.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# No more than that: it goes into the command lines of ssh and rsync.
+_SSH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:]+\])")
 _ID_BYTES = 8
 
 TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
 TOP_KEYS += ["offloading", "admission"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
+WORKER_KEYS += ["ssh", "folder"]
 
 
 class WorkerEntry(NamedTuple):
     """One worker of the file. `neighbours`: names of those that it may send tasks to. `stages`:
     those it holds, None for all. `threads` compute, on processors `cpus` (None: any). `bind`:
-    where it listens if that is not `address`."""
+    where it listens if that is not `address`. `ssh`, `folder`: where bundles are delivered, as
+    HOST or USER@HOST and the folder of the cluster file there; None for the defaults."""
 
     name: str
     address: str
@@ -49,6 +53,8 @@ class WorkerEntry(NamedTuple):
     max_batch: int = DEFAULT_MAX_BATCH
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
+    ssh: Optional[str] = None
+    folder: Optional[str] = None
 
     @property
     def worker_id(self) -> int:
@@ -286,6 +292,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
     name, bind = str(field.get("name").value), field.optional("bind")
     stages, threads = field.optional("stages"), field.optional("threads")
     max_batch, cpus = field.optional("max_batch"), field.optional("cpus")
+    ssh, folder = field.optional("ssh"), field.optional("folder")
     return WorkerEntry(
         name=name,
         address=_address(field.get("address"), parse_address),
@@ -295,6 +302,8 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         max_batch=DEFAULT_MAX_BATCH if max_batch is None else max_batch.whole(1),
         cpus=None if cpus is None else cpus.rising(1),
         bind=None if bind is None else _address(bind, parse_bind),
+        ssh=None if ssh is None else _ssh(ssh),
+        folder=None if folder is None else _folder(folder),
     )
 
 
@@ -304,6 +313,21 @@ def _address(field: Field, parse: Callable[[str], Address]) -> str:
         return parse(text).control
     except ValueError as error:
         raise field.fail(str(error)) from None
+
+
+def _ssh(field: Field) -> str:
+    if not _SSH.fullmatch(field.text()):
+        raise field.fail(
+            'a HOST or USER@HOST, such as "nano@192.168.1.11"; ports, keys and jump hosts go '
+            "into ~/.ssh/config"
+        )
+    return str(field.value)
+
+
+def _folder(field: Field) -> str:
+    if not field.text().isprintable():
+        raise field.fail("the path of a folder, without line ends and the like")
+    return str(field.value)
 
 
 def _neighbours(field: Optional[Field], own: str, names: Sequence[str]) -> Tuple[str, ...]:

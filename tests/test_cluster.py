@@ -91,7 +91,7 @@ class TestWhatIsRead:
             WorkerEntry("a", "tcp://10.0.0.1:5600", ("b",)),
             WorkerEntry("b", "tcp://10.0.0.2:5600", ("a",)),
         )
-        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH, None, None)
+        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH, None, None, None, None)
 
     def test_everything_else_is_as_it_says(self, read, tmp_path):
         top = 'bundle = "/net/b"\nplan = "full"\npolicy = "final"\ncodec = "auto"\nlossy = true\n'
@@ -141,6 +141,25 @@ class TestAWorker:
             "tcp://0.0.0.0:7000",
             "tcp://0.0.0.0:7001",
         )
+
+    def test_where_bundles_are_delivered(self, read):
+        text = worker("a", ssh='"nano@robot_1.local"', folder='"~/my robots"')
+        assert read(text).workers[0][-2:] == ("nano@robot_1.local", "~/my robots")
+        assert read(worker("a", ssh='"root@[fd00::1]"')).workers[0].ssh == "root@[fd00::1]"
+
+    @pytest.mark.parametrize(
+        "ssh",
+        ["", "-oProxyCommand=x", "a b", "a:22", "user@", "@host", "a@-b", "a;b", "a@b@c", "a/b"],
+    )
+    def test_what_ssh_would_read_otherwise_is_refused(self, read, ssh):
+        expected = "a text" if not ssh else r"a HOST or USER@HOST.*~/.ssh/config"
+        with pytest.raises(ConfigError, match=r"worker\[0\].ssh: found .*expected " + expected):
+            read(worker("a", ssh='"{}"'.format(ssh)))
+
+    @pytest.mark.parametrize("folder", ['""', r'"a\nb"', r'"a\u0000b"', "3"])
+    def test_a_folder_that_is_none_is_refused(self, read, folder):
+        with pytest.raises(ConfigError, match=r"worker\[0\].folder: found"):
+            read(worker("a", folder=folder))
 
     def test_its_number_is_made_of_its_name_for_ever(self):
         assert WorkerEntry("robot-1", "tcp://10.0.0.1:1").worker_id == 8672802582584716304

@@ -92,7 +92,9 @@ CROSS_CUTTING_TESTS = {
     "test_raw_peer.py",
     "test_readme.py",
     "test_stress.py",
+    "test_system_packages.py",
     "test_tun_link.py",
+    "test_upgrades.py",
 }
 
 NOT_SOURCE = {

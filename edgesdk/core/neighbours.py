@@ -279,13 +279,14 @@ class Neighbours:
 
     def _incompatibility(self, greeting: Greeting) -> str:
         """Why we cannot work together; empty if we can."""
-        for name, found, expected in (
-            ("protocol version", greeting.version, PROTOCOL_VERSION),
-            ("model", greeting.model_id.hex(), self.identity.model_id.hex()),
-            ("plan", greeting.plan_id.hex(), self.identity.plan_id.hex()),
+        own = self.identity
+        for name, found, expected, how in (
+            ("protocol version", greeting.version, PROTOCOL_VERSION, "with the same edgesdk"),
+            ("model", greeting.model_id.hex(), own.model_id.hex(), "with the same bundle"),
+            ("plan", greeting.plan_id.hex(), own.plan_id.hex(), "with the same plan and policy"),
         ):
             if found != expected:
-                return "{}: found {}, expected {}".format(name, found, expected)
+                return "{}: found {}, expected {}; start both {}".format(name, found, expected, how)
         return ""
 
     def _agree(

@@ -142,12 +142,25 @@ class TestRejection:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"version": 2}, "protocol version: found 2, expected 1"),
-            ({"model_id": b"M" * 16}, "model: found {}, expected {}".format("4d" * 16, "6d" * 16)),
-            ({"plan_id": b"P" * 16}, "plan: found {}, expected {}".format("50" * 16, "70" * 16)),
+            (
+                {"version": 2},
+                "protocol version: found 2, expected 1; start both with the same edgesdk",
+            ),
+            (
+                {"model_id": b"M" * 16},
+                "model: found {}, expected {}; start both with the same bundle".format(
+                    "4d" * 16, "6d" * 16
+                ),
+            ),
+            (
+                {"plan_id": b"P" * 16},
+                "plan: found {}, expected {}; start both with the same plan and policy".format(
+                    "50" * 16, "70" * 16
+                ),
+            ),
         ],
     )
-    def test_says_what_was_found_and_what_was_expected(self, change, reason):
+    def test_says_what_was_found_what_was_expected_and_what_to_do(self, change, reason):
         hand = ByHand()
         hand.handle(PeerFound(2))
         stranger = greeting(2)._replace(**change)

@@ -24,12 +24,13 @@ def images(side, seed=7):
     return (bright + noise).astype(np.uint8)[order]
 
 
-def write_busy_bundle(path, channels=256, side=16, repeats=2, policy=None):
+def write_busy_bundle(path, channels=256, side=16, repeats=2, policy=None, labels=None):
     """Write the bundle to the new folder `path`: features are 4 * channels * side**2 bytes, and a
     stage multiplies repeats * channels**2 * side**2 times. `policy`: the one it has, described;
-    default that of `tiny`."""
+    default that of `tiny`. Other `labels` make it another model."""
     manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
     manifest["name"] = "busy"
+    manifest["labels"] = labels or manifest["labels"]
     if policy is not None:
         manifest["policies"] = {manifest["default_policy"]: policy}
     manifest["preprocessing"].update(height=side, width=side)

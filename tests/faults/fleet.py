@@ -286,6 +286,12 @@ class Fleet:
         """Start a worker whose process has ended."""
         self._processes[name].start()
 
+    def use(self, bundle, *names):
+        """From their next start on these run `bundle`."""
+        self.bundle = bundle
+        for name in names:
+            self._write_cluster(name)
+
     def impostor(self, name, has_keys):
         """A process that takes the name of a worker, and listens elsewhere; perhaps it has stolen
         its keys too."""

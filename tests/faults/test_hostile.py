@@ -225,7 +225,7 @@ def test_a_neighbour_of_another_version(tmp_path, busy):
     with Fleet(tmp_path, busy, 16, odd={"b": "speaks=9"}) as fleet:
         fleet.start(["a"])
         fleet.restart("b")
-        fleet.process("b").wait_until_it_says("rejected by peer: protocol version: found 9")
+        fleet.process("b").wait_until_it_says("source: protocol version: found 9")
         fleet.keep_busy(0.5)
         fleet.settle()
         assert fleet.counters()["greetings_rejected"] > 0
