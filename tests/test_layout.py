@@ -91,6 +91,7 @@ CROSS_CUTTING_TESTS = {
     "test_proxy.py",
     "test_raw_peer.py",
     "test_readme.py",
+    "test_ros2_node.py",
     "test_stress.py",
     "test_system_packages.py",
     "test_tun_link.py",

@@ -32,9 +32,8 @@ from ..profiles import Profile, write_profile
 from ..results import Result
 from ..runtime.executor import Executor
 from ..runtime.pace import Pace
-from ..sim.recorder import Recorder
-from ..sim.report import Run, bound_per_s, summarise
-from ..sim.simulator import Simulator
+from ..sim.report import bound_per_s
+from ..sim.runs import run_scenario
 from ..sim.spec import Image, Link, Model, Node, Scenario, Workload
 from ..trace.file import read_trace
 from ..trace.replay import replay
@@ -235,12 +234,8 @@ def _scenario(model: Model, count: int, live: Live) -> Scenario:
 
 
 def _simulate(scenario: Scenario) -> float:
-    recorder = Recorder(scenario.duration_us)
-    simulator = Simulator(scenario, 0, observer=recorder, trace=False)
-    recorder.watch(simulator)
-    totals = simulator.run()
     warmup_us = round(scenario.duration_us * WARMUP_SHARE)
-    return summarise(Run(scenario, totals, recorder.ended), warmup_us).total.items_per_s
+    return run_scenario(scenario, warmup_us=warmup_us).total.items_per_s
 
 
 def _report(

@@ -5,6 +5,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.events import Action, Event, MessageReceived
 from ..core.fleet import FleetWorker
+from ..core.metrics import Metrics
 from ..core_spec import new_core
 from .file import Record, Trace
 from .values import digest
@@ -44,14 +45,16 @@ def replay(
     on_difference: Callable[[Difference], bool] = stop,
     on_record: Callable[[Record], None] = lambda record: None,
     on_actions: Callable[[Record, Sequence[Action]], None] = lambda record, actions: None,
+    on_core: Callable[[FleetWorker, Metrics], None] = lambda core, metrics: None,
 ) -> Replayed:
     """Tell a fresh core the events of `trace`, at their times, and compare what it does.
 
-    `on_record` is told of every event before the core is, `on_actions` afterwards what the core
-    asked for, if that was the same, `on_difference` says whether to go on. Raises ConfigError for a
-    malformed trace.
+    `on_core` is given the core and what it counts in, to look at. `on_record` is told of every
+    event before the core is, `on_actions` afterwards what the core asked for, if that was the same,
+    `on_difference` says whether to go on. Raises ConfigError for a malformed trace.
     """
     core, metrics = new_core(trace.spec)
+    on_core(core, metrics)
     kinds: Dict[str, int] = {}
     first_us = last_us = None
     first: Optional[Difference] = None

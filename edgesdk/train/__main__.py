@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence
 from .. import cli
 from ..errors import BackendUnavailable
 from .calibration import command as calibration
-from .recipe import PRECISIONS, SCHEDULES, Settings
+from .recipe import MAX_LOSS_POINTS, PRECISIONS, SCHEDULES, Settings
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
 SEVERAL_EXAMPLE = (
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--max-loss-points",
         type=float,
-        default=0.5,
+        default=MAX_LOSS_POINTS,
         help="accuracy the calibrated policy may lose, in percent points, default %(default)s",
     )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")

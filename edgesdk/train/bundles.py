@@ -1,7 +1,8 @@
 """A finished run becomes a bundle: files, calibrated policy, manifest, provenance."""
 
+import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import torch
 
@@ -17,13 +18,14 @@ from .counting import Costs, multiply_adds, segment_shapes
 from .data import DataSet, data_set
 from .export import export_network, head_file, segment_file
 from .models import MultiExit, build_model
-from .trainer import Settings, check_same_images, logits_per_exit
+from .recipe import MAX_LOSS_POINTS
+from .trainer import Settings, Trainer, check_same_images, logits_per_exit
 
 CHECK_COUNT = 16  # calibration images on which every exported file is compared with torch
 
 
 class Run(NamedTuple):
-    """A trained network as its checkpoint has it."""
+    """A trained network, on the CPU and in evaluation mode, and what it was trained with."""
 
     network: MultiExit
     data: DataSet
@@ -55,7 +57,18 @@ def load_run(directory: Path) -> Run:
     return Run(network.eval(), data, settings, len(state["history"]))
 
 
-def export_run(run: Run, bundle: Path, max_loss_points: float, overwrite: bool) -> Exported:
+def run_of(trainer: Trainer) -> Run:
+    """The run of `trainer` as it stands."""
+    network = trainer.network.cpu().eval()
+    return Run(network, trainer.data, trainer.settings, len(trainer.history))
+
+
+def export_run(
+    run: Run,
+    bundle: Union[str, "os.PathLike[str]"],
+    max_loss_points: float = MAX_LOSS_POINTS,
+    overwrite: bool = False,
+) -> Exported:
     """Write `run` as a bundle whose default policy is calibrated to lose at most
     `max_loss_points` percent points against the final exit.
 
@@ -76,7 +89,7 @@ def export_run(run: Run, bundle: Path, max_loss_points: float, overwrite: bool) 
         "accuracy_per_exit": exported.test_accuracy,
         **exported.final.document(),
     }
-    write_bundle(str(bundle), _plain(manifest), files, overwrite)
+    write_bundle(os.fspath(bundle), _plain(manifest), files, overwrite)
     return exported
 
 

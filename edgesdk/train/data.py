@@ -27,7 +27,7 @@ DIGITS_PREPROCESSING = Preprocessing(
     mean=(0.305,),  # of the pixels of the training scans
     std=(0.376,),
 )
-PHOTO_SIZE = 32  # height and width that the networks of `models` take
+PHOTO_SIZE = 32  # height and width in pixels that the networks of `models` take
 HELD_OUT_DIVISOR = 10  # the last tenth of each class of train/ is the calibration split
 
 
@@ -55,10 +55,11 @@ class DataSet(NamedTuple):
     digest: str = ""
 
 
-def data_set(name: str) -> DataSet:
+def data_set(name: str, size: int = PHOTO_SIZE) -> DataSet:
     """The data set of that name, or the images at that path: a folder, or a tar of one.
 
-    Raises ConfigError if it is neither, and what `read_image_files`, `read_batches` and `photos`
+    Images at a path are brought to `size` by `size` pixels. Raises ConfigError if it is neither,
+    and what `read_image_files`, `read_batches` and `photos`
     raise.
     """
     if name in DATA_SETS:
@@ -70,14 +71,15 @@ def data_set(name: str) -> DataSet:
             "image folder (train/CLASS/*.jpg, test/CLASS/*.jpg), of cifar-10-batches-py, or of a "
             "tar of either"
         )
-    return photos(read_batches(path) if is_batches(path) else read_image_files(path), _stem(path))
+    found = read_batches(path) if is_batches(path) else read_image_files(path)
+    return photos(found, _stem(path), size)
 
 
-def photos(found: ImageSet, name: str) -> DataSet:
-    """`found` as a data set: the last tenth of each class of `train` is the calibration split.
+def photos(found: ImageSet, name: str, size: int = PHOTO_SIZE) -> DataSet:
+    """`found` as a data set of images of `size` by `size` pixels.
 
-    Mean and deviation are those of the images that are trained on. Raises ConfigError if a colour
-    channel never changes.
+    The last tenth of each class of `train` is the calibration split. Mean and deviation are those
+    of the images that are trained on. Raises ConfigError if a colour channel never changes.
     """
     held_out = _held_out(found.train.labels)
     parts = {
@@ -91,7 +93,7 @@ def photos(found: ImageSet, name: str) -> DataSet:
             f"{name}: found training images whose colour channels deviate by {std}, expected more "
             "than 0; are the images black, or all the same?"
         )
-    spec = Preprocessing("rgb", PHOTO_SIZE, PHOTO_SIZE, "area", "center", mean, std)
+    spec = Preprocessing("rgb", size, size, "area", "center", mean, std)
 
     def load(split: str) -> Split:
         return preprocessed(parts[split].images, parts[split].labels, spec)

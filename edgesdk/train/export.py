@@ -5,6 +5,7 @@ batch axis. Heads are the parameters of `kernels.exit_head`, their batch norm fo
 scale and shift per channel.
 """
 
+import contextlib
 import io
 import warnings
 
@@ -29,8 +30,8 @@ def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
     """Files of the bundle (relative path -> content) for `network`, as checked on `images`.
 
     `images`: float32 [B, C, H, W], B >= 2, real ones. Raises ConfigError for parameters that are
-    not finite or heads that are no `ExitHead`, and BundleError if a file does not compute what
-    torch computes.
+    not finite, heads that are no `ExitHead` and layers that ONNX does not know, and BundleError if
+    a file does not compute what torch computes.
     """
     _check_finite(network)
     network.eval()
@@ -57,23 +58,19 @@ def head_file(index: int) -> str:
     return f"heads/exit_{index}.npz"
 
 
+def exit_head(head: nn.Module, index: int) -> ExitHead:
+    """`head` itself. Raises ConfigError if it is none that the kernels compute."""
+    if not isinstance(head, ExitHead):
+        raise ConfigError(
+            f"exit {index}: found a {type(head).__name__}, expected ExitHead(channels, outputs): "
+            "batch norm, ReLU, average pool, linear"
+        )
+    return head
+
+
 def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> bytes:
     """`module` as an ONNX file that gives `expected` for `inputs`."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter that can write opset 13 announces its own end; nothing a user can act on.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (inputs,),
-            buffer,  # type: ignore[arg-type]  # a file object serves this exporter
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
-        )
-    content = buffer.getvalue()
+    content = _exported(module, inputs, where)
     _check_opset(content, where)
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
         which = f"{where}, batch of {batch}"
@@ -82,12 +79,33 @@ def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> by
     return content
 
 
+def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
+    buffer = io.BytesIO()
+    # The exporter that can write opset 13 announces its own end, and prints graphs that it cannot
+    # write; nothing a user can act on.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                module,
+                (inputs,),
+                buffer,  # type: ignore[arg-type]  # a file object serves this exporter
+                opset_version=OPSET,
+                dynamo=False,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ConfigError(
+                f"{where}: cannot be written as ONNX of opset {OPSET}: "
+                f"{str(error).splitlines()[0]}; put another layer in its place"
+            ) from error
+    return buffer.getvalue()
+
+
 def _head_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
-    if not isinstance(head, ExitHead):
-        raise ConfigError(
-            f"exit {index}: found a {type(head).__name__}, expected an ExitHead "
-            "(batch norm, ReLU, average pool, linear)"
-        )
+    head = exit_head(head, index)
     norm = head.norm.state_dict()
     scale = norm["weight"] / torch.sqrt(norm["running_var"] + head.norm.eps)
     shift = norm["bias"] - norm["running_mean"] * scale

@@ -139,7 +139,10 @@ MODELS = {
 def build_model(name: str, classes: int, in_channels: int) -> MultiExit:
     """The untrained network of that name. Raises ConfigError for a name not in `MODELS`."""
     if name not in MODELS:
-        raise ConfigError(f"model: found {name!r}, expected one of {', '.join(MODELS)}")
+        raise ConfigError(
+            f"model: found {name!r}, expected one of {', '.join(MODELS)}; a network of your own is "
+            "trained and exported from Python, see edgesdk/train/own.py"
+        )
     return MODELS[name](classes, in_channels)
 
 

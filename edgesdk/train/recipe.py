@@ -9,6 +9,7 @@ WARMUP_SHARE = 0.1  # of all steps, in which a cosine schedule rises
 ONECYCLE_SHARE = 0.2  # the same of a one-cycle schedule
 SCHEDULES = ("cosine", "onecycle")
 PRECISIONS = ("float32", "bfloat16")
+MAX_LOSS_POINTS = 0.5  # of accuracy, that the policy of an export may lose by default
 
 
 class Settings(NamedTuple):

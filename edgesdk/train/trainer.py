@@ -145,7 +145,8 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken. Raises ConfigError if its settings or images differ."""
+        """Continue where `state` was taken. Raises ConfigError if its settings, images or network
+        differ."""
         found, expected = Settings(**state["settings"])._asdict(), self.settings._asdict()
         if self.data.digest:  # which says more than the path, and images may move
             found["data"] = expected["data"]
@@ -159,8 +160,14 @@ class Trainer:
                 + "; resume with the same settings or choose another --out"
             )
         check_same_images(state, self.data)
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise ConfigError(
+                "the checkpoint holds the weights of another network; resume with the network it "
+                "was made with, or choose another --out"
+            ) from error
         self.history = state["history"]
-        self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])

@@ -9,10 +9,9 @@ import os
 
 from edgesdk import cli
 from edgesdk.core.exits import make_policy
-from edgesdk.sim.recorder import Recorder
-from edgesdk.sim.report import Run, link_uses, summarise
+from edgesdk.sim.report import link_uses
+from edgesdk.sim.runs import run_scenario
 from edgesdk.sim.scenario import read_scenario
-from edgesdk.sim.simulator import Simulator
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--bundle", default="engines/wrn16_1-cifar10/1")
@@ -76,11 +75,7 @@ def simulate(name, changes, threshold, wifi_mbit_s=None, seed=0):
     if name != LOCAL:
         changes = changes + links(name, wifi_mbit_s)
     scenario = load(name, changes)._replace(model=model)
-    recorder = Recorder(scenario.duration_us // 400)
-    simulator = Simulator(scenario, seed, observer=recorder, trace=False)
-    recorder.watch(simulator)
-    totals = simulator.run()
-    return summarise(Run(scenario, totals, recorder.ended, recorder.queue_samples), WARMUP_US)
+    return run_scenario(scenario, seed, WARMUP_US)
 
 
 def links(name, wifi_mbit_s):
