@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .core.exits import ExitPolicy, make_policy
+from .core.exits import POLICIES, ExitPolicy, make_policy
 from .core.spec import (
     FULL_PLAN,
     Classifier,
@@ -47,6 +47,11 @@ class Manifest(NamedTuple):
     default_policy: str
     model_id: str
     document: Dict[str, Any]
+
+    @property
+    def exit_count(self) -> int:
+        """Trained exits of the deepest part."""
+        return max(len(part.exits) for part in self.parts)
 
 
 def parse_manifest(document: Dict[str, Any]) -> Manifest:
@@ -122,6 +127,19 @@ def lossy_codecs(
         for name, (measured_with, lost_points) in found.items()
         if measured_with == decides and lost_points <= max_lost_points
     )
+
+
+def check_policy(manifest: Manifest, policy: ExitPolicy, plan_name: str) -> None:
+    """Raise ConfigError unless `policy` fits this plan: in an ensemble, that of the deepest part,
+    and it must decide by features."""
+    deepest = max(manifest.parts, key=lambda part: len(part.exits))
+    policy.check(len(deepest.exits), deepest.plans[plan_name].exit_indices)
+    if manifest.classifier is not None and policy.reads_classes:
+        fitting = [kind for kind, each in POLICIES.items() if not each.reads_classes]
+        raise ConfigError(
+            "policy {}: found an ensemble, whose exits say nothing of classes; expected one of "
+            "{}".format(policy.kind, ", ".join(fitting))
+        )
 
 
 def sha256(content: bytes) -> str:
@@ -267,9 +285,13 @@ def _check_references(manifest: Manifest, root: Field) -> None:
         raise root.get("default_policy").fail(
             "a name in policies ({})".format(", ".join(manifest.policies))
         )
-    deepest = max(manifest.parts, key=lambda part: len(part.exits))
     for name, field in root.get("policies").entries():
-        _check_policy(manifest.policies[name], field, deepest)
+        plan = field.optional("plan")
+        plan_name = FULL_PLAN if plan is None else plan.choice(sorted(manifest.parts[0].plans))
+        try:
+            check_policy(manifest, manifest.policies[name], plan_name)
+        except ConfigError as error:
+            raise BundleError("{}: {}".format(field.path, error)) from None
     _check_files_used(root)
     if manifest.model_id != _model_id(manifest.document):
         raise root.get("model_id").fail(
@@ -300,16 +322,6 @@ def _check_kinds(part: Part, field: Field, manifest: Manifest) -> None:
         raise field.get("plans").fail(
             "the names of the first part's: " + ", ".join(sorted(manifest.parts[0].plans))
         )
-
-
-def _check_policy(policy: ExitPolicy, field: Field, part: Part) -> None:
-    """The policy must fit the plan it was calibrated for."""
-    plan = field.optional("plan")
-    plan_name = FULL_PLAN if plan is None else plan.choice(sorted(part.plans))
-    try:
-        policy.check(len(part.exits), part.plans[plan_name].exit_indices)
-    except ConfigError as error:
-        raise BundleError("{}: {}".format(field.path, error)) from None
 
 
 def _check_files_used(root: Field) -> None:

@@ -27,7 +27,7 @@ from .runtime.fleet_loop import FleetLoop
 from .runtime.intake import Intake
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join
+from .runtime.member import Membership, held_stages, join
 from .streams import failed_future, refused, windowed
 from .telemetry.board import Board
 from .telemetry.status import Answering
@@ -67,8 +67,9 @@ class Pipeline:
         self.name = WORKER_NAME if membership is None else membership.name
         self._max_batch = max_batch
         self._is_refusing = False
-        held_stages = None if membership is None else membership.entry.stages
-        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
+        plans = [part.plans[plan.name] for part in bundle.manifest.parts]
+        held = None if membership is None else held_stages(membership, plans)
+        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held)
         self._ledger = Ledger(in_flight_max)
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
@@ -76,16 +77,16 @@ class Pipeline:
         self._board = Board()
         self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
-            self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
-            source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
-            worker = Worker([plan], policy, source, max_batch)
+            self._metrics = Metrics(bundle.manifest.exit_count)
+            source = Source(policy, len(plans), self._metrics, Random(seed))
+            worker = Worker(plans, policy, source, max_batch)
             writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
             self._loop = Loop(worker, self._executor, self._recorder, writers)
         else:
             self._loop, self._metrics = join(
                 membership._replace(timeline=timeline),
                 bundle,
-                plan,
+                plans,
                 policy,
                 self._executor,
                 self._recorder,
