@@ -154,7 +154,7 @@ class TestTheSameAnswers:
         memory.meet()
         ways = []
         for pipe in (front, back):
-            for stage, loaded in pipe._executor._stages.items():
+            for (_, stage), loaded in pipe._executor._stages.items():
 
                 def noted(features, out, run=loaded.program.run, stage=stage):
                     ways.append((stage, features.ctypes.data, out.ctypes.data))

@@ -124,7 +124,11 @@ class TestTasksThatDoNotFit:
     @pytest.mark.parametrize(
         ("change", "tensor", "text"),
         [
-            ({"stage": 2}, {}, "stage: found part 0 stage 2, expected part 0 and at most stage 1"),
+            (
+                {"stage": 2},
+                {},
+                "stage: found part 0 stage 2, expected one of the plan: 2 of part 0",
+            ),
             ({"part": 1}, {}, "found part 1 stage 0"),
             ({}, {"shape": (4, 4, 1)}, r"features of stage 0: found shape \[4, 4, 1\], expected"),
             ({}, {"shape": (16,)}, "found shape"),
