@@ -24,8 +24,8 @@ DEVICE_VENV := .venv36
 DEVICE_BIN := $(DEVICE_VENV)/bin
 DEVICE_PIP_INSTALL := PATH="$(CURDIR)/$(DEVICE_BIN):$$PATH" \
   $(DEVICE_BIN)/python -m pip install --disable-pip-version-check -c constraints-device.txt
-WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py tests/bench/test_images.py \
-  tests/sim/test_trial.py
+WORKSTATION_TESTS := tests/train tests/test_layout.py tests/test_readme.py tests/test_docs.py \
+  tests/test_getting_started.py tests/pages.py tests/bench/test_images.py tests/sim/test_trial.py
 WORKSTATION := edgesdk/train $(WORKSTATION_TESTS)
 DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
   $(shell find edgesdk tests examples -name '*.py'))
@@ -34,8 +34,8 @@ DEVICE_TIER = setup.py $(filter-out $(addsuffix %,$(WORKSTATION)),\
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:  # all targets share one .venv
-.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format bench bench-deps soak \
-  clean distclean
+.PHONY: help demo test test-device device-tests test-aarch64 qemu lint format docs bench bench-deps \
+  soak clean distclean
 
 help:       ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /make \1\t/p' Makefile | expand -t 20
@@ -76,6 +76,10 @@ format: $(VENV)/.develop  ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP_FILES)
 
+docs: $(VENV)/.docs  ## build the documents as a site: build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open build/docs/index.html; or with search: $(BIN)/python -m http.server -d build/docs"
+
 bench: $(VENV)/.develop  ## measure, beside what one would use instead
 	$(BIN)/python -m edgesdk.bench $(BENCH_ARGS)
 
@@ -87,7 +91,7 @@ soak: $(VENV)/.develop  ## simulate SEEDS worlds in which much goes wrong, under
 
 clean: ## remove what the build and the tools left, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f edgesdk/kernels/_native*.so $(VENV)/.demo $(VENV)/.develop $(DEVICE_VENV)/.develop
+	rm -f edgesdk/kernels/_native*.so $(VENV)/.demo $(VENV)/.develop $(VENV)/.docs $(DEVICE_VENV)/.develop
 	find edgesdk tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and .venv36 too
@@ -102,6 +106,10 @@ $(VENV)/.demo: $(VENV)/.tools $(BUILT_FROM)
 $(VENV)/.develop: $(VENV)/.tools $(BUILT_FROM)
 	$(PIP_INSTALL) --no-build-isolation -e ".[test,lint]"
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.docs: $(VENV)/.tools $(BUILT_FROM)
+	$(PIP_INSTALL) --no-build-isolation -e ".[docs]"
+	@touch $@
 
 $(VENV)/.aarch64: $(VENV)/.develop
 	$(PIP_INSTALL) ziglang

@@ -31,12 +31,13 @@ _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 # No more than that: it goes into the command lines of ssh and rsync.
 _SSH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:]+\])")
 _ID_BYTES = 8
+_PORT_MAX = 65535
 
 TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
 TOP_KEYS += ["offloading", "admission"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
-WORKER_KEYS += ["parts", "ssh", "folder"]
+WORKER_KEYS += ["parts", "ssh", "folder", "metrics_port"]
 
 
 class WorkerEntry(NamedTuple):
@@ -44,7 +45,7 @@ class WorkerEntry(NamedTuple):
     those it holds, and `parts`: of which parts of an ensemble; None for all. `threads` compute, on
     processors `cpus` (None: any). `bind`: where it listens if that is not `address`. `ssh`,
     `folder`: where bundles are delivered, as HOST or USER@HOST and the folder of the cluster file
-    there; None for the defaults."""
+    there; None for the defaults. `metrics_port`: where Prometheus may ask; None: it may not."""
 
     name: str
     address: str
@@ -55,6 +56,7 @@ class WorkerEntry(NamedTuple):
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
     parts: Optional[Tuple[int, ...]] = None
+    metrics_port: Optional[int] = None
     ssh: Optional[str] = None
     folder: Optional[str] = None
 
@@ -296,6 +298,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
     max_batch, cpus = field.optional("max_batch"), field.optional("cpus")
     parts = field.optional("parts")
     ssh, folder = field.optional("ssh"), field.optional("folder")
+    metrics_port = field.optional("metrics_port")
     return WorkerEntry(
         name=name,
         address=_address(field.get("address"), parse_address),
@@ -308,6 +311,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         bind=None if bind is None else _address(bind, parse_bind),
         ssh=None if ssh is None else _ssh(ssh),
         folder=None if folder is None else _folder(folder),
+        metrics_port=None if metrics_port is None else _port(metrics_port),
     )
 
 
@@ -332,6 +336,12 @@ def _folder(field: Field) -> str:
     if not field.text().isprintable():
         raise field.fail("the path of a folder, without line ends and the like")
     return str(field.value)
+
+
+def _port(field: Field) -> int:
+    if field.whole() > _PORT_MAX:
+        raise field.fail("a port, or 0 for a free one")
+    return int(field.value)
 
 
 def _neighbours(field: Optional[Field], own: str, names: Sequence[str]) -> Tuple[str, ...]:
@@ -359,6 +369,9 @@ def _check_distinct(fields: Sequence[Field], workers: Sequence[WorkerEntry]) -> 
         for lane in parse_address(worker.address).lanes:
             expected = "another address; {{}} takes port {} of this host".format(lane[1])
             claims.append((lane, "address", expected))
+        if worker.metrics_port:
+            lane = (parse_address(worker.address).lanes[0][0], worker.metrics_port)
+            claims.append((lane, "metrics_port", "another port; {} takes it on this host"))
         for claim, key, expected in claims:
             owner = owners.setdefault(claim, index)
             if owner != index:

@@ -38,6 +38,11 @@ class Chosen(NamedTuple):
     max_batch: int
     membership: Optional[Membership]
 
+    @property
+    def metrics_port(self) -> Optional[int]:
+        """What the cluster file says of this worker."""
+        return None if self.membership is None else self.membership.entry.metrics_port
+
 
 def choose(
     bundle: Path,

@@ -4,7 +4,6 @@ import os
 import time
 import weakref
 from concurrent.futures import Future
-from random import Random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
 from . import kernels
@@ -12,15 +11,14 @@ from .backends import Backend, open_backend
 from .bundle import Bundle
 from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
-from .core.metrics import Metrics
-from .core.source import Source
 from .core.spec import Plan
-from .core.worker import DEFAULT_MAX_BATCH, Worker
+from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
 from .opening import Place, choose
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
+from .runtime.alone import NAME, alone
 from .runtime.clock import now_us
 from .runtime.executor import Executor
 from .runtime.fleet_loop import FleetLoop
@@ -30,12 +28,11 @@ from .runtime.loop import CLOSE_TIMEOUT_S, Loop
 from .runtime.member import Membership, held_stages, join
 from .streams import failed_future, refused, windowed
 from .telemetry.board import Board
-from .telemetry.status import Answering
-from .telemetry.timeline import TimelineWriter
+from .telemetry.serving import serve_metrics
+from .telemetry.status import Answering, stats_of
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
-WORKER_NAME = "local"
 LOOK_S = 0.01  # between two looks at the neighbours
 
 
@@ -64,7 +61,7 @@ class Pipeline:
         self.plan = plan
         self.policy = policy
         self.backend = backend
-        self.name = WORKER_NAME if membership is None else membership.name
+        self.name = NAME if membership is None else membership.name
         self._max_batch = max_batch
         self._is_refusing = False
         plans = [part.plans[plan.name] for part in bundle.manifest.parts]
@@ -77,11 +74,16 @@ class Pipeline:
         self._board = Board()
         self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
-            self._metrics = Metrics(bundle.manifest.exit_count)
-            source = Source(policy, len(plans), self._metrics, Random(seed))
-            worker = Worker(plans, policy, source, max_batch)
-            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
-            self._loop = Loop(worker, self._executor, self._recorder, writers)
+            self._loop, self._metrics = alone(
+                bundle.manifest.exit_count,
+                plans,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
+                timeline,
+            )
         else:
             self._loop, self._metrics = join(
                 membership._replace(timeline=timeline),
@@ -93,11 +95,13 @@ class Pipeline:
                 max_batch,
                 seed,
             )
-            self._loop.network.transport.answering = Answering(_stats_of(weakref.ref(self)))
+            self._loop.network.transport.answering = Answering(stats_of(weakref.ref(self)))
             self._loop.start()  # neighbours want to hear from us, whatever the application does
         self._intake = Intake(preprocessor, self._executor, self._ledger, self._loop)
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _close, self._loop, backend, self._process_id)
+        self.metrics_port: Optional[int] = None
+        self._close_metrics: Callable[[], Any] = lambda: None
 
     @classmethod
     def open(
@@ -120,6 +124,8 @@ class Pipeline:
         trace: Optional[str] = None,
         insecure_network: bool = False,
         timeline: Optional[str] = None,
+        metrics_port: Optional[int] = None,
+        metrics_host: str = "127.0.0.1",
     ) -> "Pipeline":
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
@@ -131,6 +137,8 @@ class Pipeline:
         images computed together (32). `in_flight_max`: images held at once. `logits`: results
         carry them, where the last exit was evaluated here. `seed`: for policies that draw.
         `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
+        `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
+        attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
 
         `cluster`: a cluster file (docs/cluster.md), which also gives what is left out above;
         `name`: this worker's in it. Images are then computed here and by neighbours, which may
@@ -152,7 +160,7 @@ class Pipeline:
             Place(cluster, name, admission, pace, trace, insecure_network),
         )
         check_count("in_flight_max", in_flight_max)
-        return cls(
+        pipe = cls(
             chosen.bundle,
             chosen.plan,
             chosen.policy,
@@ -165,6 +173,10 @@ class Pipeline:
             membership=chosen.membership,
             timeline=timeline,
         )
+        port = chosen.metrics_port if metrics_port is None else metrics_port
+        if port is not None:
+            pipe.metrics_port, pipe._close_metrics = serve_metrics(pipe, port, metrics_host)
+        return pipe
 
     def infer(
         self, images: Any, deadline_ms: Optional[float] = None
@@ -337,6 +349,7 @@ class Pipeline:
                 self._loop.leave(max(0.0, until_s - time.monotonic()))
         self._finalizer.detach()
         _close(self._loop, self.backend, self._process_id, max(1.0, until_s - time.monotonic()))
+        self._close_metrics()
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -350,18 +363,12 @@ class Pipeline:
         best = wants_best(on_deadline)
         for index, image in enumerate(images):
             self._check_usable()
-            batch = Batch()
-            batch.expected_count = 1
             deadline_us = deadline_us_of(deadline_ms, now_us())
             try:
-                frames = self._intake.one_frame(image)
-                self._ledger.reserve(1)
-                self._intake.submit(frames, [index], batch, deadline_us, best, will_drive=True)
+                outcome = self._intake.answer(image, index, deadline_us, best)
             except ConfigError as error:
-                yield refused(index, error)
-                continue
-            self._intake.drive(batch)
-            yield batch.outcomes()[0]
+                outcome = refused(index, error)
+            yield outcome
 
     def _check_usable(self) -> None:
         if self._is_refusing and self._loop.closed_because is None:
@@ -381,16 +388,6 @@ def _close(
     if os.getpid() == process_id:  # a fork has neither the threads nor the right
         loop.close(timeout_s=timeout_s)
         backend.close()
-
-
-def _stats_of(pipeline: "weakref.ReferenceType[Pipeline]") -> Callable[[], Dict[str, Any]]:
-    """What observers are told. Whoever answers them must not keep a forgotten pipeline alive."""
-
-    def stats() -> Dict[str, Any]:
-        alive = pipeline()
-        return {} if alive is None else alive.stats(buckets=True)
-
-    return stats
 
 
 def _raise_unless_ok(outcome: AnyOutcome) -> Result:

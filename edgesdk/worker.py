@@ -36,6 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
         trace=arguments.trace,
         timeline=arguments.timeline,
         insecure_network=arguments.insecure_network,
+        metrics_port=arguments.metrics_port,
+        metrics_host=arguments.metrics_host,
     ) as pipe:
         cli.banner((pipe.backend.name,), as_json=arguments.json)
         held = range(len(pipe.plan.stages)) if entry.stages is None else entry.stages
@@ -49,6 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
             ),
             arguments.json,
         )
+        if pipe.metrics_port is not None:
+            place = "{}:{}".format(arguments.metrics_host, pipe.metrics_port)
+            cli.say("metrics at http://{}/metrics".format(place), arguments.json)
         _freeze()
         watch = Watch(pipe, leave, arguments.json)
         pipe.serve(watch)
@@ -154,6 +159,18 @@ def _arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
         default=10.0,
         metavar="S",
         help="seconds for ending what is here when told to leave; default: %(default)s",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="N",
+        help="let Prometheus ask there (docs/metrics.md), 0: at a free port",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        metavar="H",
+        help="at which address of this machine; nobody is asked who they are; default: %(default)s",
     )
     parser.add_argument(
         "--insecure-network",

@@ -91,21 +91,23 @@ class TestWhatIsRead:
             WorkerEntry("a", "tcp://10.0.0.1:5600", ("b",)),
             WorkerEntry("b", "tcp://10.0.0.2:5600", ("a",)),
         )
-        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH, None, None, None, None)
+        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH) + (None,) * 5
 
     def test_everything_else_is_as_it_says(self, read, tmp_path):
         top = 'bundle = "/net/b"\nplan = "full"\npolicy = "final"\ncodec = "auto"\nlossy = true\n'
         text = '[security]\nkeys = "../k"\ninsecure = true\n'
         text += "[offloading]\noutput_queue_max = 3\n"
         text += '[admission]\nkind = "threshold"\nperiod_ms = 250\n'
-        text += worker("a", stages=[0, 2], threads=2, max_batch=4, cpus=[1, 3], neighbours=[])
+        more = {"threads": 2, "max_batch": 4, "cpus": [1, 3], "metrics_port": 9200}
+        text += worker("a", stages=[0, 2], neighbours=[], **more)
         found = read(text, top)
         assert (found.bundle, found.plan, found.policy) == ("/net/b", "full", "final")
         assert (found.codec, found.lossy) == ("auto", True)
         assert found.security == (str(tmp_path / "../k"), True)
         assert found.offloading == Offloading(3)
         assert found.admission == Admission("threshold", period_us=250_000)
-        assert found.workers == (WorkerEntry("a", "tcp://10.0.0.9:5600", (), (0, 2), 2, 4, (1, 3)),)
+        entry = WorkerEntry("a", "tcp://10.0.0.9:5600", (), (0, 2), 2, 4, (1, 3), metrics_port=9200)
+        assert found.workers == (entry,)
 
     def test_a_worker_may_be_alone_or_hold_no_stage(self, read):
         found = read(worker("a", stages=[]))
@@ -344,6 +346,8 @@ class TestMistakes:
             (worker("a", max_batch=0), "worker[0].max_batch: found 0", "from 1"),
             (worker("a", cpus=[]), "worker[0].cpus: found []", "at least 1"),
             (worker("a", cpus=[2, 2]), "worker[0].cpus: found [2, 2]", "rising order"),
+            (worker("a", metrics_port=-1), "worker[0].metrics_port: found -1", "from 0"),
+            (worker("a", metrics_port=65536), "worker[0].metrics_port: ", "a port, or 0"),
             (worker("a", neighbours='"b"'), "worker[0].neighbours: found 'b'", "a list"),
             (worker("a", neighbours=["b"]), "worker[0].neighbours[0]: found 'b'", "no other"),
             (mesh(b=["z"]), "worker[1].neighbours[0]: found 'z'", "one of a, c, d"),
@@ -379,6 +383,20 @@ class TestMistakes:
     def test_ports_side_by_side_are_fine(self, read):
         text = worker("a", "tcp://10.0.0.1:5600") + worker("b", "tcp://10.0.0.1:5602")
         assert len(read(text + worker("c", "tcp://10.0.0.1:5598")).workers) == 3
+
+    def test_a_port_for_metrics_is_taken_too(self, refusal, read):
+        first = worker("a", "tcp://localhost:5600", metrics_port=9200)
+        message = refusal(first + worker("b", "tcp://127.0.0.1:5610", metrics_port=9200))
+        assert message == (
+            "worker[1].metrics_port: found 9200, expected another port; "
+            "worker[0] (a) takes it on this host"
+        )
+        message = refusal(first + worker("b", "tcp://127.0.0.1:9199"))
+        assert message.endswith("worker[0] (a) takes port 9200 of this host")
+        free = worker("a", metrics_port=0) + worker("b", "tcp://10.0.0.9:1", metrics_port=0)
+        assert [entry.metrics_port for entry in read(free).workers] == [0, 0]
+        apart = worker("a", metrics_port=9200) + worker("b", "tcp://10.0.0.8:1", metrics_port=9200)
+        assert len(read(apart).workers) == 2
 
     def test_two_whose_numbers_are_one(self, refusal, monkeypatch):
         monkeypatch.setattr(module, "id_of", lambda name: 7)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,20 @@ class TestAProcess:
         assert trace_events.problems(events) == []
         assert trace_events.processes(events) == {1: "helper"}
         assert [e["name"] for e in trace_events.slices(events, "to camera: results")] == ["result"]
+
+    def test_shows_metrics_where_it_says(self, made, start):
+        pytest.importorskip("prometheus_client")
+        command = start("--metrics-port", "0", "--metrics-host", "127.0.0.2")
+        camera = made.open("camera")
+        assert camera.infer(dim()[0]).ok
+        eventually(lambda: any(line.startswith("metrics at ") for line in command.said))
+        (said,) = [line for line in command.said if line.startswith("metrics at ")]
+        url = said.split()[-1]
+        assert url.startswith("http://127.0.0.2:")
+        with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
+            assert b'edgesdk_events_total{event="tasks_received"} 1.0' in answer.read()
+        command.signal(signal.SIGTERM)
+        assert command.end() == (0, "")
 
     def test_a_second_signal_ends_it_at_once(self, made, start):
         command, camera = start(), made.open("camera")

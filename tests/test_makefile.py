@@ -21,6 +21,7 @@ TARGETS = [
     "test-aarch64",
     "lint",
     "format",
+    "docs",
     "bench",
     "bench-deps",
     "soak",

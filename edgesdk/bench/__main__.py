@@ -12,7 +12,7 @@ from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
-from . import codec, core, engine, fleet, kernels, link, pipeline, sim, torch_eager
+from . import codec, core, engine, fleet, kernels, link, pipeline, sim, telemetry, torch_eager
 from .images import read_test_images
 from .timing import conditions, pin
 
@@ -163,6 +163,11 @@ def measure_pipeline(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return (pipeline if arguments.workers is None else fleet).measure(arguments)
 
 
+def measure_telemetry(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Looking at workers in every way there is, beside not looking."""
+    return telemetry.measure(arguments)
+
+
 def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Carrying payloads to another process, beside pyzmq, gRPC and torch RPC."""
     return link.measure(arguments, _progress)
@@ -201,6 +206,13 @@ BENCHES = {
         seconds=30.0,
         options=link.options,
         place=link.place,
+    ),
+    "telemetry": Bench(
+        "what it costs to look at workers: metrics, observers, timelines, traces",
+        measure_telemetry,
+        seconds=120.0,
+        per="in all",
+        options=_pipeline_options,
     ),
 }
 

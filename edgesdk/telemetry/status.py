@@ -6,6 +6,7 @@ answer is two: the question again, and a document as JSON: `Pipeline.stats(bucke
 
 import json
 import math
+import weakref
 from typing import Any, Callable, Dict, List
 
 from ..errors import PeerError
@@ -25,6 +26,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def stats_of(pipeline: "weakref.ReferenceType[Any]") -> Callable[[], Dict[str, Any]]:
+    """A function that gives `stats(buckets=True)` of a pipeline, {} once there is none. Who answers
+    others must not keep a forgotten pipeline alive."""
+
+    def stats() -> Dict[str, Any]:
+        alive = pipeline()
+        return {} if alive is None else dict(alive.stats(buckets=True))
+
+    return stats
 
 
 class Answering:
