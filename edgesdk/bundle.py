@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .errors import BundleError
+from .errors import BundleError, ConfigError
 from .manifest import Manifest, complete_manifest, parse_manifest, sha256
 
 MANIFEST = "manifest.json"
@@ -136,6 +136,19 @@ def read_bundle(path: str) -> Bundle:
         _check_contents(bundle)
     except BundleError as error:
         raise BundleError("{}: {}".format(os.path.join(path, MANIFEST), error)) from None
+    return bundle
+
+
+def read_plain_bundle(path: str) -> Bundle:
+    """`read_bundle` for what knows networks of one part only. Raises ConfigError for an
+    ensemble."""
+    bundle = read_bundle(path)
+    count = len(bundle.manifest.parts)
+    if bundle.manifest.classifier is not None:
+        raise ConfigError(
+            "{}: found an ensemble of {}, expected a plain network; ensembles are run by "
+            "edgesdk.Pipeline".format(bundle.path, count)
+        )
     return bundle
 
 

@@ -20,7 +20,7 @@ from edgesdk import (
     Pipeline,
     RandomExit,
 )
-from edgesdk.bundle import write_bundle
+from edgesdk.bundle import read_plain_bundle, write_bundle
 
 BRIGHTNESSES = (0.0, 0.2, 0.45, 0.55, 0.9, 1.0)
 
@@ -196,6 +196,10 @@ class TestTheBundle:
         bundle = self.write(tmp_path, lambda m: None, {name: tiny._npz(**arrays)})
         with pytest.raises(BundleError, match=name):
             Pipeline.open(bundle.path)
+
+    def test_what_knows_plain_networks_only_says_so(self, ensemble):
+        with pytest.raises(ConfigError, match="found an ensemble of 2, expected a plain network"):
+            read_plain_bundle(ensemble.path)
 
     def test_its_identity_depends_on_the_classifier(self, tmp_path, ensemble):
         changed = tiny._npz(
