@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .errors import BundleError
+from .errors import BundleError, ConfigError
 from .manifest import Manifest, complete_manifest, parse_manifest, sha256
 
 MANIFEST = "manifest.json"
@@ -30,6 +30,24 @@ class Head(NamedTuple):
     shift: Optional[np.ndarray]
 
 
+class FeatureHead(NamedTuple):
+    """Parameters of an ensemble's exit, as `kernels.exit_feature` takes them: float32
+    projection[D,C], and the folded batch norm scale[C], shift[C] or None."""
+
+    projection: np.ndarray
+    scale: Optional[np.ndarray]
+    shift: Optional[np.ndarray]
+
+
+class EnsembleClassifier(NamedTuple):
+    """One answer of P features of D values: float32 weight[N,P*D], bias[N], and missing[P,D], the
+    mean feature of each part in training, in place of one that is not there."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    missing: np.ndarray
+
+
 class Bundle(NamedTuple):
     """A bundle whose manifest and files have been verified."""
 
@@ -43,32 +61,66 @@ class Bundle(NamedTuple):
     def head(self, part: int, exit_index: int) -> Head:
         """The parameters of a fused head. Raises BundleError if they do not fit the segment."""
         spec = self.manifest.parts[part]
-        relative = spec.exits[exit_index].file
         classes, channels = len(self.manifest.labels), spec.segments[exit_index].output_shape[0]
+        arrays = self._arrays(
+            spec.exits[exit_index].file,
+            {"weight": (classes, channels), "bias": (classes,)},
+            {"scale": (channels,), "shift": (channels,)},
+        )
+        return Head(arrays["weight"], arrays["bias"], arrays.get("scale"), arrays.get("shift"))
+
+    def feature_head(self, part: int, exit_index: int) -> FeatureHead:
+        """The parameters of an ensemble's exit. Raises BundleError if they do not fit."""
+        spec, classifier = self.manifest.parts[part], self.manifest.classifier
+        assert classifier is not None  # the manifest was checked: only ensembles have such exits
+        channels = spec.segments[exit_index].output_shape[0]
+        arrays = self._arrays(
+            spec.exits[exit_index].file,
+            {"projection": (classifier.feature_size, channels)},
+            {"scale": (channels,), "shift": (channels,)},
+        )
+        return FeatureHead(arrays["projection"], arrays.get("scale"), arrays.get("shift"))
+
+    def classifier(self) -> EnsembleClassifier:
+        """What makes one answer of an ensemble's features. Raises BundleError if it does not
+        fit."""
+        spec, part_count = self.manifest.classifier, len(self.manifest.parts)
+        assert spec is not None
+        classes, size = len(self.manifest.labels), spec.feature_size
+        shapes = {
+            "weight": (classes, part_count * size),
+            "bias": (classes,),
+            "missing": (part_count, size),
+        }
+        return EnsembleClassifier(**self._arrays(spec.file, shapes, {}))
+
+    def _arrays(
+        self,
+        relative: str,
+        needed: Mapping[str, Tuple[int, ...]],
+        optional: Mapping[str, Tuple[int, ...]],
+    ) -> Dict[str, np.ndarray]:
+        """Those arrays of an .npz, float32 of these shapes."""
         try:
             with np.load(self.file(relative), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            head = Head(arrays["weight"], arrays["bias"], arrays.get("scale"), arrays.get("shift"))
+                found = {name: archive[name] for name in archive.files}
+            arrays = {name: found[name] for name in needed}
         except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
             raise BundleError(
-                "{}: {}: expected an .npz with weight and bias ({})".format(
-                    self.path, relative, error
+                "{}: {}: expected an .npz with {} ({})".format(
+                    self.path, relative, " and ".join(needed), error
                 )
             ) from None
-        for name, shape in (
-            ("weight", (classes, channels)),
-            ("bias", (classes,)),
-            ("scale", (channels,)),
-            ("shift", (channels,)),
-        ):
-            array = getattr(head, name)
+        arrays.update({name: found[name] for name in optional if name in found})
+        for name, shape in list(needed.items()) + list(optional.items()):
+            array = arrays.get(name)
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise BundleError(
                     "{}: {}: {} is {} {}, expected float32 {}".format(
                         self.path, relative, name, array.dtype, list(array.shape), list(shape)
                     )
                 )
-        return head
+        return arrays
 
 
 def read_bundle(path: str) -> Bundle:
@@ -84,6 +136,19 @@ def read_bundle(path: str) -> Bundle:
         _check_contents(bundle)
     except BundleError as error:
         raise BundleError("{}: {}".format(os.path.join(path, MANIFEST), error)) from None
+    return bundle
+
+
+def read_plain_bundle(path: str) -> Bundle:
+    """`read_bundle` for what knows networks of one part only. Raises ConfigError for an
+    ensemble."""
+    bundle = read_bundle(path)
+    count = len(bundle.manifest.parts)
+    if bundle.manifest.classifier is not None:
+        raise ConfigError(
+            "{}: found an ensemble of {}, expected a plain network; ensembles are run by "
+            "edgesdk.Pipeline".format(bundle.path, count)
+        )
     return bundle
 
 

@@ -37,16 +37,15 @@ TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
 TOP_KEYS += ["offloading", "admission"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
-WORKER_KEYS += ["ssh", "folder"]
-WORKER_KEYS += ["metrics_port"]
+WORKER_KEYS += ["parts", "ssh", "folder", "metrics_port"]
 
 
 class WorkerEntry(NamedTuple):
     """One worker of the file. `neighbours`: names of those that it may send tasks to. `stages`:
-    those it holds, None for all. `threads` compute, on processors `cpus` (None: any). `bind`:
-    where it listens if that is not `address`. `ssh`, `folder`: where bundles are delivered, as
-    HOST or USER@HOST and the folder of the cluster file there; None for the defaults.
-    `metrics_port`: where Prometheus may ask; None: it may not."""
+    those it holds, and `parts`: of which parts of an ensemble; None for all. `threads` compute, on
+    processors `cpus` (None: any). `bind`: where it listens if that is not `address`. `ssh`,
+    `folder`: where bundles are delivered, as HOST or USER@HOST and the folder of the cluster file
+    there; None for the defaults. `metrics_port`: where Prometheus may ask; None: it may not."""
 
     name: str
     address: str
@@ -56,6 +55,7 @@ class WorkerEntry(NamedTuple):
     max_batch: int = DEFAULT_MAX_BATCH
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
+    parts: Optional[Tuple[int, ...]] = None
     metrics_port: Optional[int] = None
     ssh: Optional[str] = None
     folder: Optional[str] = None
@@ -296,6 +296,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
     name, bind = str(field.get("name").value), field.optional("bind")
     stages, threads = field.optional("stages"), field.optional("threads")
     max_batch, cpus = field.optional("max_batch"), field.optional("cpus")
+    parts = field.optional("parts")
     ssh, folder = field.optional("ssh"), field.optional("folder")
     metrics_port = field.optional("metrics_port")
     return WorkerEntry(
@@ -306,6 +307,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         threads=1 if threads is None else threads.whole(1),
         max_batch=DEFAULT_MAX_BATCH if max_batch is None else max_batch.whole(1),
         cpus=None if cpus is None else cpus.rising(1),
+        parts=None if parts is None else parts.rising(),
         bind=None if bind is None else _address(bind, parse_bind),
         ssh=None if ssh is None else _ssh(ssh),
         folder=None if folder is None else _folder(folder),

@@ -8,9 +8,10 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .core.exits import ExitPolicy, make_policy
+from .core.exits import POLICIES, ExitPolicy, make_policy
 from .core.spec import (
     FULL_PLAN,
+    Classifier,
     Exit,
     Part,
     Plan,
@@ -25,7 +26,8 @@ from .schema import Field
 
 FORMAT = "edgesdk-bundle"
 FORMAT_VERSION = 1
-HEAD_KINDS = ("fused", "graph")
+FEATURE = "feature"
+HEAD_KINDS = ("fused", "graph", FEATURE)
 # The whole network up to the final exit's logits. No plan uses it; benches compare with it.
 UNCUT_FILE = "onnx/uncut.onnx"
 # No name begins with a dot, so none leaves the bundle; these characters are safe on every system.
@@ -33,16 +35,23 @@ _FILE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-
 
 
 class Manifest(NamedTuple):
-    """A checked manifest. `document` is what was read, unknown keys included."""
+    """A checked manifest. `classifier` makes one answer of an ensemble's parts; a plain network has
+    one part and none. `document` is what was read, unknown keys included."""
 
     name: str
     labels: Tuple[str, ...]
     preprocessing: Preprocessing
     parts: Tuple[Part, ...]
+    classifier: Optional[Classifier]
     policies: Dict[str, ExitPolicy]
     default_policy: str
     model_id: str
     document: Dict[str, Any]
+
+    @property
+    def exit_count(self) -> int:
+        """Trained exits of the deepest part."""
+        return max(len(part.exits) for part in self.parts)
 
 
 def parse_manifest(document: Dict[str, Any]) -> Manifest:
@@ -57,6 +66,7 @@ def parse_manifest(document: Dict[str, Any]) -> Manifest:
         labels=tuple(label.text() for label in root.get("labels").items(1)),
         preprocessing=_read_preprocessing(root.get("preprocessing")),
         parts=_read_parts(root),
+        classifier=_read_classifier(root.optional("classifier")),
         policies={key: _read_policy(field) for key, field in root.get("policies").entries()},
         default_policy=root.get("default_policy").text(),
         model_id=root.get("model_id").text(),
@@ -117,6 +127,19 @@ def lossy_codecs(
         for name, (measured_with, lost_points) in found.items()
         if measured_with == decides and lost_points <= max_lost_points
     )
+
+
+def check_policy(manifest: Manifest, policy: ExitPolicy, plan_name: str) -> None:
+    """Raise ConfigError unless `policy` fits this plan: in an ensemble, that of the deepest part,
+    and it must decide by features."""
+    deepest = max(manifest.parts, key=lambda part: len(part.exits))
+    policy.check(len(deepest.exits), deepest.plans[plan_name].exit_indices)
+    if manifest.classifier is not None and policy.reads_classes:
+        fitting = [kind for kind, each in POLICIES.items() if not each.reads_classes]
+        raise ConfigError(
+            "policy {}: found an ensemble, whose exits say nothing of classes; expected one of "
+            "{}".format(policy.kind, ", ".join(fitting))
+        )
 
 
 def sha256(content: bytes) -> str:
@@ -184,6 +207,16 @@ def _read_parts(root: Field) -> Tuple[Part, ...]:
     return tuple(parts)
 
 
+def _read_classifier(field: Optional[Field]) -> Optional[Classifier]:
+    if field is None:
+        return None
+    return Classifier(
+        file=field.get("file").text(),
+        feature_size=field.get("feature_size").whole(1),
+        multiply_adds=field.get("multiply_adds").whole(),
+    )
+
+
 def _read_segment(field: Field) -> Segment:
     return Segment(
         input_shape=field.get("input_shape").shape(),
@@ -240,42 +273,64 @@ def _read_codecs(root: Field) -> Dict[str, Tuple[str, float]]:
 
 def _check_references(manifest: Manifest, root: Field) -> None:
     """What no single field can show: references between them, and the identity."""
-    if len(manifest.parts) != 1:
-        raise root.get("parts").fail("one part; this edgesdk does not run ensembles")
-    part = manifest.parts[0]
-    if part.segments[0].input_shape != manifest.preprocessing.shape:
-        raise root.get("preprocessing").fail(
-            "an image of {}, the input of the first segment".format(
-                list(part.segments[0].input_shape)
+    for part, part_field in zip(manifest.parts, root.get("parts").items()):
+        if part.segments[0].input_shape != manifest.preprocessing.shape:
+            raise root.get("preprocessing").fail(
+                "an image of {}, the input of the first segment".format(
+                    list(part.segments[0].input_shape)
+                )
             )
-        )
+        _check_kinds(part, part_field, manifest)
     if manifest.default_policy not in manifest.policies:
         raise root.get("default_policy").fail(
             "a name in policies ({})".format(", ".join(manifest.policies))
         )
     for name, field in root.get("policies").entries():
-        _check_policy(manifest.policies[name], field, part)
-    _check_files_used(root.get("parts").items()[0], root.get("files"))
+        plan = field.optional("plan")
+        plan_name = FULL_PLAN if plan is None else plan.choice(sorted(manifest.parts[0].plans))
+        try:
+            check_policy(manifest, manifest.policies[name], plan_name)
+        except ConfigError as error:
+            raise BundleError("{}: {}".format(field.path, error)) from None
+    _check_files_used(root)
     if manifest.model_id != _model_id(manifest.document):
         raise root.get("model_id").fail(
             _model_id(manifest.document) + ", the hash of what the manifest describes"
         )
 
 
-def _check_policy(policy: ExitPolicy, field: Field, part: Part) -> None:
-    """The policy must fit the plan it was calibrated for."""
-    plan = field.optional("plan")
-    plan_name = FULL_PLAN if plan is None else plan.choice(sorted(part.plans))
-    try:
-        policy.check(len(part.exits), part.plans[plan_name].exit_indices)
-    except ConfigError as error:
-        raise BundleError("{}: {}".format(field.path, error)) from None
+def _check_kinds(part: Part, field: Field, manifest: Manifest) -> None:
+    """Features are for ensembles, and an ensemble's parts give nothing else; all have the plans of
+    the first."""
+    is_ensemble = manifest.classifier is not None
+    if len(manifest.parts) > 1 and not is_ensemble:
+        raise BundleError(
+            "classifier: found none, expected one, for there are {} parts".format(
+                len(manifest.parts)
+            )
+        )
+    for trained_exit, exit_field in zip(part.exits, field.get("exits").items()):
+        if (trained_exit.kind == FEATURE) is not is_ensemble:
+            raise (
+                exit_field.get("head")
+                .get("kind")
+                .fail(
+                    repr(FEATURE) + ", for there is a classifier" if is_ensemble else "another one"
+                )
+            )
+    if set(part.plans) != set(manifest.parts[0].plans):
+        raise field.get("plans").fail(
+            "the names of the first part's: " + ", ".join(sorted(manifest.parts[0].plans))
+        )
 
 
-def _check_files_used(part: Field, files: Field) -> None:
-    used = [trained_exit.get("head").get("file") for trained_exit in part.get("exits").items()]
-    for _, plan in part.get("plans").entries():
-        used += [stage.get("file") for stage in plan.get("stages").items()]
+def _check_files_used(root: Field) -> None:
+    files, classifier = root.get("files"), root.optional("classifier")
+    used = [] if classifier is None else [classifier.get("file")]
+    for part in root.get("parts").items():
+        used += [trained_exit.get("head").get("file") for trained_exit in part.get("exits").items()]
+        for _, plan in part.get("plans").entries():
+            used += [stage.get("file") for stage in plan.get("stages").items()]
     for name in used:
         if name.value not in files.value:
             raise name.fail("one of the names in files: " + ", ".join(sorted(files.value)))
@@ -295,7 +350,11 @@ def _model_id(manifest: Mapping[str, Any]) -> str:
                 + [files[head["head"]["file"]]["sha256"] for head in part["exits"]],
             }
         )
-    return _digest([manifest["labels"], manifest["preprocessing"], parts])
+    described = [manifest["labels"], manifest["preprocessing"], parts]
+    if manifest.get("classifier") is not None:
+        classifier = manifest["classifier"]
+        described.append([files[classifier["file"]]["sha256"], classifier["feature_size"]])
+    return _digest(described)
 
 
 def _digest(value: Any) -> str:

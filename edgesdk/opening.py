@@ -9,6 +9,7 @@ from .core.exits import ExitPolicy
 from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError
+from .manifest import check_policy
 from .runtime.member import Membership, membership_of
 from .runtime.pace import read_pace
 
@@ -69,7 +70,7 @@ def choose(
     verified = read_bundle(os.fspath(bundle))
     chosen_policy = choose_policy(verified, policy)
     chosen_plan = choose_plan(verified, policy, plan)
-    chosen_policy.check(len(verified.manifest.parts[0].exits), chosen_plan.exit_indices)
+    check_policy(verified.manifest, chosen_policy, chosen_plan.name)
     if membership is not None and place.pace is not None:
         model_id = verified.manifest.model_id
         pace = read_pace(os.fspath(place.pace), model_id, chosen_plan.name)

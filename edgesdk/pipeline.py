@@ -4,7 +4,6 @@ import os
 import time
 import weakref
 from concurrent.futures import Future
-from random import Random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
 from . import kernels
@@ -12,31 +11,28 @@ from .backends import Backend, open_backend
 from .bundle import Bundle
 from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
-from .core.metrics import Metrics
-from .core.source import Source
 from .core.spec import Plan
-from .core.worker import DEFAULT_MAX_BATCH, Worker
+from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
 from .opening import Place, choose
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
+from .runtime.alone import NAME, alone
 from .runtime.clock import now_us
 from .runtime.executor import Executor
 from .runtime.fleet_loop import FleetLoop
 from .runtime.intake import Intake
 from .runtime.ledger import Batch, ItemFuture, Ledger, Recorder
 from .runtime.loop import CLOSE_TIMEOUT_S, Loop
-from .runtime.member import Membership, join
+from .runtime.member import Membership, held_stages, join
 from .streams import failed_future, refused, windowed
 from .telemetry.board import Board
 from .telemetry.serving import serve_metrics
 from .telemetry.status import Answering, stats_of
-from .telemetry.timeline import TimelineWriter
 
 # Enough to fill a few batches; a queue that is longer only adds latency.
 DEFAULT_IN_FLIGHT_MAX = 256
-WORKER_NAME = "local"
 LOOK_S = 0.01  # between two looks at the neighbours
 
 
@@ -65,11 +61,12 @@ class Pipeline:
         self.plan = plan
         self.policy = policy
         self.backend = backend
-        self.name = WORKER_NAME if membership is None else membership.name
+        self.name = NAME if membership is None else membership.name
         self._max_batch = max_batch
         self._is_refusing = False
-        held_stages = None if membership is None else membership.entry.stages
-        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held_stages)
+        plans = [part.plans[plan.name] for part in bundle.manifest.parts]
+        held = None if membership is None else held_stages(membership, plans)
+        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held)
         self._ledger = Ledger(in_flight_max)
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
@@ -77,16 +74,21 @@ class Pipeline:
         self._board = Board()
         self._opened_us = now_us()  # from the first turn of the loop on somebody may ask
         if membership is None:
-            self._metrics = Metrics(len(bundle.manifest.parts[0].exits))
-            source = Source(policy, len(bundle.manifest.parts), self._metrics, Random(seed))
-            worker = Worker([plan], policy, source, max_batch)
-            writers = [TimelineWriter(timeline, self.name, 0, 0, {})] if timeline else []
-            self._loop = Loop(worker, self._executor, self._recorder, writers)
+            self._loop, self._metrics = alone(
+                bundle.manifest.exit_count,
+                plans,
+                policy,
+                self._executor,
+                self._recorder,
+                max_batch,
+                seed,
+                timeline,
+            )
         else:
             self._loop, self._metrics = join(
                 membership._replace(timeline=timeline),
                 bundle,
-                plan,
+                plans,
                 policy,
                 self._executor,
                 self._recorder,
@@ -361,18 +363,12 @@ class Pipeline:
         best = wants_best(on_deadline)
         for index, image in enumerate(images):
             self._check_usable()
-            batch = Batch()
-            batch.expected_count = 1
             deadline_us = deadline_us_of(deadline_ms, now_us())
             try:
-                frames = self._intake.one_frame(image)
-                self._ledger.reserve(1)
-                self._intake.submit(frames, [index], batch, deadline_us, best, will_drive=True)
+                outcome = self._intake.answer(image, index, deadline_us, best)
             except ConfigError as error:
-                yield refused(index, error)
-                continue
-            self._intake.drive(batch)
-            yield batch.outcomes()[0]
+                outcome = refused(index, error)
+            yield outcome
 
     def _check_usable(self) -> None:
         if self._is_refusing and self._loop.closed_because is None:

@@ -75,7 +75,7 @@ def dim(count=1):
 
 def slow_down(pipe, stage, seconds):
     """Make a stage of `pipe` take so much longer."""
-    program = pipe._executor._stages[stage].program
+    program = pipe._executor._stages[(0, stage)].program
     run = program.run
 
     def slow(features, out):

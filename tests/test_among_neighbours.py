@@ -154,7 +154,7 @@ class TestTheSameAnswers:
         memory.meet()
         ways = []
         for pipe in (front, back):
-            for stage, loaded in pipe._executor._stages.items():
+            for (_, stage), loaded in pipe._executor._stages.items():
 
                 def noted(features, out, run=loaded.program.run, stage=stage):
                     ways.append((stage, features.ctypes.data, out.ctypes.data))
@@ -163,7 +163,7 @@ class TestTheSameAnswers:
                 monkeypatch.setattr(loaded.program, "run", noted)
         # A gated program knows its number by the order in which it was loaded.
         for number, stage in enumerate((1, 2)):
-            back._executor._stages[stage].program._stage = number + 1
+            back._executor._stages[(0, stage)].program._stage = number + 1
         assert front.infer(dim()[0]).exit_index == 2
         (_, _, left), (_, arrived, _), _ = ways
         assert [stage for stage, _, _ in ways] == [0, 1, 2] and left == arrived

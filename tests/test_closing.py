@@ -114,12 +114,12 @@ class TestClose:
             fired.append(signum)
             pipe.close()
 
-        def interrupt(features, out, run=pipe._executor._stages[0].program.run):
+        def interrupt(features, out, run=pipe._executor._stages[(0, 0)].program.run):
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.01)
             run(features, out)
 
-        pipe._executor._stages[0].program.run = interrupt
+        pipe._executor._stages[(0, 0)].program.run = interrupt
         before = signal.signal(signal.SIGUSR1, handler)
         try:
             with pytest.raises(Failed, match="closed"):

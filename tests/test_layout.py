@@ -74,6 +74,7 @@ CROSS_CUTTING_TESTS = {
     "test_closing_among_neighbours.py",
     "test_closing.py",
     "test_device_tier.py",
+    "test_ensembles.py",
     "test_docs.py",
     "test_examples.py",
     "test_getting_started.py",

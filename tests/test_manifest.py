@@ -300,12 +300,11 @@ class TestRefusals:
     def test_a_document_that_is_no_table(self):
         assert refusal([]) == "document: found [], expected a table"
 
-    def test_an_ensemble(self):
+    def test_two_parts_without_a_classifier(self):
         document = complete()
         document["parts"] *= 2
         message = refusal(document)
-        assert message.startswith("parts: found ")
-        assert message.endswith("one part; this edgesdk does not run ensembles")
+        assert message == "classifier: found none, expected one, for there are 2 parts"
 
     def test_an_image_that_the_first_segment_does_not_take(self):
         message = refusal(changed("preprocessing/height", SIZE + 1))

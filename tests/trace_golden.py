@@ -14,6 +14,7 @@ from edgesdk.core.events import (
     Answer,
     Cancel,
     CancelTimer,
+    Classified,
     Classify,
     CloseLink,
     Deliver,
@@ -97,6 +98,7 @@ EVENTS = (
     StageDone(0, 0, (0, 1), None),
     StageDone(0, 1, (0, 1), [ANSWER.scores, Scores(0, 1.0, -0.0, 1e22)]),
     StageFailed(0, 1, (2,), "it broke"),
+    Classified(4, ANSWER.scores),
     Timer(-1),
     Cancel(3),
     PeerFound(5, False),
@@ -107,7 +109,7 @@ EVENTS = (
 ) + tuple(MessageReceived(5, Envelope(2**32 - 1, 17, message)) for message in MESSAGES)
 ACTIONS = (
     RunStage(0, 1, (0, 1), True),
-    Classify(4, (0, 2), "deadline"),
+    Classify(4, (b"\x00\x7f", None)),
     Deliver(Outcome(0, "tag", "result", "threshold", ANSWER, 12_345, "", 7)),
     Deliver(Outcome(1, 2.5, "failed", "stage_failed", None, 12_345, "it broke")),
     Send(5, "data", Envelope(1, 2, TASK), 0),

@@ -20,9 +20,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the commands of this checkout, wherever mkdocs was installed
 PAGES = ("*.md", "csrc/*.md", "engines/*.md", "examples/*.md")
-SOURCES = ("LICENSE", "examples/*.py", "examples/*.service")
+SOURCES = ("LICENSE", "examples/*.py", "examples/*.service", "examples/*.yml", "examples/*.json")
 LINKED_ONLY = ("examples/*.toml", "examples/scenarios/*.toml")  # pages without a place in `nav`
-LANGUAGES = {".py": "python", ".toml": "toml", ".service": "ini"}
+LANGUAGES = {".py": "python", ".toml": "toml", ".service": "ini", ".yml": "yaml", ".json": "json"}
 COMMANDS_PAGE = "docs/reference/commands.md"
 HELP_COLUMNS = 90
 

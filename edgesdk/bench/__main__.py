@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import cli
 from ..backends import open_backend
-from ..bundle import read_bundle
+from ..bundle import read_plain_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
@@ -85,7 +85,7 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Every stage and head of a plan; a profile if one is asked for."""
     if arguments.slower is not None and not arguments.profile:
         raise ConfigError("--slower changes the profile only; name its file with --profile")
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     backend = open_backend(arguments.backend, arguments.threads)
     cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
     times = engine.measure(bundle, arguments.plan, backend, arguments.seconds)
@@ -100,7 +100,7 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
 
 def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Every codec that is installed, at every border of a bundle."""
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     images = read_test_images(arguments.data, bundle.manifest.labels).images
     backend = open_backend(None, arguments.threads)
     names = available()

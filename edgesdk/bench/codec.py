@@ -17,7 +17,7 @@ from ..core.spec import FULL_PLAN
 from ..core.tensor import LOSSY_CODECS, Tensor
 from ..errors import EdgeError
 from ..preprocess import Preprocessor
-from ..runtime.executor import load_stages
+from ..runtime.stages import load_stages
 from .timing import interleaved
 
 IMAGES = 8  # whose features are encoded, one after the other
@@ -68,7 +68,7 @@ def borders(bundle: Bundle, backend: Backend, images: Sequence[Any]) -> List[Bor
     preprocess = Preprocessor(bundle.manifest.preprocessing)
     features = np.concatenate([preprocess(image) for image in chosen])
     result = []
-    for segment, stage in enumerate(load_stages(bundle, FULL_PLAN, backend)):
+    for segment, stage in enumerate(load_stages(bundle, FULL_PLAN, backend).values()):
         result.append(Border(segment, [sample.copy() for sample in features]))
         out = np.empty((count,) + stage.output_shape, np.float32)
         stage.program.run(features, out)

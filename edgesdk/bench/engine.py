@@ -15,7 +15,7 @@ from ..core.metrics import percentile
 from ..core.worker import DEFAULT_MAX_BATCH
 from ..errors import ConfigError
 from ..profiles import StageTime
-from ..runtime.executor import LoadedStage, load_stages
+from ..runtime.stages import LoadedStage, load_stages
 from .timing import interleaved_rounds
 
 SEED = 0
@@ -26,7 +26,7 @@ class Rig:
     """The stages of one plan and arrays of one batch size: what the executor does, step by step."""
 
     def __init__(self, bundle: Bundle, plan: str, backend: Backend, batch: int) -> None:
-        self.stages: List[LoadedStage] = load_stages(bundle, plan, backend)
+        self.stages: List[LoadedStage] = list(load_stages(bundle, plan, backend).values())
         first = bundle.manifest.parts[0].segments[0].input_shape
         shapes = [first] + [stage.output_shape for stage in self.stages]
         self.arrays = [np.zeros((batch,) + shape, np.float32) for shape in shapes]

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import cli
 from ..backends import Backend, open_backend
-from ..bundle import Bundle, read_bundle
+from ..bundle import Bundle, read_plain_bundle
 from ..choices import choose_policy
 from ..cluster import local_cluster_text
 from ..core.admission import Admission
@@ -67,7 +67,7 @@ class Live(NamedTuple):
 
 def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Run the fleet, simulate it, replay it; print the table, return the figures."""
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     data = read_test_images(arguments.data, bundle.manifest.labels)
     backend = open_backend(None, 1)
     policy = choose_policy(bundle, arguments.policy)

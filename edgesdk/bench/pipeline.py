@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from .. import cli
-from ..bundle import read_bundle
+from ..bundle import read_plain_bundle
 from ..core.events import Scores
 from ..core.metrics import Metrics, percentile
 from ..core.source import Source
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
 
 def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Open, check and time everyone, print the tables, return the figures."""
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     data = read_test_images(arguments.data, bundle.manifest.labels)
     contenders, missing = open_contenders(bundle, arguments.threads)
     cli.banner(("onnxruntime", "torch"), as_json=arguments.json)

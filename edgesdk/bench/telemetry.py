@@ -24,7 +24,7 @@ from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optio
 
 from .. import cli
 from ..addresses import free_port_pairs
-from ..bundle import read_bundle
+from ..bundle import read_plain_bundle
 from ..cluster import local_cluster_text, read_cluster
 from ..errors import Failed, TransportError
 from ..pipeline import Pipeline
@@ -201,7 +201,7 @@ def scrape(port: int) -> int:
 
 def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Open a pair for each way, let them take turns, print the table, return the figures."""
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     images = itertools.cycle(read_test_images(arguments.data, bundle.manifest.labels).images)
     cli.banner(("onnxruntime", "zmq"), seed=SEED, as_json=arguments.json)
     pairs: List[Pair] = []

@@ -23,10 +23,12 @@ class Scores(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The scores of the exit that answers for one part of an item."""
+    """The scores of the exit that answers for one part of an item. `feature`: that of an ensemble's
+    part, F_j as float32 bytes, which the core hands on and does not read."""
 
     exit_index: int
     scores: Scores
+    feature: bytes = b""
 
 
 class Outcome(NamedTuple):
@@ -70,12 +72,14 @@ class Cancel(NamedTuple):
 
 
 class StageDone(NamedTuple):
-    """`scores` is one `Scores` per item, or None if `RunStage.evaluate` was False."""
+    """`scores` is one `Scores` per item, or None if `RunStage.evaluate` was False; `features` one
+    for each of them in an ensemble."""
 
     part: int
     stage: int
     items: Tuple[int, ...]
     scores: Optional[List[Scores]]
+    features: Optional[List[bytes]] = None
 
 
 class StageFailed(NamedTuple):
@@ -85,6 +89,13 @@ class StageFailed(NamedTuple):
     stage: int
     items: Tuple[int, ...]
     reason: str
+
+
+class Classified(NamedTuple):
+    """`scores` of an ensemble's item, made of the features that `Classify` had."""
+
+    item: int
+    scores: Scores
 
 
 class Timer(NamedTuple):
@@ -144,12 +155,11 @@ class RunStage(NamedTuple):
 
 
 class Classify(NamedTuple):
-    """An ensemble's item is complete: gather the features of `present_parts` into one answer and
-    deliver it with `reason`."""
+    """Make one answer of an ensemble's features, one per part, None where a part is missing, and
+    say it by `Classified`."""
 
     item: int
-    present_parts: Tuple[int, ...]
-    reason: str
+    features: Tuple[Optional[bytes], ...]
 
 
 class Deliver(NamedTuple):
@@ -219,6 +229,7 @@ Event = Union[
     Cancel,
     StageDone,
     StageFailed,
+    Classified,
     Timer,
     Shutdown,
     PeerFound,

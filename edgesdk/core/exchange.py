@@ -248,7 +248,7 @@ class Exchange(nb.Host):
             return
         if task.attempt > ATTEMPTS_MAX:
             detail = "{} attempts came to nothing".format(task.attempt)
-            self._fail(task.item, "attempts", detail, now_us, actions)
+            self._fail(task.item, task.part, "attempts", detail, now_us, actions)
         else:
             self._queues.place(task)
 
@@ -338,16 +338,17 @@ class Exchange(nb.Host):
             self.leases.let_stay((item, part))
             self.start_again((item, part), message.detail, now_us, actions)
         else:
-            self._fail(item, message.reason, message.detail, now_us, actions)
+            self._fail(item, part, message.reason, message.detail, now_us, actions)
 
     def _fail(
-        self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]
+        self, item: int, part: int, reason: str, detail: str, now_us: int, actions: List[Action]
     ) -> None:
-        """An item of ours fails: no part of it is wanted any more."""
-        self._source.fail(item, reason, detail, now_us, actions)
-        for part in range(self._source.part_count):
-            self._queues.withdraw(item, part)
-            self.cancel(item, part)
+        """A part of an item of ours fails; if that ends the item, no part is wanted any more."""
+        self._source.fail_part(item, part, reason, detail, now_us, actions)
+        is_over = not self._source.is_open(item)
+        for each in range(self._source.part_count) if is_over else (part,):
+            self._queues.withdraw(item, each)
+            self.cancel(item, each)
 
     def _on_progress(
         self, peer: Peer, message: Progress, now_us: int, actions: List[Action]

@@ -46,6 +46,7 @@ from .worker import DEFAULT_MAX_BATCH, Task, Worker
 
 ADMISSION, PART = "admission", "part"
 OVERDUE = "no result came in time, and no sign of life"
+MISSING_US = 2_000_000  # that an ensemble's item waits for a part that nobody holds
 PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no other way back
 
 
@@ -245,6 +246,17 @@ class FleetWorker(Worker, Queues):
             assert task.guest is not None
             self._exchange.return_stranded(task, task.guest, now_us, actions)
         self._exchange.look_around(now_us, actions)
+        if self._source.part_count > 1:
+            self._give_up_parts(now_us, actions)
+
+    def _give_up_parts(self, now_us: int, actions: List[Action]) -> None:
+        """Of an ensemble: what nobody holds, the others answer without."""
+        for task in self._output.orphans(self._neighbours.shared_stages):
+            item, part = task.item, task.part
+            if now_us - self._source.submitted_us(item) >= MISSING_US:
+                self.withdraw(item, part)
+                detail = "no worker holds part {}".format(part)
+                self._source.fail_part(item, part, "attempts", detail, now_us, actions)
 
     def _on_peer_found(self, event: PeerFound, now_us: int, actions: List[Action]) -> None:
         self._neighbours.found(event.peer, event.offload, now_us, actions)

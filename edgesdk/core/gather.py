@@ -1,7 +1,7 @@
 """The outcome rule of an item: when do the answers of its parts make one answer?
 
 A plain network has one part, and its answer is the item's. An ensemble waits for every part; at
-the deadline it makes do with the parts that are there.
+the deadline, or where a part has failed, it makes do with the parts that are there.
 """
 
 from typing import Dict, NamedTuple, Optional, Set, Tuple
@@ -10,42 +10,59 @@ from .events import Answer
 
 
 class Gathered(NamedTuple):
-    """`present_parts` answer, because of `reason`."""
+    """`answers`, one per part, None where it is missing, make the item's, because of `reason`."""
 
-    present_parts: Tuple[int, ...]
+    answers: Tuple[Optional[Answer], ...]
     reason: str
 
 
 class Gather:
     """The answers of one item's parts, final and provisional."""
 
-    __slots__ = ("_left", "_part_count", "answers")
+    __slots__ = ("_answers", "_ended", "_part_count", "_reason")
 
     def __init__(self, part_count: int) -> None:
         self._part_count = part_count
-        self.answers: Dict[int, Answer] = {}  # the latest of each part
-        self._left: Set[int] = set()
+        self._answers: Dict[int, Answer] = {}  # the latest of each part
+        self._ended: Set[int] = set()  # parts that have left, or failed
+        self._reason = ""  # of the part that left last: it is what the item waited for
 
     def note(self, part: int, answer: Answer) -> None:
         """An exit was evaluated and the item goes on: good enough only at the deadline."""
-        self.answers[part] = answer
+        self._answers[part] = answer
 
     def leave(self, part: int, answer: Answer, reason: str) -> Optional[Gathered]:
-        """A part has left at an exit. The item is gathered when it was the last one.
+        """A part has left at an exit. The item is gathered when it was the last one."""
+        if part in self._ended:  # the answer of another attempt was faster
+            return None
+        self._answers[part] = answer
+        self._ended.add(part)
+        self._reason = reason
+        return self._if_complete()
 
-        An ensemble reports the reason of the part that left last: it is what the item waited for.
-        """
-        if part in self._left:  # the answer of another attempt was faster
+    def fail(self, part: int) -> Optional[Gathered]:
+        """A part will not leave: what it has noted is no answer. Gathered, without it, if it was
+        the last one and others have left. Nothing is left to wait for if it `is_lost`."""
+        if part in self._ended:
             return None
-        self.answers[part] = answer
-        self._left.add(part)
-        if len(self._left) < self._part_count:
-            return None
-        return Gathered(tuple(range(self._part_count)), reason)
+        self._answers.pop(part, None)
+        self._ended.add(part)
+        return self._if_complete()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether every part has failed."""
+        return len(self._ended) == self._part_count and not self._answers
 
     def at_deadline(self) -> Optional[Gathered]:
         """What can be answered now: all parts ("deadline"), some ("degraded"), or nothing."""
-        if not self.answers:
+        return self._gathered("deadline") if self._answers else None
+
+    def _if_complete(self) -> Optional[Gathered]:
+        if len(self._ended) < self._part_count or not self._answers:
             return None
-        present = tuple(sorted(self.answers))
-        return Gathered(present, "deadline" if len(present) == self._part_count else "degraded")
+        return self._gathered(self._reason)
+
+    def _gathered(self, reason: str) -> Gathered:
+        answers = tuple([self._answers.get(part) for part in range(self._part_count)])
+        return Gathered(answers, "degraded" if None in answers else reason)

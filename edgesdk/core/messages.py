@@ -21,6 +21,7 @@ HOPS_MAX = 16  # of a task, a result or a progress report: more is a loop
 ITEMS_MAX = 64  # items in one Progress
 STAGES_MAX = 256  # stages that a worker may announce
 TEXT_MAX = 200  # UTF-8 bytes of a reason for people
+FEATURE_BYTES_MAX = 1024  # of a part of an ensemble: 256 values
 
 # Lanes: small messages must never wait behind feature maps.
 CONTROL, DATA = "control", "data"
@@ -143,7 +144,8 @@ class ResultMessage(NamedTuple):
     """How a part of an item ended: `answer` and the policy's `reason`, or None and what failed.
 
     `reason` is one of the words of `core.events.Outcome`, or "attempts": it was started too often.
-    `detail`: at most TEXT_MAX bytes. Goes to the source, by the way the task came if need be.
+    `detail`: at most TEXT_MAX bytes, none beside an answer. Goes to the source, by the way the task
+    came if need be.
     """
 
     seq: int

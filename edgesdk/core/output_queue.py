@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from random import Random
-from typing import FrozenSet, Iterator, Optional, Set, Tuple
+from typing import FrozenSet, Iterator, List, Optional, Set, Tuple
 
 from .messages import HOPS_MAX
 from .offload import INPUT_QUEUE, Offloading, offload_probability, queue_for
@@ -71,6 +71,14 @@ class OutputQueue:
             return None
         del self._tasks[(task.item, task.part)]
         return task
+
+    def orphans(self, shared: Set[Tuple[int, int]]) -> List[FleetTask]:
+        """Tasks of ours that can be computed neither here nor at a live neighbour."""
+        return [
+            task
+            for task in self._tasks.values()
+            if task.guest is None and task.needs not in self.held and task.needs not in shared
+        ]
 
     def stranded(self, shared: Set[Tuple[int, int]]) -> Iterator[FleetTask]:
         """Take out the tasks of others that nobody can compute from here

@@ -4,10 +4,13 @@ Rule 1: everything that decides whether an item lives or has ended is in this fi
 Rule 2: this file does not know how or where stages run.
 
     WAITING --start--> RUNNING --complete--> (result)
+       |                  |----gather------> ANSWERING --complete, fail--> (result, failed)
        |                  |----fail--------> (failed)
        |                  `----deadline----> (result with the best answer, or expired)
        |--deadline, supersede--------------> (expired)
        `--cancel, fail---------------------> (failed)
+
+An ensemble's item is ANSWERING while one answer is made of what its parts gave.
 """
 
 from random import Random
@@ -21,6 +24,7 @@ from .events import (
     Deliver,
     Outcome,
     Release,
+    Scores,
     SetTimer,
     Submit,
 )
@@ -31,10 +35,12 @@ from .metrics import Metrics
 # States of an item. An ended item is no longer in the table.
 WAITING = "waiting"  # its first task has not begun
 RUNNING = "running"
+ANSWERING = "answering"
 ENDED = "ended"
 
-START, COMPLETE, FAIL, DEADLINE, SUPERSEDE, CANCEL = EVENTS = (
+START, GATHER, COMPLETE, FAIL, DEADLINE, SUPERSEDE, CANCEL = EVENTS = (
     "start",
+    "gather",
     "complete",
     "fail",
     "deadline",
@@ -53,11 +59,21 @@ TRANSITIONS = {
     },
     RUNNING: {
         START: RUNNING,  # another part, or the next stage
+        GATHER: ANSWERING,
         COMPLETE: ENDED,
         FAIL: ENDED,
         DEADLINE: ENDED,
         SUPERSEDE: RUNNING,  # a newer frame replaces only frames that still wait
         CANCEL: RUNNING,  # too late: it is answered, and nobody listens
+    },
+    ANSWERING: {  # for the time of one small product: nothing hurries it
+        START: ANSWERING,
+        GATHER: ANSWERING,
+        COMPLETE: ENDED,
+        FAIL: ENDED,
+        DEADLINE: ANSWERING,
+        SUPERSEDE: ANSWERING,
+        CANCEL: ANSWERING,
     },
 }
 
@@ -69,6 +85,7 @@ class Item:
         "best_at_deadline",
         "deadline_us",
         "gather",
+        "gathered",
         "item",
         "state",
         "submitted_us",
@@ -89,6 +106,7 @@ class Item:
         self.submitted_us = submitted_us
         self.state = WAITING
         self.gather = Gather(part_count)
+        self.gathered: Optional[Gathered] = None  # what is being classified
         self.deadline_us = deadline_us
         self.best_at_deadline = best_at_deadline
 
@@ -132,6 +150,10 @@ class Source:
         """When an open item must be answered, or None."""
         return self._items[item].deadline_us
 
+    def submitted_us(self, item: int) -> int:
+        """When the application handed an open item over."""
+        return self._items[item].submitted_us
+
     def open_items(self) -> List[int]:
         """Every item without an outcome, oldest first."""
         return list(self._items)
@@ -159,8 +181,20 @@ class Source:
         entry = self._items[item]
         gathered = entry.gather.leave(part, answer, reason)
         if gathered is not None:
+            self._answer(gathered, entry, now_us, actions, worker)
+
+    def classified(self, item: int, scores: Scores, now_us: int, actions: List[Action]) -> None:
+        """What an ensemble says, as one: the item ends. Its exit is the deepest of its parts'."""
+        entry = self._items[item]
+        assert entry.gathered is not None  # only what was asked for is told
+        present = [answer for answer in entry.gathered.answers if answer is not None]
+        answer = Answer(max(answer.exit_index for answer in present), scores)
+        if scores.max_probability != scores.max_probability:
+            detail = "the ensemble's classifier gave NaN"
+            self.fail(item, "not_finite", detail, now_us, actions)
+        else:
             self._move(entry, COMPLETE)
-            self._end_with(gathered, entry, now_us, actions, worker)
+            self._end(entry, "result", entry.gathered.reason, answer, now_us, actions)
 
     def fail(self, item: int, reason: str, detail: str, now_us: int, actions: List[Action]) -> None:
         """`item` cannot be answered any more."""
@@ -168,15 +202,25 @@ class Source:
         self._move(entry, FAIL)
         self._end(entry, "failed", reason, None, now_us, actions, detail)
 
+    def fail_part(
+        self, item: int, part: int, reason: str, detail: str, now_us: int, actions: List[Action]
+    ) -> None:
+        """A part of `item` cannot be answered any more; without others, neither can the item."""
+        entry = self._items[item]
+        gathered = entry.gather.fail(part)
+        if gathered is not None:
+            self._answer(gathered, entry, now_us, actions)
+        elif entry.gather.is_lost:
+            self.fail(item, reason, detail, now_us, actions)
+
     def on_deadline(self, item: int, now_us: int, actions: List[Action]) -> None:
         """The deadline of `item` has passed: the best answer known, if wanted, or Expired."""
         entry = self._items[item]
-        self._move(entry, DEADLINE)
         entry.deadline_us = None  # its timer has rung
         gathered = entry.gather.at_deadline() if entry.best_at_deadline else None
         if gathered is not None:
-            self._end_with(gathered, entry, now_us, actions)
-        else:
+            self._answer(gathered, entry, now_us, actions)
+        elif self._move(entry, DEADLINE) is ENDED:
             self._end(entry, "expired", DEADLINE, None, now_us, actions)
 
     def drop_waiting(self, item: int, event: str, now_us: int, actions: List[Action]) -> bool:
@@ -195,7 +239,7 @@ class Source:
         entry.state = TRANSITIONS[entry.state][event]
         return entry.state
 
-    def _end_with(
+    def _answer(
         self,
         gathered: Gathered,
         entry: Item,
@@ -203,13 +247,18 @@ class Source:
         actions: List[Action],
         worker: int = 0,
     ) -> None:
+        """An item has what there will be: it ends, or an ensemble's is classified."""
+        if entry.state is ANSWERING:
+            return  # what came since is too late
         if self.part_count == 1:
-            answer = entry.gather.answers[0]
+            self._move(entry, COMPLETE)
+            (answer,) = gathered.answers
             self._end(entry, "result", gathered.reason, answer, now_us, actions, "", worker)
-        else:
-            self._forget(entry, actions)
-            actions.append(Classify(entry.item, gathered.present_parts, gathered.reason))
-            actions.append(Release(entry.item))
+            return
+        self._move(entry, GATHER)
+        entry.gathered = gathered
+        features = tuple([answer and answer.feature for answer in gathered.answers])
+        actions.append(Classify(entry.item, features))
 
     def _end(
         self,

@@ -21,8 +21,9 @@ class Segment(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A classifier head. `kind` is "fused" (an .npz for `kernels.exit_head`) or "graph" (an ONNX
-    file from the segment's output to logits)."""
+    """What stands behind a segment. `kind` is "fused" (a classifier: an .npz for
+    `kernels.exit_head`), "graph" (one in an ONNX file, from the segment's output to logits) or
+    "feature" (an ensemble's: an .npz for `kernels.exit_feature`)."""
 
     kind: str
     file: str
@@ -49,6 +50,16 @@ class Plan(NamedTuple):
     def exit_indices(self) -> Tuple[int, ...]:
         """The trained exits that this plan evaluates, the final one last."""
         return tuple(stage.exit_index for stage in self.stages if stage.exit_index is not None)
+
+
+class Classifier(NamedTuple):
+    """What makes one answer of an ensemble's features (DistrEE, Fig. 1): `file` is an .npz with
+    weight [N, P D], bias [N] and missing [P, D], which stands in for a part that is not there.
+    `feature_size` is D."""
+
+    file: str
+    feature_size: int
+    multiply_adds: int
 
 
 class Part(NamedTuple):

@@ -6,7 +6,7 @@ Formats are those of `struct`, little-endian and without padding.
 import struct
 from typing import Tuple
 
-from .messages import ITEMS_MAX, STAGES_MAX, TEXT_MAX
+from .messages import FEATURE_BYTES_MAX, ITEMS_MAX, STAGES_MAX
 from .tensor import AUXILIARY_BYTES_MAX, BODY_BYTES_MAX, TENSOR_FIELDS
 
 Fields = Tuple[Tuple[str, str], ...]
@@ -102,7 +102,7 @@ ANSWER_FIELDS = (
     ("difference", "f"),
     ("similarity", "f"),
 )
-RESULT_FIELDS = (("worker", "Q"), ("reason", "B"), ("answer", "26s"), ("detail_bytes", "H"))
+RESULT_FIELDS = (("worker", "Q"), ("reason", "B"), ("answer", "26s"), ("tail_bytes", "H"))
 PROGRESS_FIELDS = (("worker", "Q"), ("item_count", "H"))
 
 STAGE_FORM = "HH"  # part, stage
@@ -121,7 +121,7 @@ HEAD_BYTES_MAX = (
     + max(
         compiled(GREETING_FIELDS).size + STAGES_MAX * struct.calcsize("<" + STAGE_FORM),
         compiled(PROGRESS_FIELDS).size + ITEMS_MAX * struct.calcsize("<" + PROGRESS_ITEM_FORM),
-        compiled(RESULT_FIELDS).size + TEXT_MAX,
+        compiled(RESULT_FIELDS).size + FEATURE_BYTES_MAX,
         compiled(TASK_FIELDS + TENSOR_FIELDS).size,
     )
     + CHECKSUM_BYTES

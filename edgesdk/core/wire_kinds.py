@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 from ..errors import PeerError
 from .events import NAN, Answer, Scores
 from .messages import (
+    FEATURE_BYTES_MAX,
     HOPS_MAX,
     ITEMS_MAX,
     STAGES_MAX,
@@ -196,11 +197,15 @@ def _pack_result(message: ResultMessage) -> Parts:
     code = _REASON_CODES.get(reason)
     if code is None:
         refuse("reason", repr(reason), "one of {}".format(", ".join(REASONS)))
-    data = _pack_text("detail", detail)
     address = (item.source, item.number, seq, oldest, item.epoch, part, 0, attempt, 0)
     if answer is None:
+        data = _pack_text("detail", detail)
         return 0, hop, address, (worker, code, _NO_ANSWER, len(data)), data
-    return ANSWERED, hop, address, (worker, code, _pack_answer(answer), len(data)), data
+    if detail:
+        refuse("detail", repr(detail), "none beside an answer")
+    check_count("bytes of feature", len(answer.feature), FEATURE_BYTES_MAX)
+    values = (worker, code, _pack_answer(answer), len(answer.feature))
+    return ANSWERED, hop, address, values, answer.feature
 
 
 def _unpack_result(values: Any, head: bytes) -> ResultMessage:
@@ -210,16 +215,20 @@ def _unpack_result(values: Any, head: bytes) -> ResultMessage:
     check_settled(seq, oldest, hop)
     if not 0 < code <= len(REASONS):
         refuse("reason", code, "1 to {}".format(len(REASONS)))
-    answer = _unpack_answer(data) if values[FLAGS] & ANSWERED else None
-    if answer is None and data != _NO_ANSWER:
-        refuse("answer", data.hex(), "zeros where none is flagged")
     item, reason = ItemId(source, epoch, number), REASONS[code - 1]
-    detail = _unpack_text("detail", _tail(ResultMessage, head))
+    answer, detail, tail = None, "", _tail(ResultMessage, head)
+    if values[FLAGS] & ANSWERED:
+        answer = _unpack_answer(data, tail)
+    elif data != _NO_ANSWER:
+        refuse("answer", data.hex(), "zeros where none is flagged")
+    else:
+        check_count("bytes of detail", len(tail), TEXT_MAX)
+        detail = _unpack_text("detail", tail)
     return ResultMessage(seq, oldest, item, part, attempt, hop, reason, answer, detail, worker)
 
 
 def _pack_answer(answer: Answer) -> bytes:
-    exit_index, scores = answer
+    exit_index, scores, _ = answer
     for name in ("max_probability", "margin", "entropy"):
         if not isfinite(getattr(scores, name)):
             refuse(name, getattr(scores, name), "a finite number")
@@ -231,9 +240,10 @@ def _pack_answer(answer: Answer) -> bytes:
     return _ANSWER.pack(exit_index, *(NAN if value != value else value for value in scores))
 
 
-def _unpack_answer(data: bytes) -> Answer:
+def _unpack_answer(data: bytes, feature: bytes) -> Answer:
     exit_index, *scores = _ANSWER.unpack(data)
-    answer = Answer(exit_index, Scores._make(NAN if value != value else value for value in scores))
+    plain = Scores._make(NAN if value != value else value for value in scores)
+    answer = Answer(exit_index, plain, feature)
     if _pack_answer(answer) != data:
         refuse("answer", data.hex(), "NaN as " + _CANONICAL_NAN.hex())
     return answer
@@ -323,7 +333,7 @@ KINDS: Dict[type, Kind] = {
         RESULT_FIELDS,
         _ITEM + " seq oldest part attempt hop",
         ANSWERED,
-        _TEXT,
+        (1, FEATURE_BYTES_MAX),  # a text is shorter
     ),
     Progress: _kind(
         9,

@@ -15,6 +15,7 @@ from .events import (
     Action,
     Answer,
     Cancel,
+    Classified,
     Event,
     RunStage,
     Shutdown,
@@ -67,6 +68,7 @@ class Worker:
             Cancel: self._on_cancel,
             StageDone: self._on_stage_done,
             StageFailed: self._on_stage_failed,
+            Classified: self._on_classified,
             Timer: self._on_timer,
             Shutdown: self._on_shutdown,
         }
@@ -120,7 +122,8 @@ class Worker:
             elif event.scores is None or exit_index is None:
                 self._continue(task)
             else:
-                answer = Answer(exit_index, event.scores[position])
+                feature = event.features[position] if event.features else b""
+                answer = Answer(exit_index, event.scores[position], feature)
                 self._after_exit(task, answer, is_final, now_us, actions)
 
     def _after_exit(
@@ -155,14 +158,20 @@ class Worker:
     def _fail(
         self, task: Task, reason: str, detail: str, now_us: int, actions: List[Action]
     ) -> None:
-        self._source.fail(task.item, reason, detail, now_us, actions)
-        self._remove_tasks(task.item)
+        self._source.fail_part(task.item, task.part, reason, detail, now_us, actions)
+        if not self._source.is_open(task.item):
+            self._remove_tasks(task.item)
 
     def _on_stage_failed(self, event: StageFailed, now_us: int, actions: List[Action]) -> None:
         for item in event.items:
             task = self._running.pop(item)
             if self._is_wanted(task):
                 self._fail(task, "stage_failed", event.reason, now_us, actions)
+
+    def _on_classified(self, event: Classified, now_us: int, actions: List[Action]) -> None:
+        if self._source.is_open(event.item):  # it may have been shut down
+            self._source.classified(event.item, event.scores, now_us, actions)
+            self._remove_tasks(event.item)
 
     def _on_shutdown(self, event: Shutdown, now_us: int, actions: List[Action]) -> None:
         self._queue.clear()

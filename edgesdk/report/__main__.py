@@ -11,7 +11,7 @@ import sys
 from typing import List, Optional, Sequence, Tuple
 
 from .. import cli
-from ..bundle import Bundle, read_bundle
+from ..bundle import Bundle, read_plain_bundle
 from ..errors import ConfigError
 from ..files import write_atomically
 from ..progress import READ, Progress
@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _bundle(path: str, trace: Trace) -> Bundle:
     """The bundle of the network that was traced."""
-    bundle = read_bundle(path)
+    bundle = read_plain_bundle(path)
     found = trace.spec.identity.model_id.hex()
     if bundle.manifest.model_id != found:
         raise ConfigError(

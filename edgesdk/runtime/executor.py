@@ -4,66 +4,22 @@ A run has three steps, so that another thread can compute: `begin` and `finish` 
 that drives the loop, which owns all tables here; `compute` touches nothing but the run's arrays.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .. import kernels
-from ..backends import Backend, Program
-from ..bundle import Bundle, Head
-from ..core.events import RunStage, Scores, StageDone
-from ..core.spec import Stage
+from ..backends import Backend
+from ..bundle import Bundle
+from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
 from ..errors import PeerError
 from .buffers import Buffer, BufferPool, Rows
 from .clock import now_us
+from .stages import Ensemble, LoadedStage, PlaceOf, StageTotals, input_shapes, load_stages
 
 # Smaller features that come over a link are copied into a block of the pool: it costs less than
 # what a backend does with memory that it has not seen before.
 KEPT_UNCOPIED_BYTES_MIN = 65536
-
-
-class ExitHead:
-    """The head behind one stage: fused parameters, or a graph that gives logits."""
-
-    def __init__(self, bundle: Bundle, exit_index: int, backend: Backend) -> None:
-        part = bundle.manifest.parts[0]
-        spec = part.exits[exit_index]
-        self._fused: Optional[Head] = None
-        if spec.kind == "fused":
-            self._fused = bundle.head(0, exit_index)
-        else:
-            self._class_count = len(bundle.manifest.labels)
-            self._graph = backend.load(
-                bundle.file(spec.file),
-                part.segments[exit_index].output_shape,
-                (self._class_count,),
-            )
-
-    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
-        """Scores of float32 `features` [B, C, S...]; `.logits` [B, N] if `with_logits`."""
-        if self._fused is not None:
-            return kernels.exit_head(features, *self._fused, logits=with_logits)
-        logits = np.empty((len(features), self._class_count), np.float32)
-        self._graph.run(features, logits)
-        return kernels.exit_scores(logits)
-
-
-class LoadedStage(NamedTuple):
-    """A stage ready to run; `output_shape` is per sample, `head` None where no exit is."""
-
-    program: Program
-    output_shape: Tuple[int, ...]
-    exit_index: Optional[int]
-    head: Optional[ExitHead]
-
-
-class StageTotals:
-    """What one stage has computed here so far; `busy_us` with its exit heads."""
-
-    __slots__ = ("busy_us", "item_count", "run_count")
-
-    def __init__(self) -> None:
-        self.run_count = self.item_count = self.busy_us = 0
 
 
 class Run:
@@ -87,8 +43,10 @@ class Run:
 class Executor:
     """Holds every item's tensors and computes on them.
 
-    Inputs enter by `admit`, possibly from another thread; of everything else only `compute` may
-    run outside the thread that drives the loop.
+    Each part of an item has its own, under a key: the item's name where there is one part, and for
+    tasks of others, which come a part at a time; see `_key`. Inputs enter by `admit`, possibly from
+    another thread; of everything else only `compute` may run outside the thread that drives the
+    loop.
     """
 
     def __init__(
@@ -98,28 +56,29 @@ class Executor:
         backend: Backend,
         needs: Sequence[str] = (),
         keep_logits: bool = False,
-        held_stages: Optional[Sequence[int]] = None,
+        held_stages: Optional[Collection[PlaceOf]] = None,
     ) -> None:
-        part = bundle.manifest.parts[0]
-        self._class_count = len(bundle.manifest.labels)
+        manifest = bundle.manifest
+        self._part_count = len(manifest.parts)
+        self._ensemble = None if manifest.classifier is None else Ensemble(bundle)
+        # Values of what a policy compares.
+        self._output_size = len(manifest.labels)
+        if manifest.classifier is not None:
+            self._output_size = manifest.classifier.feature_size
         self._pool = BufferPool()
         self._rows = Rows(self._pool)
         self._needs = frozenset(needs)
         self._keep_logits = keep_logits
         self._keep_outputs = keep_logits or bool(needs)
+        self._logits: Dict[int, np.ndarray] = {}  # of an ensemble's item that has been classified
         self._first: Dict[int, np.ndarray] = {}  # outputs of exit 0 and of the latest exit:
-        self._latest: Dict[int, np.ndarray] = {}  # for a classifier, its logits
+        self._latest: Dict[int, np.ndarray] = {}  # a classifier's logits, F_j
         self._latest_exit: Dict[int, int] = {}  # whose they are, of those evaluated here
         # What travels with a task because the policy compares with it.
         self._compared = self._first if "difference" in self._needs else self._latest
-        stages = part.plans[plan_name].stages
-        self._stages = {
-            index: _load(bundle, stage, backend)
-            for index, stage in enumerate(stages)
-            if held_stages is None or index in held_stages
-        }
-        self._totals = {index: StageTotals() for index in range(len(stages))}
-        self.input_shapes = [part.segments[stage.first_segment].input_shape for stage in stages]
+        self._stages = load_stages(bundle, plan_name, backend, held_stages)
+        self.input_shapes = input_shapes(bundle, plan_name)
+        self._totals = {place: StageTotals() for place in self.input_shapes}
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -130,8 +89,12 @@ class Executor:
         self._pool.give(buffer)
 
     def admit(self, items: Tuple[int, ...], buffer: Buffer) -> None:
-        """Row i of `buffer` is the model input of item i."""
-        self._rows.place(items, buffer)
+        """Row i of `buffer` is the model input of item i, and of each of its parts."""
+        for part in range(1, self._part_count):
+            copy = self._pool.take(len(items), buffer.array.shape[1:])
+            copy.array[...] = buffer.array
+            self._rows.place(self._keys(part, items), copy)
+        self._rows.place(self._keys(0, items), buffer)
 
     def run(self, action: RunStage) -> StageDone:
         """Run one stage, and its head if asked, on a batch. Exceptions of the backend pass."""
@@ -147,8 +110,8 @@ class Executor:
 
     def begin(self, action: RunStage) -> Run:
         """Gather what a batch needs."""
-        stage = self._stages[action.stage]
-        features = self._rows.collect(action.items)
+        stage = self._stages[(action.part, action.stage)]
+        features = self._rows.collect(self._keys(action.part, action.items))
         self._rows.hold(features)
         return Run(action, stage, features, self._pool.take(len(action.items), stage.output_shape))
 
@@ -162,16 +125,27 @@ class Executor:
 
     def finish(self, run: Run) -> StageDone:
         """What was computed is what the items hold from now on."""
-        part, stage_index, items, _ = run.action
+        part, stage, items, _ = run.action
         self._rows.move(run.features, run.output)
-        totals = self._totals[stage_index]
+        totals = self._totals[(part, stage)]
         totals.run_count += 1
         totals.item_count += len(items)
         totals.busy_us += run.taken_us
-        scores = None
-        if run.found is not None:
-            scores = self._evaluate(run.stage, items, run.found)
-        return StageDone(part, stage_index, items, scores)
+        if run.found is None:
+            return StageDone(part, stage, items, None)
+        scores = self._evaluate(run.stage, self._keys(part, items), run.found)
+        if self._ensemble is None:
+            return StageDone(part, stage, items, scores)
+        assert run.found.logits is not None  # an ensemble's exits have their features there
+        return StageDone(part, stage, items, scores, [row.tobytes() for row in run.found.logits])
+
+    def classify(self, action: Classify) -> Classified:
+        """One answer of the features of an item's parts."""
+        assert self._ensemble is not None  # the core asks for it only then
+        scores, logits = self._ensemble.classify(action.features)
+        if self._keep_logits:
+            self._logits[action.item] = logits
+        return Classified(action.item, scores)
 
     def abandon(self, run: Run) -> None:
         """A batch came to nothing: its items hold what they held before."""
@@ -186,23 +160,36 @@ class Executor:
 
     def logits(self, item: int, exit_index: int) -> Optional[np.ndarray]:
         """float32 [N] of this exit for `item`, if they are wanted and it is the latest one that was
-        evaluated here."""
+        evaluated here, or of an ensemble."""
+        if self._ensemble is not None:
+            return self._logits.get(item)
         is_latest = self._keep_logits and self._latest_exit.get(item) == exit_index
         return self._latest.get(item) if is_latest else None
 
-    def features(self, item: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-        """What travels with a task of `item`: its features [C,H,W], a view, and the vector that
-        the policy compares with, or None."""
-        compared = self._compared.get(item) if self._needs else None
-        return self._rows.row(item), compared
+    def features(self, item: int, part: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """What travels with a task of a part of `item`: its features [C,H,W], a view, and the
+        vector that the policy compares with, or None."""
+        key = self._key(part, item)
+        compared = self._compared.get(key) if self._needs else None
+        return self._rows.row(key), compared
 
-    def lend(self, item: int) -> None:
-        """The features of `item` are being read by a link, and may be for a while."""
-        self._rows.lend(item)
+    def lend(self, item: int, part: int) -> None:
+        """The features of a part of `item` are being read by a link, and may be for a while."""
+        self._rows.lend(self._key(part, item))
+
+    def check_answer(self, answer: Answer) -> None:
+        """Raise PeerError unless an answer from elsewhere has the feature that it must have."""
+        expected = 0 if self._ensemble is None else self._ensemble.feature_bytes
+        if len(answer.feature) != expected:
+            raise PeerError(
+                "feature of an answer: found {} bytes, expected {}".format(
+                    len(answer.feature), expected
+                )
+            )
 
     def check_compared(self, stage: int, compared: Optional[np.ndarray]) -> None:
         """Raise PeerError unless a task of `stage` must come with `compared`."""
-        expected = self._class_count if self._needs and stage else 0
+        expected = self._output_size if self._needs and stage else 0
         found = 0 if compared is None else len(compared)
         if found != expected:
             raise PeerError(
@@ -211,9 +198,12 @@ class Executor:
                 )
             )
 
-    def keep(self, item: int, features: np.ndarray, compared: Optional[np.ndarray]) -> None:
-        """`features` came over a link; they are those of `item` from now on, uncopied if they can
-        be computed on where they are."""
+    def keep(
+        self, item: int, part: int, features: np.ndarray, compared: Optional[np.ndarray]
+    ) -> None:
+        """`features` came over a link; they are those of a part of `item` from now on, uncopied if
+        they can be computed on where they are."""
+        key = self._key(part, item)
         batch = features[np.newaxis]
         if (
             features.nbytes < KEPT_UNCOPIED_BYTES_MIN
@@ -222,34 +212,47 @@ class Executor:
             buffer.array[...] = batch
         else:
             buffer = Buffer(batch, None)
-        self._rows.place((item,), buffer)
+        self._rows.place((key,), buffer)
         if compared is not None:
-            self._compared[item] = compared
-        self._latest_exit.pop(item, None)
+            self._compared[key] = compared
+        self._latest_exit.pop(key, None)
 
     def release(self, item: int) -> None:
         """Forget everything held for `item`."""
-        self._rows.release(item)
-        self._first.pop(item, None)
-        self._latest.pop(item, None)
-        self._latest_exit.pop(item, None)
+        self._logits.pop(item, None)
+        for part in range(1 if item < 0 else self._part_count):
+            key = self._key(part, item)
+            self._rows.release(key)
+            self._first.pop(key, None)
+            self._latest.pop(key, None)
+            self._latest_exit.pop(key, None)
 
     def stage_totals(self) -> List[Dict[str, int]]:
-        """stage, run_count, item_count, busy_us of every stage of the plan."""
+        """part, stage, run_count, item_count, busy_us of every stage of the plan."""
         return [
             {
-                "stage": index,
+                "part": part,
+                "stage": stage,
                 "run_count": totals.run_count,
                 "item_count": totals.item_count,
                 "busy_us": totals.busy_us,
             }
-            for index, totals in self._totals.items()
+            for (part, stage), totals in self._totals.items()
         ]
 
     @property
     def held_count(self) -> int:
-        """Items whose tensors are held."""
+        """Items, or parts of them, whose tensors are held."""
         return len(self._rows)
+
+    def _key(self, part: int, item: int) -> int:
+        """Of a part of an item of ours; a task of others has a name of its own."""
+        return item if item < 0 else item * self._part_count + part
+
+    def _keys(self, part: int, items: Tuple[int, ...]) -> Tuple[int, ...]:
+        if self._part_count == 1:
+            return items
+        return tuple([self._key(part, item) for item in items])
 
     def _evaluate(
         self, stage: LoadedStage, items: Tuple[int, ...], found: "kernels.ExitScores"
@@ -282,22 +285,3 @@ class Executor:
             before = np.stack([self._latest.get(i, row) for i, row in zip(items, outputs)])
             similarity = (1.0 / kernels.cosine_difference(outputs, before)).tolist()
         return [difference, similarity]
-
-
-def load_stages(bundle: Bundle, plan_name: str, backend: Backend) -> List[LoadedStage]:
-    """The stages of a plan, compiled by `backend`, with their heads. Raises what `load` raises."""
-    plan = bundle.manifest.parts[0].plans[plan_name]
-    return [_load(bundle, stage, backend) for stage in plan.stages]
-
-
-def _load(bundle: Bundle, stage: Stage, backend: Backend) -> LoadedStage:
-    part = bundle.manifest.parts[0]
-    output_shape = part.segments[stage.last_segment].output_shape
-    return LoadedStage(
-        program=backend.load(
-            bundle.file(stage.file), part.segments[stage.first_segment].input_shape, output_shape
-        ),
-        output_shape=output_shape,
-        exit_index=stage.exit_index,
-        head=None if stage.exit_index is None else ExitHead(bundle, stage.exit_index, backend),
-    )

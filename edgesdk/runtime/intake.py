@@ -5,6 +5,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 from ..core.events import Submit
 from ..errors import ConfigError
 from ..preprocess import Preprocessor
+from ..results import AnyOutcome
 from .clock import now_us
 from .executor import Executor
 from .ledger import Batch, Ledger, Waiter
@@ -61,6 +62,18 @@ class Intake:
         event = Submit(items, tuple(tags), submitted_us, deadline_us, best_at_deadline, latest)
         self._loop.post(event, will_drive)
         return items
+
+    def answer(
+        self, image: Any, tag: Any, deadline_us: Optional[int], best_at_deadline: bool
+    ) -> AnyOutcome:
+        """The outcome of one image, which is waited for here. Raises as `one_frame` does."""
+        batch = Batch()
+        batch.expected_count = 1
+        frames = self.one_frame(image)
+        self._ledger.reserve(1)
+        self.submit(frames, [tag], batch, deadline_us, best_at_deadline, will_drive=True)
+        self.drive(batch)
+        return batch.outcomes()[0]
 
     def drive(self, batch: Batch) -> None:
         """Turn the loop here until `batch` is complete."""

@@ -15,6 +15,7 @@ from ..core.events import (
     Action,
     Admit,
     CancelTimer,
+    Classify,
     Deliver,
     Event,
     Outcome,
@@ -87,6 +88,7 @@ class Loop:
         self._has_outcome = False  # of the events since `_turn` began
         self._perform: Dict[Type[Any], Callable[[Any], object]] = {
             RunStage: self._run_stage,
+            Classify: self._classify,
             Deliver: self._deliver,
             Release: lambda action: executor.release(action.item),
             SetTimer: self._set_timer,
@@ -254,6 +256,9 @@ class Loop:
             self._stage_event = StageFailed(action.part, action.stage, action.items, reason)
             if not isinstance(error, Exception):
                 raise  # the user interrupts; these items fail in the next turn
+
+    def _classify(self, action: Classify) -> None:
+        self._inbox.appendleft(self._executor.classify(action))  # before whatever else waits
 
     def _set_timer(self, action: SetTimer) -> None:
         self._armed[action.item] = action.at_us

@@ -12,6 +12,7 @@ from ..core.admission import KINDS, Admission, check_admission
 from ..core.codec_choice import candidates
 from ..core.events import PeerFound
 from ..core.exits import ExitPolicy, MaxProbability
+from ..core.messages import FEATURE_BYTES_MAX
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
 from ..core.spec import Plan
@@ -100,7 +101,7 @@ def membership_of(
 def join(
     membership: Membership,
     bundle: Bundle,
-    plan: Plan,
+    plans: Sequence[Plan],
     policy: ExitPolicy,
     executor: Executor,
     owner: Owner,
@@ -114,9 +115,9 @@ def join(
     """
     cluster, entry = membership.cluster, membership.entry
     check_exposure(cluster, entry.name, membership.insecure_network)
-    _check_travels(bundle, plan, policy)
+    _check_travels(bundle, plans, policy)
     choices = _codecs(cluster, bundle, policy)
-    spec = _core_spec(membership, bundle, plan, policy, choices, max_batch, seed)
+    spec = _core_spec(membership, bundle, plans, policy, choices, max_batch, seed)
     core, metrics = new_core(spec)
     neighbours = cluster.neighbours(entry.name)
     make = membership.transport
@@ -128,7 +129,7 @@ def join(
         # CURVE protects features better, and TCP on one machine has nothing to protect them from.
         others = [entry] + [each.entry for each in neighbours]
         checks = cluster.security.insecure and not all(each.is_loopback for each in others)
-        network = Network(transport, executor, len(plan.stages), names, packer, checks)
+        network = Network(transport, executor, names, packer, checks)
         writers = _writers(membership, spec, names)
         loop = FleetLoop(core, executor, owner, network, membership.pace, writers)
     except BaseException:
@@ -155,7 +156,7 @@ def _writers(membership: Membership, spec: CoreSpec, names: Dict[int, str]) -> L
 def _core_spec(
     membership: Membership,
     bundle: Bundle,
-    plan: Plan,
+    plans: Sequence[Plan],
     policy: ExitPolicy,
     choices: Sequence[str],
     max_batch: int,
@@ -171,8 +172,8 @@ def _core_spec(
             worker=entry.worker_id,
             epoch=secrets.randbits(32) or 1,
             model_id=bytes.fromhex(bundle.manifest.model_id),
-            plan_id=_agreement(bundle, plan, policy),
-            stages=tuple((0, stage) for stage in _held_stages(membership, plan)),
+            plan_id=_agreement(bundle, plans, policy),
+            stages=held_stages(membership, plans),
             # Who may not lose anything here must not be sent what has lost something.
             codecs=tuple(
                 name
@@ -180,9 +181,10 @@ def _core_spec(
                 if name not in LOSSY_CODECS or name in choices or name == cluster.codec
             ),
         ),
-        plans=(plan,),
+        plans=tuple(plans),
         policy=policy,
-        exit_count=len(bundle.manifest.parts[0].exits),
+        exit_count=bundle.manifest.exit_count,
+        part_count=len(plans),
         # Numbers of sessions are drawn too, and must not come again after a restart.
         seed=seed ^ secrets.randbits(63),
         max_batch=max_batch,
@@ -191,44 +193,64 @@ def _core_spec(
     )
 
 
-def _held_stages(membership: Membership, plan: Plan) -> Sequence[int]:
-    entry, count = membership.entry, len(plan.stages)
-    held = range(count) if entry.stages is None else entry.stages
-    beyond = [stage for stage in held if stage >= count]
-    if beyond:
-        raise ConfigError(
-            "{}: worker {}: stages: found {}, expected numbers below {}, for the plan {!r} has so "
-            "many stages".format(membership.cluster.path, entry.name, beyond, count, plan.name)
-        )
-    return held
+def held_stages(membership: Membership, plans: Sequence[Plan]) -> Tuple[Tuple[int, int], ...]:
+    """The (part, stage) pairs that this worker is to compute. Raises ConfigError for a number of a
+    part or stage that there is not."""
+    entry, count = membership.entry, max(len(plan.stages) for plan in plans)
+    for what, numbers, limit in (
+        ("parts", entry.parts, len(plans)),
+        ("stages", entry.stages, count),
+    ):
+        beyond = [number for number in numbers or () if number >= limit]
+        if beyond:
+            raise ConfigError(
+                "{}: worker {}: {}: found {}, expected numbers below {}, for the plan {!r} has so "
+                "many".format(
+                    membership.cluster.path, entry.name, what, beyond, limit, plans[0].name
+                )
+            )
+    return tuple(
+        (part, stage)
+        for part, plan in enumerate(plans)
+        for stage in range(len(plan.stages))
+        if (entry.parts is None or part in entry.parts)
+        and (entry.stages is None or stage in entry.stages)
+    )
 
 
-def _agreement(bundle: Bundle, plan: Plan, policy: ExitPolicy) -> bytes:
-    """16 bytes that are equal where plan and policy are: a task may leave wherever it is."""
-    both = plan_id(bundle.manifest, 0, plan.name) + policy_id(policy)
-    return sha256(both.encode("ascii")).digest()[:_ID_BYTES]
+def _agreement(bundle: Bundle, plans: Sequence[Plan], policy: ExitPolicy) -> bytes:
+    """16 bytes that are equal where plans and policy are: a task may leave wherever it is."""
+    ids = [plan_id(bundle.manifest, part, plan.name) for part, plan in enumerate(plans)]
+    return sha256("".join(ids + [policy_id(policy)]).encode("ascii")).digest()[:_ID_BYTES]
 
 
-def _check_travels(bundle: Bundle, plan: Plan, policy: ExitPolicy) -> None:
+def _check_travels(bundle: Bundle, plans: Sequence[Plan], policy: ExitPolicy) -> None:
     """Raise ConfigError for what no message can carry, before anything begins."""
     if policy.reason not in REASONS:
         raise ConfigError(
             "policy: found the reason {!r}, expected one that results can carry to other "
             "workers: {}".format(policy.reason, ", ".join(REASONS))
         )
-    part = bundle.manifest.parts[0]
-    for index, stage in enumerate(plan.stages):
-        shape = part.segments[stage.first_segment].input_shape
-        size = _FLOAT_BYTES
-        for axis in shape:
-            size *= axis
-        if len(shape) > AXES_MAX or size > BODY_BYTES_MAX:
-            raise ConfigError(
-                "plan {!r}: the input of stage {} is {}, {} bytes; expected at most {} axes and {} "
-                "bytes, what a message carries: choose a plan with other cuts".format(
-                    plan.name, index, list(shape), size, AXES_MAX, BODY_BYTES_MAX
-                )
+    classifier = bundle.manifest.classifier
+    if classifier is not None and classifier.feature_size * _FLOAT_BYTES > FEATURE_BYTES_MAX:
+        raise ConfigError(
+            "classifier: feature_size: found {}, expected at most {}, what a result carries".format(
+                classifier.feature_size, FEATURE_BYTES_MAX // _FLOAT_BYTES
             )
+        )
+    for part, plan in zip(bundle.manifest.parts, plans):
+        for index, stage in enumerate(plan.stages):
+            shape = part.segments[stage.first_segment].input_shape
+            size = _FLOAT_BYTES
+            for axis in shape:
+                size *= axis
+            if len(shape) > AXES_MAX or size > BODY_BYTES_MAX:
+                raise ConfigError(
+                    "plan {!r}: the input of stage {} is {}, {} bytes; expected at most {} axes "
+                    "and {} bytes, what a message carries: choose a plan with other cuts".format(
+                        plan.name, index, list(shape), size, AXES_MAX, BODY_BYTES_MAX
+                    )
+                )
 
 
 def _check_admission(admission: Admission, policy: ExitPolicy) -> None:

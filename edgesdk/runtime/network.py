@@ -4,15 +4,15 @@ What a neighbour sends is checked here and in `core/wire.py` before the core hea
 wrong is counted, said in the log, and dropped: a neighbour cannot make this process fail.
 """
 
-from collections import defaultdict
-from typing import Any, DefaultDict, Dict, List, Optional, Sequence, Tuple, Union
+from collections import Counter, defaultdict
+from typing import Any, DefaultDict, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..codec import decode_auxiliary
 from ..core import wire
 from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, Send
-from ..core.messages import Hello, Task, Welcome
+from ..core.messages import Hello, ResultMessage, Task, Welcome
 from ..core.tensor import Tensor
 from ..errors import BackendUnavailable, PeerError
 from .executor import Executor
@@ -62,20 +62,18 @@ class Network:
         self,
         transport: Transport,
         executor: Executor,
-        stage_count: int,
         names: Dict[int, str],
         packer: Packer,
         checks_bodies: bool = False,
     ) -> None:
         self.transport = transport
         self._executor = executor
-        self._stage_count = stage_count
         self.names = names
         self.traffic: "DefaultDict[int, Traffic]" = defaultdict(Traffic)  # by worker id
         self._packer = packer
         self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
-        self._arrived: Optional[Tuple[np.ndarray, Optional[np.ndarray]]] = None
+        self._arrived: Optional[Tuple[int, np.ndarray, Optional[np.ndarray]]] = None
 
     def receive(self, now_us: int) -> Union[MessageReceived, PeerLost, None]:
         """The next thing that the core should hear of, or None."""
@@ -101,6 +99,9 @@ class Network:
             if isinstance(message, Task):
                 assert tensor is not None  # it goes with nothing else
                 self._arrived = self._unpack(message, tensor)
+            elif isinstance(message, ResultMessage):
+                if message.answer is not None:
+                    self._executor.check_answer(message.answer)
             elif isinstance(message, (Hello, Welcome)):
                 self._check_greeting(peer, message)
         except (PeerError, BackendUnavailable) as error:  # a codec that we never announced
@@ -111,15 +112,15 @@ class Network:
             return None
         return MessageReceived(peer, envelope)
 
-    def _unpack(self, task: Task, tensor: Tensor) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-        """The features of a task and what its policy compares with. Raises PeerError."""
-        if task.part or task.stage >= self._stage_count:
+    def _unpack(self, task: Task, tensor: Tensor) -> Tuple[int, np.ndarray, Optional[np.ndarray]]:
+        """Part and features of a task, and what its policy compares with. Raises PeerError."""
+        expected = self._executor.input_shapes.get((task.part, task.stage))
+        if expected is None:
             raise PeerError(
-                "stage: found part {} stage {}, expected part 0 and at most stage {}".format(
-                    task.part, task.stage, self._stage_count - 1
+                "stage: found part {} stage {}, expected one of the plan: {}".format(
+                    task.part, task.stage, _shown(self._executor.input_shapes)
                 )
             )
-        expected = self._executor.input_shapes[task.stage]
         if tensor.shape != expected:
             raise PeerError(
                 "features of stage {}: found shape {}, expected {}".format(
@@ -128,7 +129,7 @@ class Network:
             )
         compared = decode_auxiliary(tensor)
         self._executor.check_compared(task.stage, compared)
-        return self._packer.decode(tensor), compared
+        return task.part, self._packer.decode(tensor), compared
 
     def _check_greeting(self, peer: int, message: Union[Hello, Welcome]) -> None:
         if message.greeting.worker != peer:
@@ -144,10 +145,11 @@ class Network:
         if item is None:
             self._hand_over(peer, lane, wire.encode(envelope))
             return
-        features, compared = self._executor.features(item)
+        part = envelope.message.part
+        features, compared = self._executor.features(item, part)
         tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
-            self._executor.lend(item)
+            self._executor.lend(item, part)
         self._hand_over(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
 
     def _hand_over(self, peer: int, lane: str, frames: List[Any]) -> None:
@@ -177,3 +179,9 @@ def _size_bytes(frames: Sequence[Any]) -> int:
     if len(frames) == 1:  # most messages
         return len(frames[0])
     return sum([memoryview(frame).nbytes for frame in frames])
+
+
+def _shown(places: Iterable[Tuple[int, int]]) -> str:
+    """How many stages each part has."""
+    counts = Counter(part for part, _ in places)
+    return ", ".join("{} of part {}".format(counts[part], part) for part in sorted(counts))

@@ -5,7 +5,7 @@ import os
 from random import Random
 from typing import List, Optional, Sequence, Tuple
 
-from ..bundle import read_bundle
+from ..bundle import read_plain_bundle
 from ..core.events import NAN, Scores
 from ..core.exits import ExitPolicy, make_policy
 from ..core.spec import FULL_PLAN
@@ -61,7 +61,7 @@ def _batch_share(field: Field) -> Optional[float]:
 
 
 def _from_files(field: Field, folder: str) -> Model:
-    manifest = read_bundle(_path(field.get("bundle"), folder)).manifest
+    manifest = read_plain_bundle(_path(field.get("bundle"), folder)).manifest
     part = manifest.parts[0]
     plan_name = _plan_name(field, manifest)
     plan = part.plans[plan_name]

@@ -20,7 +20,7 @@ class Metric(NamedTuple):
     """One family of Prometheus, and where its values stand in a document of stats.
 
     `path`: keys joined by dots; `*` stands for every key of a table, every index of a list, or, in
-    a list of tables, what stands there under the name of the first label. That fills the `labels`:
+    a list of tables, what stands there under the names of the labels. That fills the `labels`:
     without a "_count" at its end, and cut at dots if there are several. What the document lacks, or
     is None there, has no sample.
     """
@@ -61,8 +61,10 @@ class Metric(NamedTuple):
                 yield from self._find(each, path[1:], name)
         else:
             for index, each in enumerate(value or ()):
-                name = each[self.labels[0]] if isinstance(each, dict) else index
-                yield from self._find(each, path[1:], str(name))
+                name = str(index)
+                if isinstance(each, dict):
+                    name = ".".join(str(each[label]) for label in self.labels)
+                yield from self._find(each, path[1:], name)
 
     def _label_values(self, key: str) -> Labels:
         if not self.labels:
@@ -73,7 +75,7 @@ class Metric(NamedTuple):
 
 
 INFO_LABELS = ("worker", "model_id", "plan", "policy", "backend", "kernels", "version")
-EXIT, STAGE, PEER, EVENT = ("exit",), ("stage",), ("neighbour",), ("event",)
+EXIT, STAGE, PEER, EVENT = ("exit",), ("part", "stage"), ("neighbour",), ("event",)
 QUEUE, ZONE, RAIL = ("queue",), ("zone",), ("rail",)
 
 # Path in the document, name behind "edgesdk_", meaning, labels.

@@ -21,7 +21,6 @@ from typing import (
 
 from ..core.events import (
     Action,
-    Classify,
     CloseLink,
     Deliver,
     Event,
@@ -166,7 +165,6 @@ class Tracker:
         self._on_action: Dict[Type[Any], Callable[..., None]] = {
             RunStage: self._runs,
             Deliver: self._delivers,
-            Classify: self._classifies,
             Send: self._sends,
             Keep: self._keeps,
             Release: self._releases,
@@ -249,11 +247,6 @@ class Tracker:
         if outcome.status in (EXPIRED, FAILED):
             said = [word for word in (outcome.reason, outcome.detail) if word]
             spans.append(Instant(now_us, outcome.status, None, key, ": ".join(said)))
-
-    def _classifies(self, now_us: int, action: Classify, event: Event, spans: List[Span]) -> None:
-        begin_us, tag = self._open.pop(action.item, (now_us, None))
-        key = self._key(action.item)
-        spans.append(ItemSpan(begin_us, now_us, key, tag, "result", action.reason, None, None))
 
     def _releases(self, now_us: int, action: Release, event: Event, spans: List[Span]) -> None:
         self._guests.pop(action.item, None)

@@ -44,13 +44,17 @@ class Core:
         return self.handle(Submit(items, tags, self.now_us, **options))
 
     def done(self, run, *max_probabilities, **demanded):
-        """The stage `run` has ended with these max probabilities, one per item."""
+        """The stage `run` has ended with these max probabilities, one per item; bytes among them
+        are the feature of each."""
+        feature = [value for value in max_probabilities if isinstance(value, bytes)]
+        max_probabilities = max_probabilities[: len(max_probabilities) - len(feature)]
         scores = None
         if run.evaluate:
             values = max_probabilities * (len(run.items) if len(max_probabilities) == 1 else 1)
             assert len(values) == len(run.items)
             scores = [Scores(3, value, 0.5, 0.1, **demanded) for value in values]
-        return self.handle(StageDone(run.part, run.stage, run.items, scores))
+        features = feature * len(run.items) or None
+        return self.handle(StageDone(run.part, run.stage, run.items, scores, features))
 
     @property
     def outcomes(self):

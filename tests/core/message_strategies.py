@@ -80,7 +80,8 @@ def _task(numbers, *rest):
 
 
 def _result(numbers, *rest):
-    return ResultMessage(*(numbers + rest))
+    result = ResultMessage(*(numbers + rest))
+    return result if result.answer is None else result._replace(detail="")
 
 
 thresholds = st.one_of(floats, st.just(NAN))
@@ -109,7 +110,8 @@ scores = st.builds(
     st.one_of(floats, st.sampled_from([NAN, float("inf")])),
     st.one_of(floats, st.just(NAN)),
 )
-answers = st.one_of(st.none(), st.builds(Answer, u16, scores))
+features = st.binary(max_size=300)
+answers = st.one_of(st.none(), st.builds(Answer, u16, scores, features))
 reasons = st.sampled_from(REASONS)
 results = st.builds(_result, settled(), items, u16, u32, hops, reasons, answers, texts, u64)
 progress_items = st.lists(st.tuples(u64, u16), max_size=ITEMS_MAX).map(tuple)

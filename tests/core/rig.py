@@ -6,6 +6,7 @@ from random import Random
 from helpers import plan
 
 from edgesdk.core.events import (
+    Classified,
     MessageReceived,
     PeerFound,
     Scores,
@@ -185,7 +186,13 @@ class Rig:
                 self.handle(worker, failure)
             else:
                 scores = scores if action.evaluate else None
-                self.handle(worker, StageDone(action.part, action.stage, action.items, scores))
+                features = None
+                if scores and self.part_count > 1:
+                    features = ["part {}".format(action.part).encode()] * len(action.items)
+                self.handle(
+                    worker,
+                    StageDone(action.part, action.stage, action.items, scores, features),
+                )
 
         self.at(self.stage_us, done)
 
@@ -216,6 +223,8 @@ class Rig:
 
     def _Classify(self, worker, action, event, features):
         self.classified.append((worker, action))
+        sure = Scores(1, 1.0, 1.0, 0.0)
+        self.at(0, lambda: self.handle(worker, Classified(action.item, sure)))
 
     def _SetTimer(self, worker, action, event, features):
         armed = (self.generation[worker], action.at_us)

@@ -27,7 +27,8 @@ class TestEnsembles:
         rig.submit(1, *range(40))
         rig.run(10)
         assert sorted(action.item for _, action in rig.classified) == list(range(40))
-        assert all(action.present_parts == (0, 1) for _, action in rig.classified)
+        assert {action.features for _, action in rig.classified} == {(b"part 0", b"part 1")}
+        assert answered(rig, (1, 40))
         assert {message.part for message in sent(rig, Task)} == {0, 1}
         assert rig.repeated() == 0 and counter(rig, "leases_expired") == 0
 
@@ -38,6 +39,24 @@ class TestEnsembles:
         rig.run(10)
         assert len(rig.classified) == 40
         assert {message.part for message in sent(rig, Task)} == {0}
+
+    def test_every_part_is_gathered_although_workers_die(self):
+        rig = ready(3, part_count=2)
+        rig.submit(1, *range(40))
+        rig.at(20_000, lambda: rig.kill(2))
+        rig.run(30)
+        assert answered(rig, (1, 40))
+        assert {action.features for _, action in rig.classified} == {(b"part 0", b"part 1")}
+
+    @pytest.mark.parametrize("whose", [{1}, {1, 2}])
+    def test_a_part_that_fails_everywhere_degrades_the_answer(self, whose):
+        rig = ready(2, part_count=2)
+        rig.fails = lambda worker, item, stage: stage == 1 and worker in whose
+        rig.submit(1, *range(10))
+        rig.run(30)
+        assert len([o for _, o in rig.outcomes]) == 10
+        reasons = {outcome.reason for _, outcome in rig.outcomes}
+        assert reasons <= {"degraded", "final", "stage_failed", "threshold"}
 
 
 class TestLossAndDuplication:

@@ -298,7 +298,7 @@ class TestLeases:
         assert (outcome.item, outcome.status, outcome.reason) == (0, "failed", "attempts")
         assert outcome.detail == "11 attempts came to nothing"
 
-    def test_an_item_that_was_tried_too_often_leaves_no_part_behind(self):
+    def test_a_part_that_was_tried_too_often_leaves_the_item_to_the_others(self):
         hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
         hand.meet(2, stages=STAGES, delay_us=1)
         run = run_of(hand.submit(0, 1))
@@ -308,8 +308,9 @@ class TestLeases:
         assert (0, 1) in hand.core._queue
         hand.core._exchange.leases._leases[(0, 0)].task.attempt = ATTEMPTS_MAX
         hand.wake(after_us=LEASE_US_MIN)
-        assert [o.item for o in hand.outcomes] == [0]
-        assert (0, 1) not in hand.core._queue
+        assert hand.outcomes == [] and (0, 1) in hand.core._queue
+        hand.core._source.fail_part(0, 1, "attempts", "why", 0, [])
+        assert not hand.core._source.is_open(0)
 
 
 class TestFailuresElsewhere:

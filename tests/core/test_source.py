@@ -5,15 +5,18 @@ from random import Random
 import pytest
 
 from edgesdk.core import source as module
-from edgesdk.core.events import Answer, CancelTimer, Deliver, Release, Scores, Submit
+from edgesdk.core.events import Answer, CancelTimer, Classify, Deliver, Release, Scores, Submit
 from edgesdk.core.exits import FinalExit
+from edgesdk.core.gather import Gather
 from edgesdk.core.metrics import Metrics
 from edgesdk.core.source import (
+    ANSWERING,
     CANCEL,
     COMPLETE,
     DEADLINE,
     ENDED,
     FAIL,
+    GATHER,
     RUNNING,
     START,
     SUPERSEDE,
@@ -31,20 +34,31 @@ EXPECTED = {
     (WAITING, SUPERSEDE): ENDED,
     (WAITING, CANCEL): ENDED,
     (RUNNING, START): RUNNING,
+    (RUNNING, GATHER): ANSWERING,
     (RUNNING, COMPLETE): ENDED,
     (RUNNING, FAIL): ENDED,
     (RUNNING, DEADLINE): ENDED,
     (RUNNING, SUPERSEDE): RUNNING,
     (RUNNING, CANCEL): RUNNING,
+    (ANSWERING, START): ANSWERING,
+    (ANSWERING, GATHER): ANSWERING,
+    (ANSWERING, COMPLETE): ENDED,
+    (ANSWERING, FAIL): ENDED,
+    (ANSWERING, DEADLINE): ANSWERING,
+    (ANSWERING, SUPERSEDE): ANSWERING,
+    (ANSWERING, CANCEL): ANSWERING,
 }
 
 
 def source_with_item(state, **options):
-    """A source that holds item 5 in `state`."""
-    found = Source(FinalExit(), 1, Metrics(1), Random(0))
+    """A source that holds item 5 in `state`; of two parts if that is of ensembles only."""
+    found = Source(FinalExit(), 2 if state == ANSWERING else 1, Metrics(1), Random(0))
     found.admit(Submit((5,), ("tag",), 100, **options), [])
-    if state == RUNNING:
+    if state != WAITING:
         found.start(5)
+    if state == ANSWERING:
+        found.leave(5, 0, ANSWER, "final", 800, [])
+        found.leave(5, 1, ANSWER, "final", 800, [])
     return found
 
 
@@ -53,6 +67,12 @@ def cause(source, event):
     actions = []
     if event == START:
         source.start(5)
+    elif event == GATHER:  # of one part, the item is complete with it
+        source.part_count = 2
+        source._items[5].gather = Gather(1)
+        source.leave(5, 0, ANSWER, "final", 900, actions)
+    elif event == COMPLETE and source.part_count == 2:
+        source.classified(5, ANSWER.scores, 900, actions)
     elif event == COMPLETE:
         source.leave(5, 0, ANSWER, "final", 900, actions)
     elif event == FAIL:
@@ -65,7 +85,7 @@ def cause(source, event):
 
 
 @pytest.mark.parametrize("event", module.EVENTS)
-@pytest.mark.parametrize("state", [WAITING, RUNNING])
+@pytest.mark.parametrize("state", [WAITING, RUNNING, ANSWERING])
 def test_every_pair_of_state_and_event(state, event):
     source = source_with_item(state)
     if (state, event) not in EXPECTED:
@@ -75,7 +95,10 @@ def test_every_pair_of_state_and_event(state, event):
     actions = cause(source, event)
     ends = EXPECTED[(state, event)] == ENDED
     assert source.is_open(5) is not ends
-    assert [type(action) for action in actions] == ([Deliver, Release] if ends else [])
+    expected = [Deliver, Release] if ends else []
+    if EXPECTED[(state, event)] == ANSWERING != state:
+        expected = [Classify]
+    assert [type(action) for action in actions] == expected
     if ends:
         assert actions[0].outcome.latency_us == 800
 

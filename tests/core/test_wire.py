@@ -13,6 +13,7 @@ from edgesdk.core import tensor as tensors
 from edgesdk.core import wire, wire_format
 from edgesdk.core.events import NAN, Answer, Scores
 from edgesdk.core.messages import (
+    FEATURE_BYTES_MAX,
     HOPS_MAX,
     ITEMS_MAX,
     STAGES_MAX,
@@ -292,7 +293,7 @@ class TestRefused:
             ("hello", wire_format.GREETING_FIELDS, "stage_count", STAGES_MAX),
             ("progress", wire_format.PROGRESS_FIELDS, "item_count", ITEMS_MAX),
             ("reject", wire_format.REJECT_FIELDS, "reason_bytes", TEXT_MAX),
-            ("result", wire_format.RESULT_FIELDS, "detail_bytes", TEXT_MAX),
+            ("result", wire_format.RESULT_FIELDS, "tail_bytes", FEATURE_BYTES_MAX),
         ):
             data = struct.pack("<H", limit + 1)
             assert_refused(changed(name, offset(fields, field), data), field)
@@ -340,7 +341,20 @@ class TestRefused:
         assert_refused(changed("result", offset(fields, "reason"), b"\0"), "reason")
         code = bytes([len(wire_format.REASONS) + 1])
         assert_refused(changed("result", offset(fields, "reason"), code), "reason")
-        assert_refused(changed("result-failed", offset(fields, "detail_bytes") + 2, b"\xff"), "UTF")
+        assert_refused(changed("result-failed", offset(fields, "tail_bytes") + 2, b"\xff"), "UTF")
+
+    def test_a_text_is_shorter_than_a_feature(self):
+        """The length that a result allows is that of a feature; a text has its own limit."""
+        head = bytearray(wire_golden.read("result-failed")[0])
+        at = offset(wire_format.RESULT_FIELDS, "tail_bytes")
+        length = TEXT_MAX + 1
+        long = bytes(head[:at]) + struct.pack("<H", length) + b"x" * length + bytes(4)
+        assert_refused(wire_fuzz.mended([long]), "bytes of detail")
+
+    def test_a_text_and_an_answer_do_not_go_together(self):
+        both = wire_golden.result("final", wire_golden.ANSWER, "why")
+        with pytest.raises(ValueError, match="none beside an answer"):
+            wire.encode(Envelope(1, 2, both))
 
     def test_values_of_an_ack(self):
         assert_refused(changed("ack", 64, bytes(8)), "base")

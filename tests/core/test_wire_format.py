@@ -8,6 +8,7 @@ import pytest
 
 from edgesdk.core import tensor, wire_format
 from edgesdk.core.messages import (
+    FEATURE_BYTES_MAX,
     HOPS_MAX,
     ITEMS_MAX,
     STAGES_MAX,
@@ -165,7 +166,7 @@ def test_limits():
         ("stage_count", "at most {}".format(STAGES_MAX)),
         ("item_count", "at most {}".format(ITEMS_MAX)),
         ("reason_bytes", "at most {}".format(TEXT_MAX)),
-        ("detail_bytes", "at most {}".format(TEXT_MAX)),
+        ("tail_bytes", "at most {}".format(FEATURE_BYTES_MAX)),
         ("hop", "at most {}".format(HOPS_MAX)),
         ("seq", "`oldest` + {}".format(WINDOW - 1)),
         ("newest", "below base + {}".format(WINDOW)),

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edgesdk.core.events import (
+    Answer,
     Cancel,
     CancelTimer,
+    Classified,
     Classify,
     Deliver,
     Release,
@@ -259,14 +261,23 @@ class TestFailures:
             core.submit(1)
 
 
+SURE = Scores(3, 0.9, 0.8, 0.1)
+
+
 class TestEnsembles:
     def test_every_part_runs_and_one_answer_is_gathered(self):
         core = Core(part_count=2)
         run = stage_run(core.submit(7))
         assert (run.part, run.stage) == (0, 0)
-        run = stage_run(core.done(run, 0.9))
+        run = stage_run(core.done(run, 0.9, b"f0"))
         assert (run.part, run.stage) == (1, 0)
-        assert core.done(run, 0.9) == [Classify(7, (0, 1), "threshold"), Release(7)]
+        assert core.done(run, 0.9, b"f1") == [Classify(7, (b"f0", b"f1"))]
+        ended = core.handle(Classified(7, SURE))
+        assert [type(action) for action in ended] == [Deliver, Release]
+        outcome = ended[0].outcome
+        assert (outcome.status, outcome.reason) == ("result", "threshold")
+        assert outcome.answer == Answer(0, SURE)
+        assert core.worker.queue_length == 0
 
     def test_each_part_leaves_by_itself(self):
         core = Core(part_count=2)
@@ -278,8 +289,60 @@ class TestEnsembles:
     def test_a_missing_part_degrades_the_answer_at_the_deadline(self):
         core = Core(part_count=2)
         run = stage_run(core.submit(7, deadline_us=2000, best_at_deadline=True))
-        core.done(run, 0.9)
-        assert only(Classify, core.handle(Timer(7))) == Classify(7, (0,), "degraded")
+        core.done(run, 0.9, b"f0")
+        assert only(Classify, core.handle(Timer(7))) == Classify(7, (b"f0", None))
+        outcome = only(Deliver, core.handle(Classified(7, SURE))).outcome
+        assert (outcome.status, outcome.reason) == ("result", "degraded")
+
+    def test_a_part_that_fails_degrades_the_answer_and_one_that_is_left_makes_it(self):
+        core = Core(part_count=2)
+        run = stage_run(core.submit(7))
+        run = stage_run(core.handle(StageFailed(0, 0, (7,), "it broke")))
+        assert (run.part, run.stage) == (1, 0)
+        assert core.done(run, 0.9, b"f1") == [Classify(7, (None, b"f1"))]
+        assert only(Deliver, core.handle(Classified(7, SURE))).outcome.reason == "degraded"
+
+    def test_with_every_part_failed_so_is_the_item(self):
+        core = Core(part_count=2)
+        core.submit(7)
+        core.handle(StageFailed(0, 0, (7,), "it broke"))
+        outcome = only(Deliver, core.handle(StageFailed(1, 0, (7,), "this too"))).outcome
+        assert (outcome.status, outcome.reason, outcome.detail) == (
+            "failed",
+            "stage_failed",
+            "this too",
+        )
+
+    def test_its_exit_is_that_of_the_deepest_part(self):
+        core = Core(part_count=2)
+        run = stage_run(core.submit(7))
+        run = stage_run(core.done(run, 0.1, b"f0"))  # part 0 goes on behind part 1
+        run = stage_run(core.done(run, 0.9, b"f1"))
+        assert (run.part, run.stage) == (0, 1)
+        core.done(run, 0.9, b"F0")
+        assert only(Deliver, core.handle(Classified(7, SURE))).outcome.answer.exit_index == 1
+
+    def test_a_classifier_that_gives_nan_fails_the_item(self):
+        core = Core(part_count=2)
+        core.done(stage_run(core.done(stage_run(core.submit(7)), 0.9)), 0.9)
+        nan = Scores(0, math.nan, math.nan, math.nan)
+        outcome = only(Deliver, core.handle(Classified(7, nan))).outcome
+        assert (outcome.status, outcome.reason) == ("failed", "not_finite")
+
+    def test_what_comes_while_it_is_classified_changes_nothing(self):
+        core = Core(part_count=2)
+        run = stage_run(core.submit(7, deadline_us=2000, best_at_deadline=True))
+        run = stage_run(core.done(run, 0.9, b"f0"))
+        assert only(Classify, core.handle(Timer(7))).features == (b"f0", None)
+        assert core.done(run, 0.9, b"f1") == []  # part 1 has left too late
+        assert only(Deliver, core.handle(Classified(7, SURE))).outcome.reason == "degraded"
+
+    def test_shutdown_ends_it_and_what_is_classified_then_is_nobodys(self):
+        core = Core(part_count=2)
+        core.done(stage_run(core.done(stage_run(core.submit(7)), 0.9)), 0.9)
+        core.handle(Shutdown("closed", "the pipeline was closed"))
+        assert [outcome.reason for outcome in core.outcomes] == ["closed"]
+        assert core.handle(Classified(7, SURE)) == []
 
 
 class EveryItemHasOneOutcome(RuleBasedStateMachine):

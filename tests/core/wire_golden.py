@@ -40,6 +40,7 @@ GREETING = Greeting(
 )
 ANSWER = Answer(6, Scores(3, 0.75, 0.5, 0.625))
 COSINE = Answer(1, Scores(999, 0.5, 0.25, 1.5, float("inf"), -0.5))
+STUDENT = Answer(2, Scores(0, 0.0, 0.0, 0.0, 1.25), bytes(range(256)))
 BODY = bytes(range(48))
 
 
@@ -89,6 +90,7 @@ MESSAGES = {
     "result-cosine": (result("threshold", COSINE), None, False),
     "result-failed": (result("stage_failed", None, "stage 2: out of memory"), None, False),
     "result-attempts": (result("attempts", None), None, False),
+    "result-of-a-part": (result("threshold", STUDENT), None, False),
     "progress": (Progress(LARGE, 77, 1, 99, ((70000, 0), (2**40, 3))), None, False),
     "cancel": (CancelTask(ITEM), None, False),
 }

@@ -149,7 +149,7 @@ class TestDemandedScores:
                     columns = (np.zeros(count, np.int64), zeros, zeros, zeros)
                     return Found(columns, logits if with_logits else None)
 
-                executor._stages[index] = executor._stages[index]._replace(head=head)
+                executor._stages[(0, index)] = executor._stages[(0, index)]._replace(head=head)
             return executor
 
         return make

@@ -222,7 +222,7 @@ class TestRefusals:
         with pytest.raises(
             ConfigError, match=r"the input of stage 1 is \[128, 128, 129\], 8454144"
         ):
-            member._check_travels(grown, plan, MaxProbability(0.5))
+            member._check_travels(grown, [plan], MaxProbability(0.5))
 
     def test_a_policy_whose_reason_results_cannot_carry(self, made):
         class Moody(MaxProbability):
@@ -253,7 +253,7 @@ class TestIdentity:
         made = Clustered(tmp_path, bundle).describe(worker("back", stages=[1, 2]), worker("a"))
         back = made.open("back")
         assert back._loop.core.identity.stages == ((0, 1), (0, 2))
-        assert sorted(back._executor._stages) == [1, 2]
+        assert sorted(back._executor._stages) == [(0, 1), (0, 2)]
         made.close()
 
     def test_a_window_keeps_every_worker_busy(self, bundle, tmp_path):

@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import sys
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ RAW = Tensor("float32", SHAPE, "raw", np.arange(16, dtype=np.float32).tobytes())
 class Executor:
     """One stage, and a policy that compares `compared_count` values from stage 1 on."""
 
-    input_shapes = (SHAPE, SHAPE)
+    input_shapes = MappingProxyType({(0, 0): SHAPE, (0, 1): SHAPE})
     compared_count = 0
 
     def __init__(self):
@@ -38,13 +39,17 @@ class Executor:
         if (0 if compared is None else len(compared)) != (self.compared_count if stage else 0):
             raise PeerError("vector that the policy compares with: found")
 
-    def keep(self, item, features, compared):
+    def check_answer(self, answer):
+        if answer.feature:
+            raise PeerError("feature of an answer: found some")
+
+    def keep(self, item, part, features, compared):
         self.kept.append((item, features, compared))
 
-    def features(self, item):
+    def features(self, item, part):
         return self.held
 
-    def lend(self, item):
+    def lend(self, item, part):
         self.lent.append(item)
 
 
@@ -57,7 +62,7 @@ class Two:
         packer = Packer(AUTO, (), {}.get, {THERE: "there"}, self.transport.count)
         names = {THERE: "there"}
         self.executor = Executor()
-        self.network = Network(self.transport, self.executor, 2, names, packer)
+        self.network = Network(self.transport, self.executor, names, packer)
 
     def receive(self, *tensors):
         """What comes of tasks with these features."""
@@ -119,7 +124,11 @@ class TestTasksThatDoNotFit:
     @pytest.mark.parametrize(
         ("change", "tensor", "text"),
         [
-            ({"stage": 2}, {}, "stage: found part 0 stage 2, expected part 0 and at most stage 1"),
+            (
+                {"stage": 2},
+                {},
+                "stage: found part 0 stage 2, expected one of the plan: 2 of part 0",
+            ),
             ({"part": 1}, {}, "found part 1 stage 0"),
             ({}, {"shape": (4, 4, 1)}, r"features of stage 0: found shape \[4, 4, 1\], expected"),
             ({}, {"shape": (16,)}, "found shape"),

@@ -26,8 +26,8 @@ DOCUMENT = {
     },
     "queue": {"waiting_count": 7, "leaving_count": 2, "running_count": 32},
     "stages": [
-        {"stage": 0, "run_count": 40, "item_count": 1200, "busy_us": 480_000},
-        {"stage": 2, "run_count": 11, "item_count": 90, "busy_us": 77_000},
+        {"part": 0, "stage": 0, "run_count": 40, "item_count": 1200, "busy_us": 480_000},
+        {"part": 0, "stage": 2, "run_count": 11, "item_count": 90, "busy_us": 77_000},
     ],
     "board": {
         "temperature_c": {"CPU-therm": 41.5, "GPU-therm": 39.0},
@@ -79,7 +79,7 @@ def document(**changes):
 
 def numbers(value, path=()):
     """(keys to it, number) of every number in a document, and of every state. What names the entry
-    of a list, as "stage" does, stands for its index; what runs is told as text."""
+    of a list, as part and stage do, stands for its index; what runs is told as text."""
     if isinstance(value, dict):
         for key, each in value.items():
             if path + (key,) != ("policy",):
@@ -90,7 +90,9 @@ def numbers(value, path=()):
             return
         for index, each in enumerate(value):
             entry = dict(each) if isinstance(each, dict) else each
-            name = entry.pop("stage") if isinstance(entry, dict) else index
+            name = index
+            if isinstance(entry, dict):
+                name = "{}.{}".format(entry.pop("part"), entry.pop("stage"))
             yield from numbers(entry, path + (str(name),))
     elif path[-1:] == ("state",):
         yield path, float(value == "up")

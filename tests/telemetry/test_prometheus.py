@@ -59,7 +59,8 @@ def assert_nothing_is_forgotten(found, stats):
 def assert_is_there(found, path, number):
     (metric,) = [each for each in METRICS if matches(path, each.path) is not None]
     key = matches(path, metric.path)
-    values = key.split(".", 1) if metric.labels == ("status", "reason") else [key]
+    pairs = ("status", "reason"), ("part", "stage")
+    values = key.split(".", 1) if metric.labels in pairs else [key]
     if metric.labels == ("queue",):
         values = [key.replace("_count", "")]
     labels = dict(zip(metric.labels, values))
@@ -72,7 +73,7 @@ class TestAScrape:
     def test_has_every_number_of_the_document(self, serve):
         found = scrape(serve().url)
         assert_nothing_is_forgotten(found, DOCUMENT)
-        assert found["edgesdk_stage_busy_seconds_total", (("stage", "2"),)] == 0.077
+        assert found["edgesdk_stage_busy_seconds_total", (("part", "0"), ("stage", "2"))] == 0.077
         assert found["edgesdk_neighbour_up", (("neighbour", "nano.kitchen"),)] == 0
 
     def test_says_what_runs(self, serve):
@@ -323,7 +324,7 @@ class TestOfAPipeline:
             found = scrape(url)
             assert found["edgesdk_items_total", (("reason", "final"), ("status", "result"))] == 5
             assert found["edgesdk_exits_total", (("exit", "2"),)] == 5
-            assert found["edgesdk_stage_items_total", (("stage", "1"),)] == 5
+            assert found["edgesdk_stage_items_total", (("part", "0"), ("stage", "1"))] == 5
         with pytest.raises(OSError):
             connect(pipe.metrics_port).close()
 

@@ -6,6 +6,7 @@ from edgesdk.core.events import (
     WAKE,
     Answer,
     Cancel,
+    Classified,
     Classify,
     CloseLink,
     Deliver,
@@ -159,8 +160,10 @@ class TestItems:
 
     def test_of_an_ensemble_end_when_they_are_classified(self, script):
         script(10, Submit((4,), ("tag",), 8))
-        (span,) = script(15, StageDone(0, 0, (4,), None), Classify(4, (0, 1), "final"))
-        assert span == ItemSpan(8, 15, mine(4), "tag", "result", "final", None, None)
+        assert script(15, StageDone(0, 0, (4,), None), Classify(4, (b"", None))) == []
+        outcome = Outcome(4, "tag", "result", "degraded", ANSWER, 9)
+        (span,) = script(17, Classified(4, ANSWER.scores), Deliver(outcome))
+        assert span[:6] == (8, 17, mine(4), "tag", "result", "degraded")
 
 
 class TestTransfers:

@@ -21,7 +21,7 @@ from ...core.spec import FULL_PLAN
 from ...core.tensor import LOSSY_CODECS
 from ...manifest import Manifest, policy_id
 from ...outcomes import outcomes_from_logits, replay
-from ...runtime.executor import LoadedStage, load_stages
+from ...runtime.stages import LoadedStage, load_stages
 from ..data import DataSet
 from .choice import pessimistic_loss
 from .recording import BATCH, check_labels, renormalised
@@ -86,7 +86,7 @@ def measure_codecs(bundle: Bundle, data: DataSet, backend: Backend, decider: Dec
     network gives values that are not finite.
     """
     check_labels(bundle, data)
-    stages = load_stages(bundle, FULL_PLAN, backend)
+    stages = list(load_stages(bundle, FULL_PLAN, backend).values())
     split = data.load(SPLIT)
     images = renormalised(split.images.numpy(), data.preprocessing, bundle.manifest.preprocessing)
     ways = list(_ways(len(stages)))

@@ -65,12 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from ...bundle import read_bundle
+    from ...bundle import read_plain_bundle
     from ..data import data_set
     from .plot import draw
     from .workflow import apply, calibrate
 
-    size = read_bundle(arguments.bundle).manifest.preprocessing.height
+    size = read_plain_bundle(arguments.bundle).manifest.preprocessing.height
     result = calibrate(arguments.bundle, data_set(arguments.data, size), _request(arguments))
     for line in _lines(result) + _codec_lines(result.codecs):
         cli.say(line, arguments.json)
@@ -86,12 +86,12 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 def _codecs_only(arguments: argparse.Namespace) -> int:
     from ...backends import open_backend
-    from ...bundle import read_bundle
+    from ...bundle import read_plain_bundle
     from ...bundle_update import update_bundle
     from ..data import data_set
     from .codecs import codecs_document, default_decider, measure_codecs
 
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_plain_bundle(arguments.bundle)
     data = data_set(arguments.data, bundle.manifest.preprocessing.height)
     backend = open_backend(arguments.backend, arguments.threads)
     found = measure_codecs(bundle, data, backend, default_decider(bundle.manifest))

@@ -22,7 +22,7 @@ from ...core.spec import FULL_PLAN
 from ...errors import ConfigError
 from ...pipeline import Pipeline
 from ...preprocess import Preprocessor
-from ...runtime.executor import ExitHead
+from ...runtime.stages import ExitHead
 from .costs import Costs, Span, spans
 from .merging import check_merged, stage_file
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from ...backends import open_backend
-from ...bundle import Bundle, read_bundle
+from ...bundle import Bundle, read_plain_bundle
 from ...bundle_update import update_bundle
 from ...core.exits import ExitPolicy, FinalExit
 from ...core.spec import FULL_PLAN, Part
@@ -73,7 +73,7 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
     """
     check_objective(request.objective)
     _check_name(request.name)
-    bundle = read_bundle(path)
+    bundle = read_plain_bundle(path)
     plans = plans_of(len(bundle.manifest.parts[0].exits))
     outcomes = _outcomes(bundle, data, request)
     merged = merged_stages(bundle)

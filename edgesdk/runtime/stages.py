@@ -1,0 +1,148 @@
+"""Stages of a bundle, loaded, with their exits; and what makes one answer of an ensemble's."""
+
+from typing import Collection, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from .. import kernels
+from ..backends import Backend, Program
+from ..bundle import Bundle, Head
+from ..core.events import Scores
+from ..core.spec import Stage
+from ..manifest import FEATURE
+
+
+class ExitHead:
+    """The head behind one stage: fused parameters, or a graph that gives logits."""
+
+    def __init__(self, bundle: Bundle, exit_index: int, backend: Backend) -> None:
+        part = bundle.manifest.parts[0]
+        spec = part.exits[exit_index]
+        self._fused: Optional[Head] = None
+        if spec.kind == "fused":
+            self._fused = bundle.head(0, exit_index)
+        else:
+            self._class_count = len(bundle.manifest.labels)
+            self._graph = backend.load(
+                bundle.file(spec.file),
+                part.segments[exit_index].output_shape,
+                (self._class_count,),
+            )
+
+    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
+        """Scores of float32 `features` [B, C, S...]; `.logits` [B, N] if `with_logits`."""
+        if self._fused is not None:
+            return kernels.exit_head(features, *self._fused, logits=with_logits)
+        logits = np.empty((len(features), self._class_count), np.float32)
+        self._graph.run(features, logits)
+        return kernels.exit_scores(logits)
+
+
+class FeatureExit:
+    """The exit of an ensemble's part behind one stage: it says nothing of classes, so its scores
+    are 0, or NaN where the feature is."""
+
+    def __init__(self, bundle: Bundle, part: int, exit_index: int) -> None:
+        self._head = bundle.feature_head(part, exit_index)
+
+    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
+        """Of float32 `features` [B, C, S...]; `.logits` is F_j, float32 [B, D], in any case."""
+        projection, scale, shift = self._head
+        feature = kernels.exit_feature(features, scale, shift, projection)
+        zeros = np.zeros(len(feature), np.float32)
+        # A sum is finite where every term is; 0 times it is 0 there, and NaN elsewhere.
+        max_probability = feature.sum(axis=1) * np.float32(0)
+        return kernels.ExitScores(zeros.astype(np.int64), max_probability, zeros, zeros, feature)
+
+
+class Ensemble:
+    """Makes one answer of the features of all parts (DistrEE, Fig. 1)."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._weight, self._bias, self._missing = bundle.classifier()
+
+    @property
+    def feature_bytes(self) -> int:
+        """Of one part: float32 [D]."""
+        return int(self._missing[0].nbytes)
+
+    def classify(self, features: Sequence[Optional[bytes]]) -> Tuple[Scores, np.ndarray]:
+        """Scores and logits float32 [N] of one item. A part without a feature counts with its mean
+        in training."""
+        rows = [
+            missing if feature is None else np.frombuffer(feature, np.float32)
+            for feature, missing in zip(features, self._missing)
+        ]
+        with np.errstate(all="ignore"):  # what is not finite is seen in the scores
+            logits = self._weight @ np.concatenate(rows) + self._bias
+        columns = [column.tolist() for column in kernels.exit_scores(logits[np.newaxis])[:4]]
+        return Scores(*[column[0] for column in columns]), logits
+
+
+class LoadedStage(NamedTuple):
+    """A stage ready to run; `output_shape` is per sample, `head` None where no exit is."""
+
+    program: Program
+    output_shape: Tuple[int, ...]
+    exit_index: Optional[int]
+    head: Union[ExitHead, FeatureExit, None]
+
+
+class StageTotals:
+    """What one stage has computed here so far; `busy_us` with its exit heads."""
+
+    __slots__ = ("busy_us", "item_count", "run_count")
+
+    def __init__(self) -> None:
+        self.run_count = self.item_count = self.busy_us = 0
+
+
+PlaceOf = Tuple[int, int]  # (part, stage)
+
+
+def load_stages(
+    bundle: Bundle,
+    plan_name: str,
+    backend: Backend,
+    held: Optional[Collection[PlaceOf]] = None,
+) -> Dict[PlaceOf, LoadedStage]:
+    """The stages of a plan, of all parts, compiled by `backend`, with their exits; of those in
+    `held`, if that is given. Raises what `load` raises."""
+    return {
+        (part, index): _load(bundle, part, stage, backend)
+        for part, spec in enumerate(bundle.manifest.parts)
+        for index, stage in enumerate(spec.plans[plan_name].stages)
+        if held is None or (part, index) in held
+    }
+
+
+def input_shapes(bundle: Bundle, plan_name: str) -> Dict[PlaceOf, Tuple[int, ...]]:
+    """What every stage of a plan takes, per sample."""
+    return {
+        (part, index): spec.segments[stage.first_segment].input_shape
+        for part, spec in enumerate(bundle.manifest.parts)
+        for index, stage in enumerate(spec.plans[plan_name].stages)
+    }
+
+
+def _load(bundle: Bundle, part: int, stage: Stage, backend: Backend) -> LoadedStage:
+    segments = bundle.manifest.parts[part].segments
+    output_shape = segments[stage.last_segment].output_shape
+    return LoadedStage(
+        program=backend.load(
+            bundle.file(stage.file), segments[stage.first_segment].input_shape, output_shape
+        ),
+        output_shape=output_shape,
+        exit_index=stage.exit_index,
+        head=_exit(bundle, part, stage.exit_index, backend),
+    )
+
+
+def _exit(
+    bundle: Bundle, part: int, exit_index: Optional[int], backend: Backend
+) -> Union[ExitHead, FeatureExit, None]:
+    if exit_index is None:
+        return None
+    if bundle.manifest.parts[part].exits[exit_index].kind == FEATURE:
+        return FeatureExit(bundle, part, exit_index)
+    return ExitHead(bundle, exit_index, backend)
