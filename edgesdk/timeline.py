@@ -6,15 +6,14 @@ docs/timeline.md says how to open and to read what comes out.
 """
 
 import argparse
-import glob
 import os
 import sys
 from typing import Any, Dict, List, Sequence
 
 from . import cli
-from .errors import ConfigError
 from .progress import READ, Progress
 from .telemetry.merge import Merged, merge
+from .trace.run import find_traces
 
 EXAMPLE = """python -m edgesdk.timeline nano-1.trace nano-2.trace --out timeline.json
   python -m edgesdk.timeline traces/"""
@@ -25,7 +24,7 @@ OPEN = "open it at https://ui.perfetto.dev or in chrome://tracing; docs/timeline
 def main(arguments: argparse.Namespace) -> int:
     """Merge the traces; say what was done. Status 1 if one could not be drawn to its end."""
     cli.banner(as_json=arguments.json)
-    paths = _paths(arguments.traces)
+    paths = find_traces(arguments.traces)
     merged = draw(paths, arguments.out)
     for line in lines(merged, len(paths), arguments.out):
         cli.say(line, arguments.json)
@@ -48,29 +47,6 @@ def draw(paths: Sequence[str], out: str) -> List[Merged]:
         return merge(paths, out, on_bytes)
     finally:
         progress.close()
-
-
-def _paths(given: Sequence[str]) -> List[str]:
-    """The traces that were named, and those in folders. Raises ConfigError for what is missing."""
-    paths: List[str] = []
-    for path in given:
-        if not os.path.isdir(path):
-            paths.append(path)
-            continue
-        paths += traces_in(path)
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        raise ConfigError("{}: no such file, expected a trace".format(", ".join(missing)))
-    return paths
-
-
-def traces_in(folder: str) -> List[str]:
-    """Paths of the traces in `folder`, sorted. Raises ConfigError where there are none."""
-    pattern = os.path.join(glob.escape(folder), "*.trace")
-    found = sorted(glob.glob(pattern) + glob.glob(pattern + ".[0-9]*"))
-    if not found:
-        raise ConfigError("{}: found no traces in it, expected *.trace".format(folder))
-    return found
 
 
 def lines(merged: Sequence[Merged], trace_count: int, out: str) -> List[str]:

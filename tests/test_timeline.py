@@ -106,7 +106,7 @@ class TestTrouble:
 
     def test_a_folder_without_traces(self, tmp_path):
         done = run(tmp_path)
-        assert done.returncode == 1 and "found no traces in it" in done.stderr
+        assert done.returncode == 1 and "found no *.trace in this folder" in done.stderr
 
     def test_where_nothing_can_be_written(self, tmp_path):
         path = write_trace(tmp_path / "a.trace").path

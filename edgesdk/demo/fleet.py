@@ -22,6 +22,7 @@ from ..pipeline import Pipeline
 from ..profiles import Profile, write_profile
 from ..results import AnyOutcome, Result
 from ..runtime.pace import Pace
+from ..trace.run import find_traces
 from . import pictures
 from .processes import Processes, trace_path, write_cluster
 from .story import ALONE, BACK, END, FULL, GONE, JOIN, KILLED, LEAVE, MISSED, SEEN_S_MAX, UP, Story
@@ -87,7 +88,7 @@ def main(arguments: argparse.Namespace, bundle: str) -> int:
 
 def _draw(folder: str, arguments: argparse.Namespace) -> None:
     """The traces of all processes become a timeline; say how."""
-    paths = timeline.traces_in(folder)
+    paths = find_traces([folder])
     paths.sort(key=lambda path: path != trace_path(folder, SOURCE))  # its clock, and on top
     merged = timeline.draw(paths, arguments.timeline)
     for line in timeline.lines(merged, len(paths), arguments.timeline):

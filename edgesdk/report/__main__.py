@@ -16,11 +16,12 @@ from ..errors import ConfigError
 from ..files import write_atomically
 from ..progress import READ, Progress
 from ..trace.file import Trace
+from ..trace.run import find_traces
 from . import pictures
 from .facts import Facts, document, facts_of
 from .labels import Labels, read_labels
 from .page import VERDICTS, page
-from .reading import find_traces, open_traces, record
+from .reading import open_traces, record
 from .recording import Keys, Recording
 from .run import Run, clocks_of, made_of, names_of
 from .words import number, percent, plural

@@ -1,7 +1,5 @@
 """From files to a run: traces are found, told to a core again, and what happened is kept."""
 
-import os
-import re
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..core.events import Action
@@ -13,28 +11,8 @@ from ..trace.file import Record, Trace, read_trace
 from ..trace.replay import Difference, Replayed, replay
 from .recording import TICKS_MAX, Keys, Made, Recording
 
-TRACE_NAME = re.compile(r".+\.trace(\.\d+)?")  # a process that starts again adds a number
 NAME_CHARS_MAX = 64
 SHOWN_CHARS_MAX = 160  # of an event, or of what a core does about it
-
-
-def find_traces(paths: Sequence[str]) -> List[str]:
-    """The files that `paths` name; of a folder its traces, by name. Raises ConfigError where there
-    are none."""
-    found: List[str] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            found.append(path)
-            continue
-        names = sorted(name for name in os.listdir(path) if TRACE_NAME.fullmatch(name))
-        if not names:
-            raise ConfigError(
-                "{}: found no *.trace in this folder, expected those that workers write with "
-                "--trace FILE, and Pipeline.open with trace=FILE".format(path)
-            )
-        found += [os.path.join(path, name) for name in names]
-    places = {os.path.realpath(path): path for path in found}
-    return list(places.values())
 
 
 def open_traces(paths: Sequence[str]) -> List[Trace]:

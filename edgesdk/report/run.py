@@ -1,11 +1,12 @@
 """A run: what its traces told, on one axis of time as far as their clocks are known."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from ..telemetry.clocks import Alignment, align
 from ..telemetry.merge import CLOCK
+from ..trace.run import process_names
 from .labels import Labels
 from .recording import Made, Recording
 from .words import milliseconds
@@ -81,15 +82,7 @@ def names_of(made: Sequence[Made], clocks: Sequence["Clock"]) -> List[str]:
     """What to call each process: the name of its worker, from its second process on with a
     number."""
     begins = [clock.moment(each.begin_us) for each, clock in zip(made, clocks)]
-    counts: Dict[str, int] = {}
-    names = [""] * len(made)
-    for place in sorted(range(len(made)), key=lambda place: begins[place]):
-        worker = made[place].worker
-        counts[worker] = counts.get(worker, 0) + 1
-        names[place] = worker
-        if counts[worker] > 1:
-            names[place] = "{} ({})".format(worker, counts[worker])
-    return names
+    return process_names([(each.worker, begin) for each, begin in zip(made, begins)])
 
 
 def clocks_of(recordings: Sequence[Recording]) -> List[Clock]:

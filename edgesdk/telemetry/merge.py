@@ -10,6 +10,7 @@ from ..core.events import Action
 from ..errors import ConfigError
 from ..trace.file import Record, Trace, read_trace
 from ..trace.replay import Replayed, replay
+from ..trace.run import process_names
 from .clocks import Alignment, Process, Readings, align
 from .spans import Tracker
 from .timeline import Sheet, WorkerRows, whole_sheet
@@ -121,7 +122,10 @@ def _placed(heard: Dict[Process, _Heard]) -> List[Part]:
     for process, begin_us in begins.items():
         reference = aligned[process].reference
         origins[reference] = min(begin_us, origins.get(reference, begin_us))
-    names = _shown_names(heard, begins)
+    called = process_names(
+        [(_name(each.trace), begins[process]) for process, each in heard.items()]
+    )
+    names = dict(zip(heard, called))
     first = next(iter(heard))
     parts = []
     for process, each in heard.items():
@@ -131,17 +135,6 @@ def _placed(heard: Dict[Process, _Heard]) -> List[Part]:
             Part(each.trace, process, names[process], aligned[process], names[reference], shift_us)
         )
     return parts
-
-
-def _shown_names(heard: Dict[Process, _Heard], begins: Dict[Process, float]) -> Dict[Process, str]:
-    """Of each process: that of its worker, with a number from the second process on."""
-    names, counts = {}, {}  # type: Dict[Process, str], Dict[int, int]
-    for process in sorted(heard, key=lambda process: begins[process]):
-        worker = process[0]
-        counts[worker] = counts.get(worker, 0) + 1
-        name = _name(heard[process].trace)
-        names[process] = name if counts[worker] == 1 else "{} ({})".format(name, counts[worker])
-    return names
 
 
 def _name(trace: Trace) -> str:

@@ -8,7 +8,7 @@ from traces import SPEC, lines_of, write_trace
 
 from edgesdk.errors import ConfigError
 from edgesdk.report.facts import facts_of
-from edgesdk.report.reading import find_traces, open_traces
+from edgesdk.report.reading import open_traces
 
 
 def facts(path):
@@ -24,20 +24,6 @@ def changed(path, number, old, new):
 
 
 class TestFinding:
-    def test_takes_files_and_folders_each_trace_once(self, tmp_path):
-        for name in ("b.trace", "a.trace", "a.trace.2", "a.trace.tmp", "notes.txt"):
-            (tmp_path / name).write_text("x")
-        found = find_traces([str(tmp_path), str(tmp_path / "a.trace")])
-        assert [path[len(str(tmp_path)) + 1 :] for path in sorted(found)] == [
-            "a.trace",
-            "a.trace.2",
-            "b.trace",
-        ]
-
-    def test_a_folder_without_traces(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"found no \*.trace in this folder"):
-            find_traces([str(tmp_path)])
-
     def test_traces_of_one_process(self, tmp_path):
         paths = [write_trace(tmp_path / name).path for name in ("a.trace", "b.trace")]
         with pytest.raises(ConfigError, match="two traces of one process"):
