@@ -150,7 +150,7 @@ def test_a_missing_student_is_replaced_by_its_own_mean():
 
 
 def test_the_loss_of_a_mixture_is_added_with_its_weight():
-    settings = paper((2, 2), mixture_weight=0.5, missing_probability=0.4)
+    settings = paper((2, 2), soft_weight=0.9, mixture_weight=0.5, missing_probability=0.4)
     network, answers, lesson = batch((2, 2), count=40)
     network.mean_features.normal_()
     found = ensemble_loss(network, answers, lesson, (1.0, 1.0), settings, random(3))
@@ -158,9 +158,9 @@ def test_the_loss_of_a_mixture_is_added_with_its_weight():
     drawn = mixtures(answers.features, again)
     drawn = replaced(drawn, missing_students((40, 2), 0.4, again), network.mean_features)
     logits = network.classifier(drawn.flatten(1))
-    soft = F.softmax(lesson.logits / 4, 1)
+    soft = F.softmax(lesson.logits / 2, 1)
     expected = 0.1 * F.cross_entropy(logits, lesson.labels) + 0.9 * F.cross_entropy(
-        logits / 4, soft
+        logits / 2, soft
     )
     assert found.mixture.item() == pytest.approx(expected.item(), rel=1e-5)
     total = found.branches.sum() + 0.5 * found.mixture

@@ -82,7 +82,7 @@ def test_with_json_standard_output_is_one_object(teacher, students, tmp_path, ca
 
 def test_every_option_changes_its_setting(teacher, tmp_path):
     run = tmp_path / "run"
-    options = ["--students=3", "--soft-weight=0.5", "--temperature=2", "--attention-weight=3"]
+    options = ["--students=3", "--soft-weight=0.3", "--temperature=3", "--attention-weight=3"]
     options += ["--mixture-weight=0.25", "--missing-probability=0", "--views=1", "--seed=4"]
     options += ["--epochs=1", "--batch=24", "--exit-weights=1,2", "--precision=bfloat16"]
     assert main([*distill(teacher, run), *options]) == 0
@@ -91,8 +91,8 @@ def test_every_option_changes_its_setting(teacher, tmp_path):
     assert found.pop("teacher")["epochs_done"] == 6
     assert found == {
         "depths": (2, 2, 2),
-        "soft_weight": 0.5,
-        "temperature": 2.0,
+        "soft_weight": 0.3,
+        "temperature": 3.0,
         "attention_weight": 3.0,
         "mixture_weight": 0.25,
         "missing_probability": 0.0,

@@ -205,7 +205,7 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"soft_weight": 0.5}, "made with soft_weight 0.9; found soft_weight 0.5"),
+        ({"soft_weight": 0.25}, "made with soft_weight 0.5; found soft_weight 0.25"),
         ({"depths": (2, 2)}, r"made with depths \(2, 1\); found depths \(2, 2\)"),
         ({"teacher": {**TEACHER, "weights": "other"}}, "made with teacher"),
         ({"epochs": 5}, "made with epochs 4; found epochs 5"),
