@@ -91,14 +91,14 @@ class TestWhatIsRead:
             WorkerEntry("a", "tcp://10.0.0.1:5600", ("b",)),
             WorkerEntry("b", "tcp://10.0.0.2:5600", ("a",)),
         )
-        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH) + (None,) * 5
+        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH) + (None,) * 6
 
     def test_everything_else_is_as_it_says(self, read, tmp_path):
         top = 'bundle = "/net/b"\nplan = "full"\npolicy = "final"\ncodec = "auto"\nlossy = true\n'
         text = '[security]\nkeys = "../k"\ninsecure = true\n'
         text += "[offloading]\noutput_queue_max = 3\n"
         text += '[admission]\nkind = "threshold"\nperiod_ms = 250\n'
-        more = {"threads": 2, "max_batch": 4, "cpus": [1, 3], "metrics_port": 9200}
+        more = {"threads": 2, "max_batch": 4, "cpus": [1, 3], "parts": [0, 2], "metrics_port": 9200}
         text += worker("a", stages=[0, 2], neighbours=[], **more)
         found = read(text, top)
         assert (found.bundle, found.plan, found.policy) == ("/net/b", "full", "final")
@@ -106,8 +106,8 @@ class TestWhatIsRead:
         assert found.security == (str(tmp_path / "../k"), True)
         assert found.offloading == Offloading(3)
         assert found.admission == Admission("threshold", period_us=250_000)
-        entry = WorkerEntry("a", "tcp://10.0.0.9:5600", (), (0, 2), 2, 4, (1, 3), metrics_port=9200)
-        assert found.workers == (entry,)
+        entry = WorkerEntry("a", "tcp://10.0.0.9:5600", (), (0, 2), 2, 4, (1, 3))
+        assert found.workers == (entry._replace(parts=(0, 2), metrics_port=9200),)
 
     def test_a_worker_may_be_alone_or_hold_no_stage(self, read):
         found = read(worker("a", stages=[]))

@@ -147,9 +147,12 @@ class World:
 @pytest.fixture
 def ros(monkeypatch):
     monkeypatch.chdir(ROOT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     rclpy.init(args=[])
     yield
     rclpy.try_shutdown()
+    for number, handler in before.items():  # other tests fork, and end what they forked
+        signal.signal(number, handler)
 
 
 @pytest.fixture
