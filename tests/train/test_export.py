@@ -184,5 +184,5 @@ def test_activations_that_overflow_are_refused(images):
 def test_a_head_of_another_form_is_refused(images):
     network = MultiExit([nn.Conv2d(1, 4, 3)], [nn.Sequential(nn.Flatten(), nn.LazyLinear(3))])
     network(images[:1])
-    with pytest.raises(ConfigError, match="exit 0: found a Sequential, expected an ExitHead"):
+    with pytest.raises(ConfigError, match="exit 0: found a Sequential, expected ExitHead"):
         export_network(network, images[:4])
