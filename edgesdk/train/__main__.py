@@ -143,9 +143,13 @@ def _export(arguments: argparse.Namespace) -> int:
     options.require_packages()
     import torch
 
+    from . import checkpoint
     from .bundles import export_run, load_run
+    from .trainer import is_ensemble
 
     torch.set_num_threads(1)
+    if is_ensemble(checkpoint.load(arguments.run)):
+        return _export_ensemble(arguments)
     run = load_run(arguments.run)
     cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
     exported = export_run(run, arguments.bundle, arguments.max_loss_points, arguments.force)
@@ -173,6 +177,32 @@ def _export(arguments: argparse.Namespace) -> int:
             f"{report.mean_multiply_adds / 1e6:.2f} M multiply-adds per image"
         )
     cli.say(f"written: {arguments.bundle}")
+    return 0
+
+
+def _export_ensemble(arguments: argparse.Namespace) -> int:
+    from .ensemble_bundles import export_ensemble
+    from .evaluation import load_ensemble
+
+    run = load_ensemble(arguments.run)
+    cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
+    manifest = export_ensemble(run, arguments.bundle, arguments.force).manifest
+    found = manifest.document["provenance"]["test"]
+    if arguments.json:
+        cli.print_json({"bundle": str(arguments.bundle), "test": found})
+        return 0
+    rows = [
+        (f"all at exit {index}", f"{100 * accuracy:.2f} %")
+        for index, accuracy in enumerate(found["branches"])
+    ]
+    rows.append(("mixtures of exits", f"{100 * found['mixture']:.2f} %"))
+    rows += [
+        (f"without student {index}", f"{100 * accuracies[-1]:.2f} %")
+        for index, accuracies in enumerate(found["missing"])
+    ]
+    for line in cli.table(("test split", "accuracy"), rows):
+        cli.say(line)
+    cli.say(f"written: {arguments.bundle}; policies: {', '.join(manifest.policies)}")
     return 0
 
 

@@ -10,6 +10,7 @@ from ..bundle import write_bundle
 from ..core.exits import ExitPolicy, FinalExit
 from ..core.spec import FULL_PLAN
 from ..errors import ConfigError
+from ..manifest import FEATURE
 from ..outcomes import SPLITS, Outcomes, outcomes_from_logits, replay
 from . import checkpoint
 from .calibration.choice import Objective, candidates, check_objective, choose, plans_of
@@ -91,7 +92,7 @@ def export_run(
         "accuracy_per_exit": exported.test_accuracy,
         **exported.final.document(),
     }
-    write_bundle(os.fspath(bundle), _plain(manifest), files, overwrite)
+    write_bundle(os.fspath(bundle), plain(manifest), files, overwrite)
     return exported
 
 
@@ -143,7 +144,7 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
         "name": f"{run.settings.model}-{run.data.name}",
         "labels": run.data.labels,
         "preprocessing": run.data.preprocessing._asdict(),
-        "parts": [_part(run, costs)],
+        "parts": [part_document("main", run.network, run.data.preprocessing.shape, costs)],
         "policies": {
             "final": {"kind": "final"},
             "calibrated": calibrated,
@@ -158,11 +159,15 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
     }
 
 
-def _part(run: Run, costs: Costs) -> dict[str, Any]:
-    shapes = segment_shapes(run.network, run.data.preprocessing.shape)
+def part_document(
+    name: str, network: MultiExit, input_shape: tuple[int, ...], costs: Costs, student: str = ""
+) -> dict[str, Any]:
+    """The entry of a part in a manifest; `student`: the folder of its files, in an ensemble."""
+    shapes = segment_shapes(network, input_shape)
     indices = range(len(costs.segments))
+    kind = FEATURE if student else "fused"
     return {
-        "name": "main",
+        "name": name,
         "segments": [
             {
                 "input_shape": shapes.inputs[i],
@@ -172,13 +177,21 @@ def _part(run: Run, costs: Costs) -> dict[str, Any]:
             for i in indices
         ],
         "exits": [
-            {"head": {"kind": "fused", "file": head_file(i)}, "multiply_adds": costs.exits[i]}
+            {
+                "head": {"kind": kind, "file": head_file(i, student)},
+                "multiply_adds": costs.exits[i],
+            }
             for i in indices
         ],
         "plans": {
             FULL_PLAN: {
                 "stages": [
-                    {"first_segment": i, "last_segment": i, "exit": i, "file": segment_file(i)}
+                    {
+                        "first_segment": i,
+                        "last_segment": i,
+                        "exit": i,
+                        "file": segment_file(i, student),
+                    }
                     for i in indices
                 ]
             }
@@ -186,10 +199,10 @@ def _part(run: Run, costs: Costs) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` as JSON gives it back: tuples become lists."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -142,7 +142,7 @@ class BranchLogits(torch.nn.Module):
 
 def check_is_ensemble(state: dict[str, Any]) -> None:
     """Raise ConfigError if the run that left `state` is that of a single network."""
-    if "distillation" not in state:
+    if not trainer.is_ensemble(state):
         raise ConfigError(
             "the checkpoint is that of a single network, made by: python -m edgesdk.train fit; "
             "expected an ensemble, made by: python -m edgesdk.train distill"

@@ -7,6 +7,7 @@ scale and shift per channel.
 
 import contextlib
 import io
+import os
 import warnings
 
 import numpy as np
@@ -48,14 +49,32 @@ def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
     return files
 
 
-def segment_file(index: int) -> str:
-    """Where a bundle keeps segment `index`."""
-    return f"onnx/segment_{index}.onnx"
+def export_student(student: MultiExit, images: Tensor, name: str) -> dict[str, bytes]:
+    """The same of an ensemble's student, whose exits are features: `name` is that of its folder.
+
+    Raises what `export_network` raises.
+    """
+    _check_finite(student)
+    student.eval()
+    files: dict[str, bytes] = {}
+    features = images
+    with torch.no_grad():
+        for index, (segment, head) in enumerate(zip(student.segments, student.exits)):
+            where = f"{name}, segment {index}"
+            before, features = features, segment(features)
+            files[segment_file(index, name)] = _onnx(segment, before, features, where)
+            files[head_file(index, name)] = _feature_npz(head, features, index)
+    return files
 
 
-def head_file(index: int) -> str:
-    """Where a bundle keeps the head of exit `index`."""
-    return f"heads/exit_{index}.npz"
+def segment_file(index: int, part: str = "") -> str:
+    """Where a bundle keeps segment `index`, of a part of an ensemble."""
+    return os.path.join("onnx", part, f"segment_{index}.onnx")
+
+
+def head_file(index: int, part: str = "") -> str:
+    """Where a bundle keeps what stands behind segment `index`."""
+    return os.path.join("heads", part, f"exit_{index}.npz")
 
 
 def exit_head(head: nn.Module, index: int) -> ExitHead:
@@ -106,15 +125,33 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
 
 def _head_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
     head = exit_head(head, index)
-    norm = head.norm.state_dict()
-    scale = norm["weight"] / torch.sqrt(norm["running_var"] + head.norm.eps)
-    shift = norm["bias"] - norm["running_mean"] * scale
-    tensors = (head.linear.weight, head.linear.bias, scale, shift)
+    tensors = (head.linear.weight, head.linear.bias, *_folded(head))
     fused = Head(*(tensor.detach().numpy() for tensor in tensors))
     logits = reference.exit_head(features.numpy(), *fused, logits=True).logits
     _check_equal(np.asarray(logits), head(features).numpy(), f"exit {index}")
+    return npz(**fused._asdict())
+
+
+def _feature_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
+    head = exit_head(head, index)
+    scale, shift = (tensor.detach().numpy() for tensor in _folded(head))
+    projection = head.linear.weight.detach().numpy()
+    found = reference.exit_feature(features.numpy(), scale, shift, projection)
+    _check_equal(found, head(features).numpy(), f"exit {index}")
+    return npz(projection=projection, scale=scale, shift=shift)
+
+
+def _folded(head: ExitHead) -> tuple[Tensor, Tensor]:
+    """Its batch norm as scale and shift."""
+    norm = head.norm.state_dict()
+    scale = norm["weight"] / torch.sqrt(norm["running_var"] + head.norm.eps)
+    return scale, norm["bias"] - norm["running_mean"] * scale
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """The contents of an .npz file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **fused._asdict())
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -224,9 +224,14 @@ def check_same_settings(found: dict[str, Any], expected: dict[str, Any]) -> None
         )
 
 
+def is_ensemble(state: dict[str, Any]) -> bool:
+    """Whether the run that left `state` is that of `python -m edgesdk.train distill`."""
+    return "distillation" in state
+
+
 def check_is_network(state: dict[str, Any], directory: Path) -> None:
     """Raise ConfigError if the run that left `state` in `directory` is that of an ensemble."""
-    if "distillation" in state:
+    if is_ensemble(state):
         raise ConfigError(
             f"{directory}: found an ensemble, made by: python -m edgesdk.train distill; expected a "
             "single network, made by: python -m edgesdk.train fit"
