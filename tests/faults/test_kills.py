@@ -114,6 +114,11 @@ def test_while_features_of_three_megabytes_travel(tmp_path):
         fleet.settle()
 
 
+def loaded(neighbours):
+    """Whether both workers have tasks of somebody."""
+    return all(neighbours[name]["queue_length"] > 4 for name in ("a", "b"))
+
+
 def test_a_source_dies(tmp_path, busy):
     """What it has left behind hinders nobody, and is gone soon."""
     odd = {"a": "slow=0.02", "b": "slow=0.02"}
@@ -123,7 +128,7 @@ def test_a_source_dies(tmp_path, busy):
         other = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
         try:
             assert other.stdout.readline() == b"submitted\n"
-            wait_for(lambda: fleet.pipe.stats()["neighbours"]["a"]["queue_length"] > 4, 10, "load")
+            wait_for(lambda: loaded(fleet.pipe.stats()["neighbours"]), 20, "load")
         finally:
             other.kill()
             other.wait()
