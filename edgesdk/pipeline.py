@@ -277,7 +277,7 @@ class Pipeline:
         Items: admitted_count, in_flight_count, ended (by status and reason), exit_counts (per
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
-        This worker: queue (waiting_count, leaving_count, running_count) and stages (stage,
+        This worker: queue (waiting_count, leaving_count, running_count) and stages (part, stage,
         run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
         resident_bytes, cpu_us; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
