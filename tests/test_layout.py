@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgesdk"
 
 # Each floor may import itself and those above it in this list, never those below.
 FLOORS = [
-    ["errors", "schema", "files"],
+    ["errors", "schema", "files", "token_bucket"],
     ["core"],
     ["kernels"],
     ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]

@@ -15,6 +15,7 @@ from ..core.events import CloseLink, Keep, MessageReceived, OpenLink, PeerLost, 
 from ..core.messages import Hello, ResultMessage, Task, Welcome
 from ..core.tensor import Tensor
 from ..errors import BackendUnavailable, PeerError
+from ..token_bucket import TokenBucket
 from .executor import Executor
 from .packer import Packer
 from .transport import Arrival, Departure, Transport
@@ -29,15 +30,14 @@ class HelloLimit:
     """A token bucket for each neighbour."""
 
     def __init__(self) -> None:
-        self._buckets: Dict[int, Tuple[float, int]] = {}  # tokens, and as of when
+        self._buckets: Dict[int, TokenBucket] = {}
 
     def allows(self, peer: int, now_us: int) -> bool:
         """Whether one more Hello of `peer` is to be looked at."""
-        tokens, since_us = self._buckets.get(peer, (HELLOS_AT_ONCE, now_us))
-        tokens = min(HELLOS_AT_ONCE, tokens + (now_us - since_us) * 1e-6 * HELLOS_PER_S)
-        allowed = tokens >= 1.0
-        self._buckets[peer] = (tokens - allowed, now_us)
-        return allowed
+        bucket = self._buckets.get(peer)
+        if bucket is None:
+            bucket = self._buckets[peer] = TokenBucket(HELLOS_AT_ONCE, HELLOS_PER_S, now_us)
+        return bucket.takes(now_us)
 
 
 class Traffic:

@@ -11,6 +11,7 @@ import time
 from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Tuple
 
 from ..core.metrics import Incident
+from ..token_bucket import TokenBucket
 
 logger = logging.getLogger("edgesdk.incidents")
 
@@ -52,20 +53,19 @@ class Limiter:
         self._at_once = at_once
         self._per_s = per_s
         self._clock_s = clock_s
-        self._kinds: Dict[Hashable, Tuple[float, float, int]] = {}  # tokens, as of when, left out
+        self._kinds: Dict[Hashable, Tuple[TokenBucket, int]] = {}  # and how many were left out
 
     def left_out(self, kind: Hashable) -> Optional[int]:
         """How many lines of `kind` were left out before this one; None if it is to be, too."""
-        now_s = self._clock_s()
+        now_us = int(self._clock_s() * 1e6)
         if len(self._kinds) > _KINDS_MAX:
             self._kinds.clear()
-        tokens, since_s, count = self._kinds.get(kind, (self._at_once, now_s, 0))
-        tokens = min(self._at_once, tokens + (now_s - since_s) * self._per_s)
-        if tokens < 1.0:
-            self._kinds[kind] = (tokens, now_s, count + 1)
-            return None
-        self._kinds[kind] = (tokens - 1.0, now_s, 0)
-        return count
+        if kind not in self._kinds:
+            self._kinds[kind] = (TokenBucket(self._at_once, self._per_s, now_us), 0)
+        bucket, count = self._kinds[kind]
+        is_said = bucket.takes(now_us)
+        self._kinds[kind] = (bucket, 0 if is_said else count + 1)
+        return count if is_said else None
 
 
 class Journal:

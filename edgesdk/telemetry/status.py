@@ -7,9 +7,10 @@ answer is two: the question again, and a document as JSON: `Pipeline.stats(bucke
 import json
 import math
 import weakref
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from ..errors import PeerError
+from ..token_bucket import TokenBucket
 
 QUESTION = b"edgesdk status 1 "
 NONCE_BYTES_MAX = 16
@@ -44,20 +45,17 @@ class Answering:
 
     def __init__(self, stats: Callable[[], Dict[str, Any]]) -> None:
         self._stats = stats
-        self._tokens = QUESTIONS_AT_ONCE
-        self._since_us = 0
+        self._bucket: Optional[TokenBucket] = None
 
     def __call__(self, question: bytes, now_us: int) -> List[bytes]:
         """The frames of the answer, none if there are too many questions. Raises PeerError for
         what is no question."""
         if not question.startswith(QUESTION) or len(question) > len(QUESTION) + NONCE_BYTES_MAX:
             raise PeerError("question: found {!r}, expected {!r}".format(question[:40], QUESTION))
-        gained = (now_us - self._since_us) * 1e-6 * QUESTIONS_PER_S
-        self._tokens = min(QUESTIONS_AT_ONCE, self._tokens + gained)
-        self._since_us = now_us
-        if self._tokens < 1.0:
+        if self._bucket is None:
+            self._bucket = TokenBucket(QUESTIONS_AT_ONCE, QUESTIONS_PER_S, now_us)
+        if not self._bucket.takes(now_us):
             return []
-        self._tokens -= 1.0
         return [question, json.dumps(plain(self._stats()), allow_nan=False).encode("utf-8")]
 
 
