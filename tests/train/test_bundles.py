@@ -1,7 +1,6 @@
 """From a finished run to a bundle, with where it came from."""
 
 import os
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,18 +8,9 @@ from tiny_training import TINY, tiny_network, tiny_trainer
 
 from edgesdk.bundle import read_bundle
 from edgesdk.errors import BundleError, ConfigError
-from edgesdk.train import checkpoint, models
+from edgesdk.train import checkpoint
 from edgesdk.train.bundles import Run, export_run, load_run
-from edgesdk.train.data import DATA_SETS
 from edgesdk.train.trainer import fit, logits_per_exit
-
-
-@pytest.fixture(scope="module")
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATA_SETS, "tiny", TINY)
-        patch.setitem(models.MODELS, "tiny", partial(tiny_network))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,27 +3,18 @@
 import json
 
 import pytest
-import tiny_distilling
 from PIL import Image
-from tiny_training import TINY
 
 from edgesdk.bundle import read_bundle
 from edgesdk.train import checkpoint
 from edgesdk.train.__main__ import main
-from edgesdk.train.data import DATA_SETS
 from edgesdk.train.features import read_features
 
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_distilling.register(patch)
-        patch.setitem(DATA_SETS, "tiny", TINY)
-        yield
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def teacher(registered, tmp_path_factory):
     run = tmp_path_factory.mktemp("teacher") / "run"
     assert main(["fit", "--data=tiny", "--model=tiny", "--epochs=6", "--out", str(run)]) == 0
     return str(run)

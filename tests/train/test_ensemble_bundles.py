@@ -4,30 +4,21 @@ import json
 
 import numpy as np
 import pytest
-import tiny_distilling
 from tiny_distilling import tiny_distiller
-from tiny_training import TINY
 
 from edgesdk import CosineDifference, FixedExit, Pipeline
 from edgesdk.errors import BundleError, ConfigError
 from edgesdk.train import __main__ as command
-from edgesdk.train.data import DATA_SETS
 from edgesdk.train.ensemble_bundles import export_ensemble
 from edgesdk.train.evaluation import load_ensemble, record_features
 from edgesdk.train.features import gathered
 from edgesdk.train.trainer import fit
 
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_distilling.register(patch)
-        patch.setitem(DATA_SETS, "tiny", TINY)
-        yield
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
+def directory(registered, tmp_path_factory):
     result = tmp_path_factory.mktemp("run")
     fit(tiny_distiller(epochs=4, soft_weight=0.1, peak_learning_rate=0.1), result)
     return result

@@ -2,28 +2,20 @@
 
 import numpy as np
 import pytest
-import tiny_distilling
 import torch
 from tiny_distilling import tiny_distiller
 from tiny_training import TINY, tiny_trainer
 
 from edgesdk.errors import ConfigError
-from edgesdk.train.data import DATA_SETS
 from edgesdk.train.evaluation import MIXTURE_DRAWS, load_ensemble, record_features, report
 from edgesdk.train.features import Features, accuracy, gathered
 from edgesdk.train.trainer import fit
 
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_distilling.register(patch)
-        patch.setitem(DATA_SETS, "tiny", TINY)
-        yield
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
+def directory(registered, tmp_path_factory):
     result = tmp_path_factory.mktemp("run")
     fit(tiny_distiller(epochs=15, soft_weight=0.1, peak_learning_rate=0.1), result)
     return result
