@@ -98,18 +98,11 @@ def _add_command(
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    options.require_packages()
-    import torch
+    with options.training(arguments) as group:
+        from . import trainer
+        from .data import data_set
+        from .models import seeded_model
 
-    from . import distributed, trainer
-    from .data import data_set
-    from .models import seeded_model
-
-    torch.set_num_threads(arguments.threads)
-    group = distributed.join(arguments.device)
-    try:
-        if group.leads:
-            cli.banner(options.PACKAGES, arguments.seed, arguments.json)
         data = data_set(arguments.data)
         settings = options.settings(arguments, data.recipe)
         channels = data.preprocessing.shape[0]
@@ -118,8 +111,6 @@ def _fit(arguments: argparse.Namespace) -> int:
             settings = settings._replace(start=trainer.start_from(network, arguments.start_from))
         run = trainer.Trainer(network, data, settings, group)
         trainer.fit(run, arguments.out, arguments.resume)
-    finally:
-        distributed.leave(group)
     if group.leads:
         _report_fit(run.history[-1], arguments)
     return 0

@@ -96,20 +96,13 @@ def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
 
 def distill(arguments: argparse.Namespace) -> int:
     """Train, and print the accuracies of the last epoch."""
-    options.require_packages()
-    import torch
+    with options.training(arguments) as group:
+        from . import trainer
+        from .data import data_set
+        from .distiller import Distiller
+        from .students import build_ensemble, depths_of
+        from .teacher import load_teacher
 
-    from . import distributed, trainer
-    from .data import data_set
-    from .distiller import Distiller
-    from .students import build_ensemble, depths_of
-    from .teacher import load_teacher
-
-    torch.set_num_threads(arguments.threads)
-    group = distributed.join(arguments.device)
-    try:
-        if group.leads:
-            cli.banner(options.PACKAGES, arguments.seed, arguments.json)
         depths = depths_of(arguments.model, arguments.students, arguments.depths)
         data = data_set(arguments.data)
         teacher = load_teacher(arguments.teacher, data)
@@ -123,8 +116,6 @@ def distill(arguments: argparse.Namespace) -> int:
         ensemble = build_ensemble(settings.model, classes, channels, depths, settings.seed)
         run = Distiller(ensemble, teacher, data, settings, wanted, group)
         trainer.fit(run, arguments.out, arguments.resume)
-    finally:
-        distributed.leave(group)
     if group.leads:
         _report_distill(run.history[-1], arguments)
     return 0

@@ -1,11 +1,17 @@
 """Options that the commands of training share, and what becomes of them."""
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .. import cli
 from ..errors import BackendUnavailable
 from .recipe import PRECISIONS, SCHEDULES, Settings
+
+if TYPE_CHECKING:
+    from .distributed import Group
 
 DEVICES = ("auto", "cpu", "cuda")
 PACKAGES = ("torch", "onnx", "onnxruntime")
@@ -117,3 +123,22 @@ def require_packages() -> None:
             f"training needs {error.name}, which cannot be imported ({error}); "
             'install it with: pip install "edgesdk[train]"'
         ) from error
+
+
+@contextlib.contextmanager
+def training(arguments: argparse.Namespace) -> "Iterator[Group]":
+    """Around a training: packages, threads, and the processes that share it; the leading one has
+    printed the banner. Raises BackendUnavailable without the packages."""
+    require_packages()
+    import torch
+
+    from . import distributed
+
+    torch.set_num_threads(arguments.threads)
+    group = distributed.join(arguments.device)
+    try:
+        if group.leads:
+            cli.banner(PACKAGES, arguments.seed, arguments.json)
+        yield group
+    finally:
+        distributed.leave(group)
