@@ -110,7 +110,8 @@ class Worker:
     def _on_timer(self, event: Timer, now_us: int, actions: List[Action]) -> None:
         if self._source.is_open(event.item):
             self._source.on_deadline(event.item, now_us, actions)
-            self._remove_tasks(event.item)
+            if not self._source.is_open(event.item):  # or it is removed when it is classified
+                self._remove_tasks(event.item)
 
     def _on_stage_done(self, event: StageDone, now_us: int, actions: List[Action]) -> None:
         exits = self._exits[event.part]

@@ -9,6 +9,8 @@ from edgesdk.core.admission import Admission
 from edgesdk.core.events import (
     Answer,
     Cancel,
+    Classified,
+    Classify,
     Keep,
     Leave,
     PeerLost,
@@ -297,6 +299,18 @@ class TestLeases:
         (outcome,) = hand.outcomes
         assert (outcome.item, outcome.status, outcome.reason) == (0, "failed", "attempts")
         assert outcome.detail == "11 attempts came to nothing"
+
+    def test_a_part_that_is_late_is_cancelled_once_the_others_have_answered(self):
+        hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
+        hand.meet(2, stages=STAGES, delay_us=1)
+        run = run_of(hand.submit(0, 1, deadline_us=hand.now_us + 50_000, best_at_deadline=True))
+        run = run_of(hand.done(run))  # part 0 of item 0 goes to worker 2
+        hand.settle(2, 1, task_limit=0)
+        hand.done(run)
+        assert (0, 0) in hand.core._exchange.leases
+        (asked,) = [a for a in hand.handle(Timer(0)) if isinstance(a, Classify)]
+        told = hand.handle(Classified(asked.item, Scores(1, 0.9, 0.8, 0.1)))
+        assert said(CancelTask, told, 2) == [CancelTask(ItemId(1, 7, 0))]
 
     def test_a_part_that_was_tried_too_often_leaves_the_item_to_the_others(self):
         hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
