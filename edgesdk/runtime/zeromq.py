@@ -52,6 +52,7 @@ OBSERVER_LETTER = b"o"  # of those who only ask
 REOPEN_AFTER_S = 1.0  # a handshake takes four times the way there and back
 # A DEALER whose handshake went wrong once never tries again: after so long, another one does.
 RENEW_AFTER_S = 6.0
+DISCARDED_AT_ONCE = 64  # messages per inbox, before whatever else is due has its turn
 _TERM_GRACE_S = 1.0
 _FAILURES = ("HANDSHAKE_FAILED_NO_DETAIL", "HANDSHAKE_FAILED_PROTOCOL")
 _DEPARTED = -1  # no descriptor: marks that someone has departed
@@ -144,18 +145,27 @@ class ZeroMQ(Transport):
         marked = self._marked
         if not marked or self._is_closed:
             return None
+        flooded = []
         for descriptor, inbox in self._inboxes:
-            if descriptor in marked:
-                while int(inbox.get(zmq.EVENTS)) & READABLE:
-                    arrival = self._take(inbox)
-                    if arrival is not None:
-                        return arrival
-                marked.discard(descriptor)
+            if descriptor not in marked:
+                continue
+            for _ in range(DISCARDED_AT_ONCE):
+                if not int(inbox.get(zmq.EVENTS)) & READABLE:
+                    marked.discard(descriptor)
+                    break
+                arrival = self._take(inbox)
+                if arrival is not None:
+                    return arrival
+            else:
+                flooded.append(descriptor)
         for descriptor in list(marked):
             marked.discard(descriptor)
             chore = self._chores.get(descriptor)
             if chore is not None:
                 chore()
+        if flooded:  # what is not ours must not hold the loop: go on after the next `wait`
+            marked.update(flooded)
+            self.wake()
         if not self._departed:
             return None
         marked.add(_DEPARTED)  # there may be more
