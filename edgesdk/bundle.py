@@ -47,6 +47,15 @@ class EnsembleClassifier(NamedTuple):
     bias: np.ndarray
     missing: np.ndarray
 
+    def alone(self, part: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Weight [N,D] and bias [N] of what it makes of one part's feature, were all others
+        missing: the one view of the classes that a part has by itself."""
+        means = self.missing.copy()
+        means[part] = 0
+        size = self.missing.shape[1]
+        own = self.weight[:, part * size : (part + 1) * size]
+        return np.ascontiguousarray(own), self.weight @ means.ravel() + self.bias
+
 
 class Bundle(NamedTuple):
     """A bundle whose manifest and files have been verified."""

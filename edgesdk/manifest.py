@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .core.exits import POLICIES, ExitPolicy, make_policy
+from .core.exits import ExitPolicy, make_policy
 from .core.spec import (
     FULL_PLAN,
     Classifier,
@@ -130,16 +130,10 @@ def lossy_codecs(
 
 
 def check_policy(manifest: Manifest, policy: ExitPolicy, plan_name: str) -> None:
-    """Raise ConfigError unless `policy` fits this plan: in an ensemble, that of the deepest part,
-    and it must decide by features."""
+    """Raise ConfigError unless `policy` fits this plan: in an ensemble, that of the deepest
+    part."""
     deepest = max(manifest.parts, key=lambda part: len(part.exits))
     policy.check(len(deepest.exits), deepest.plans[plan_name].exit_indices)
-    if manifest.classifier is not None and policy.reads_classes:
-        fitting = [kind for kind, each in POLICIES.items() if not each.reads_classes]
-        raise ConfigError(
-            "policy {}: found an ensemble, whose exits say nothing of classes; expected one of "
-            "{}".format(policy.kind, ", ".join(fitting))
-        )
 
 
 def sha256(content: bytes) -> str:

@@ -141,9 +141,15 @@ def replay(
     One image at a time, as a worker handles it (`core.worker.Worker`). `seed`: for policies that
     draw. Raises ConfigError if the policy does not fit the plan.
     """
+    policy.check(outcomes.exit_count, tuple(exit_indices))
+    return fold(outcomes, policy, exit_indices, Random(seed))
+
+
+def fold(
+    outcomes: Outcomes, policy: ExitPolicy, exit_indices: Sequence[int], rng: Random
+) -> Replay:
+    """`replay` of a policy that is known to fit, drawing from `rng`."""
     exit_indices = tuple(exit_indices)
-    policy.check(outcomes.exit_count, exit_indices)
-    rng = Random(seed)
     columns = [getattr(outcomes, "prediction" if f == "class_index" else f) for f in Scores._fields]
     left = np.full(outcomes.image_count, exit_indices[-1], np.int64)
     evaluated = np.zeros((outcomes.image_count, outcomes.exit_count), bool)

@@ -51,6 +51,14 @@ def is_answer(result, brightness, *exits):
     return True
 
 
+def probabilities_alone(brightness, part, exit_index):
+    """What the answer would be if the other student had never been there."""
+    exits = [None] * te.PART_COUNT
+    exits[part] = exit_index
+    terms = np.exp(expected(brightness, *exits))
+    return terms / terms.sum()
+
+
 class TestOneProcess:
     @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
     def test_every_student_leaves_by_itself(self, ensemble, backend):
@@ -103,11 +111,28 @@ class TestOneProcess:
         assert len(found) == te.EXIT_COUNT**te.PART_COUNT
 
     @pytest.mark.parametrize(
-        "policy", [MaxProbability(0.9), Margin(0.5), Entropy(0.3), Patience(2)], ids=repr
+        ("policy", "leaves"),
+        [
+            (MaxProbability(0.995), lambda p: p[-1].max() > 0.995),
+            (Margin(0.99), lambda p: abs(p[-1][0] - p[-1][1]) > 0.99),
+            (Entropy(0.03), lambda p: -(p[-1] * np.log(p[-1])).sum() < 0.03),
+            (Patience(2), lambda p: len(p) > 1 and p[-1].argmax() == p[-2].argmax()),
+        ],
+        ids=lambda each: getattr(each, "kind", "leaves"),
     )
-    def test_what_reads_classes_is_refused(self, ensemble, policy):
-        with pytest.raises(ConfigError, match=r"ensemble.*expected one of final, fixed"):
-            Pipeline.open(ensemble.path, policy=policy)
+    def test_a_student_is_as_sure_as_the_answer_would_be_without_the_others(
+        self, ensemble, policy, leaves
+    ):
+        found = set()
+        with Pipeline.open(ensemble.path, policy=policy) as pipe:
+            for brightness in np.linspace(0, 1, 21):
+                exits = []
+                for part in range(te.PART_COUNT):
+                    alone = [probabilities_alone(brightness, part, k) for k in range(3)]
+                    exits.append(next((k for k in (0, 1) if leaves(alone[: k + 1])), 2))
+                found.add(tuple(exits))
+                assert is_answer(pipe.infer(tiny.image(brightness)), brightness, *exits)
+        assert len(found) > 1  # or nothing would have been decided
 
     def test_a_student_that_fails_degrades_the_answer(self, ensemble):
         with Pipeline.open(ensemble.path) as pipe:
@@ -162,15 +187,11 @@ class TestTheBundle:
                 r"parts\[1\]\.exits\[2\]\.head\.kind.*'feature', for there is a classifier",
             ),
             (
-                lambda m: m["policies"]["difference"].update(kind="entropy", thresholds=0.3),
-                "ensemble, whose exits say nothing of classes",
-            ),
-            (
                 lambda m: m["parts"][1]["plans"].update(other=m["parts"][1]["plans"]["full"]),
                 r"parts\[1\]\.plans",
             ),
         ],
-        ids=range(6),
+        ids=range(5),
     )
     def test_what_does_not_fit_is_refused(self, tmp_path, change, match):
         with pytest.raises(BundleError, match=match):

@@ -19,7 +19,17 @@ FLOORS = [
     ["errors", "schema", "files", "token_bucket"],
     ["core"],
     ["kernels"],
-    ["codec", "bundle", "bundle_update", "manifest", "preprocess", "profiles", "outcomes", "digits"]
+    [
+        "codec",
+        "bundle",
+        "bundle_update",
+        "manifest",
+        "preprocess",
+        "profiles",
+        "outcomes",
+        "features",
+        "digits",
+    ]
     + ["addresses", "algorithms", "choices", "cluster", "core_spec", "document", "key_files"]
     + ["results", "trace"],
     ["telemetry"],

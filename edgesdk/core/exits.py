@@ -26,13 +26,12 @@ class ExitPolicy:
 
     `kind` names the policy in manifests; `reason` is what results report when it lets an item
     leave; `needs` lists the scores it reads that are only computed on demand ("difference",
-    "similarity"); `reads_classes`: it reads others, which the exits of an ensemble do not give.
+    "similarity").
     """
 
     kind = "custom"
     reason = "threshold"
     needs: Tuple[str, ...] = ()
-    reads_classes = False
 
     def check(self, exit_count: int, exit_indices: Sequence[int]) -> None:
         """Raise ConfigError unless this policy fits `exit_count` trained exits of which a plan
@@ -196,7 +195,6 @@ class MaxProbability(ThresholdPolicy):
     line 5; eq. 2). A threshold of 1 switches an exit off."""
 
     kind = "max_probability"
-    reads_classes = True
     never = 1.0
 
     def passes(self, scores: Scores, threshold: float) -> bool:
@@ -207,7 +205,6 @@ class Margin(ThresholdPolicy):
     """Leave when the two largest probabilities differ by more than the threshold. 1 is off."""
 
     kind = "margin"
-    reads_classes = True
     never = 1.0
 
     def passes(self, scores: Scores, threshold: float) -> bool:
@@ -222,7 +219,6 @@ class Entropy(ThresholdPolicy):
     """
 
     kind = "entropy"
-    reads_classes = True
 
     def __init__(self, thresholds: Thresholds, class_count: Optional[int] = None) -> None:
         super().__init__(thresholds)
@@ -254,7 +250,6 @@ class Patience(ThresholdPolicy):
     """
 
     kind = "patience"
-    reads_classes = True
 
     def __init__(self, thresholds: Thresholds) -> None:
         super().__init__(thresholds)

@@ -39,20 +39,20 @@ class ExitHead:
 
 
 class FeatureExit:
-    """The exit of an ensemble's part behind one stage: it says nothing of classes, so its scores
-    are 0, or NaN where the feature is."""
+    """The exit of an ensemble's part behind one stage. Its scores are of the answer that would be
+    given if this part were the only one: for the policy, which decides in each part by itself."""
 
     def __init__(self, bundle: Bundle, part: int, exit_index: int) -> None:
         self._head = bundle.feature_head(part, exit_index)
+        self._weight, self._bias = bundle.classifier().alone(part)
 
     def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
         """Of float32 `features` [B, C, S...]; `.logits` is F_j, float32 [B, D], in any case."""
         projection, scale, shift = self._head
         feature = kernels.exit_feature(features, scale, shift, projection)
-        zeros = np.zeros(len(feature), np.float32)
-        # A sum is finite where every term is; 0 times it is 0 there, and NaN elsewhere.
-        max_probability = feature.sum(axis=1) * np.float32(0)
-        return kernels.ExitScores(zeros.astype(np.int64), max_probability, zeros, zeros, feature)
+        with np.errstate(all="ignore"):  # what is not finite is seen in the scores
+            logits = feature @ self._weight.T + self._bias
+        return kernels.exit_scores(logits)._replace(logits=feature)
 
 
 class Ensemble:

@@ -155,9 +155,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
+    from ..features import write_features
     from . import plots
     from .evaluation import load_ensemble, record_features, report
-    from .features import write_features
 
     torch.set_num_threads(arguments.threads)
     cli.banner(options.PACKAGES, arguments.seed, arguments.json)

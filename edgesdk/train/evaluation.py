@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..features import Features, accuracy
 from ..outcomes import SPLITS
 from . import checkpoint
 from .data import DataSet, data_set
 from .distiller import check_is_ensemble, restored_knowledge
-from .features import Features, accuracy
 from .recipe import Distillation, Settings
 from .students import Ensemble, build_ensemble
 from .teacher import Knowledge

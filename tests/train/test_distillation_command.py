@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from edgesdk.bundle import read_bundle
+from edgesdk.features import read_features
 from edgesdk.train import checkpoint
 from edgesdk.train.__main__ import main
-from edgesdk.train.features import read_features
 
 pytestmark = pytest.mark.usefixtures("registered")
 

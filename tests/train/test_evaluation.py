@@ -7,8 +7,8 @@ from tiny_distilling import tiny_distiller
 from tiny_training import TINY, tiny_trainer
 
 from edgesdk.errors import ConfigError
+from edgesdk.features import Features, accuracy, gathered
 from edgesdk.train.evaluation import MIXTURE_DRAWS, load_ensemble, record_features, report
-from edgesdk.train.features import Features, accuracy, gathered
 from edgesdk.train.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("registered")

@@ -2,7 +2,8 @@
 
 With them, and the classifier that reads them, policies of an ensemble can be tried without its
 networks: where each student leaves, what the gathered classification is, and what it is when a
-student's feature does not arrive. The ensemble's counterpart of `edgesdk.outcomes`.
+student's feature does not arrive. The ensemble's counterpart of `edgesdk.outcomes`, with which it
+tries policies: a student by itself is a network with exits.
 
 The file (.npz, no pickles) has the arrays of `Features`, and those of student i as `student_0`,
 `student_1`, ... . One file for all, so that students, labels and classifier cannot disagree; numpy
@@ -10,16 +11,18 @@ unpacks only the arrays that are asked for.
 """
 
 import io
-from collections.abc import Sequence
 from os import PathLike
-from typing import Any, NamedTuple, Optional, Union
+from random import Random
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .. import kernels
-from ..errors import ConfigError
-from ..files import write_atomically
-from ..outcomes import SPLITS
+from . import kernels
+from .bundle import EnsembleClassifier
+from .core.exits import ExitPolicy
+from .errors import ConfigError
+from .files import write_atomically
+from .outcomes import SPLITS, Outcomes, Replay, fold, outcomes_from_logits
 
 FORMAT = "edgesdk-features-1"
 STUDENT = "student_{}"
@@ -41,10 +44,15 @@ class Features(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray
     mean_features: np.ndarray
-    students: tuple[np.ndarray, ...]
+    students: Tuple[np.ndarray, ...]
 
     @property
-    def depths(self) -> tuple[int, ...]:
+    def classifier(self) -> EnsembleClassifier:
+        """What reads the features of all students."""
+        return EnsembleClassifier(self.weight, self.bias, self.mean_features)
+
+    @property
+    def depths(self) -> Tuple[int, ...]:
         """M_i of each student."""
         return tuple(values.shape[1] for values in self.students)
 
@@ -53,7 +61,7 @@ class Features(NamedTuple):
         chosen = self.split == split
         if not chosen.any():
             raise ConfigError(
-                f"features: found no images of the split {split!r}; record them again"
+                "features: found no images of the split {!r}; record them again".format(split)
             )
         return self._replace(
             split=self.split[chosen],
@@ -82,6 +90,37 @@ def gathered(
         columns.append(feature)
     logits: np.ndarray = np.concatenate(columns, axis=1) @ features.weight.T + features.bias
     return logits
+
+
+def outcomes_alone(features: Features, student: int) -> Outcomes:
+    """What each exit of one student says to its policy: as `runtime.stages.FeatureExit`, the answer
+    if it were the only one, and eq. 6 of its features. Not what the ensemble answers."""
+    values = features.students[student].astype(np.float32)
+    weight, bias = features.classifier.alone(student)
+    logits = values.transpose(1, 0, 2) @ weight.T + bias
+    found = outcomes_from_logits(
+        features.ensemble, features.data, features.split.tolist(), features.label, logits
+    )
+    return found._replace(difference=differences(values), similarity=similarities(values))
+
+
+def replay_students(features: Features, policy: ExitPolicy, seed: int = 0) -> List[Replay]:
+    """Let every student leave where `policy` says, on the plan with all exits: one replay each.
+
+    `seed`: for policies that draw. Raises ConfigError if the policy does not fit the deepest.
+    """
+    depth = max(features.depths)
+    policy.check(depth, range(depth))
+    rng = Random(seed)
+    return [
+        fold(outcomes_alone(features, student), policy, range(count), rng)
+        for student, count in enumerate(features.depths)
+    ]
+
+
+def exits_of(replays: Sequence[Replay]) -> np.ndarray:
+    """int64 [n, N]: where each student leaves, as `gathered` takes it."""
+    return np.stack([replayed.exit_index for replayed in replays], axis=1)
 
 
 def accuracy(features: Features, exits: np.ndarray, missing: Optional[np.ndarray] = None) -> float:
@@ -129,14 +168,16 @@ def read_features(path: Union[str, "PathLike[str]"]) -> Features:
             found = {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
         raise ConfigError(
-            f"{path}: cannot be read as features ({error}); record them again"
+            "{}: cannot be read as features ({}); record them again".format(path, error)
         ) from None
     names = ("format", *Features._fields[:-1], STUDENT.format(0))
     missing = [name for name in names if name not in found]
     if missing or str(found["format"]) != FORMAT:
         raise ConfigError(
-            f"{path}: found {'no ' + ', '.join(missing) if missing else found['format']}, expected "
-            f"features in the format {FORMAT}, written by: python -m edgesdk.train evaluate"
+            "{}: found {}, expected features in the format {}, written by: python -m "
+            "edgesdk.train evaluate".format(
+                path, "no " + ", ".join(missing) if missing else found["format"], FORMAT
+            )
         )
     count = sum(name.startswith("student_") for name in found)
     students = tuple(found.get(STUDENT.format(index), np.empty(0)) for index in range(count))
@@ -152,7 +193,7 @@ def _check(features: Features, where: str) -> None:
     count, students = len(features.label), len(features.students)
     classes, width = len(features.bias), features.mean_features.shape[-1]
     floats, either = ("float32",), ("float16", "float32")
-    expected: list[tuple[str, np.ndarray, Sequence[str], tuple[int, ...]]] = [
+    expected: List[Tuple[str, np.ndarray, Sequence[str], Tuple[int, ...]]] = [
         ("label", features.label, ("int32",), (count,)),
         ("weight", features.weight, floats, (classes, students * width)),
         ("bias", features.bias, floats, (classes,)),
@@ -164,11 +205,14 @@ def _check(features: Features, where: str) -> None:
     for name, values, dtypes, shape in expected:
         if values.dtype.name not in dtypes or values.shape != shape or not values.size:
             raise ConfigError(
-                f"{where}: {name} is {values.dtype} {list(values.shape)}, expected "
-                f"{' or '.join(dtypes)} {list(shape)}, not empty; record the features again"
+                "{}: {} is {} {}, expected {} {}, not empty; record the features again".format(
+                    where, name, values.dtype, list(values.shape), " or ".join(dtypes), list(shape)
+                )
             )
         if not np.isfinite(values).all():
-            raise ConfigError(f"{where}: {name} has values that are not finite; train again")
+            raise ConfigError(
+                "{}: {} has values that are not finite; train again".format(where, name)
+            )
     _check_texts(features, where, classes)
 
 
@@ -176,11 +220,13 @@ def _check_texts(features: Features, where: str, classes: int) -> None:
     found: Any = sorted(set(features.split.tolist())) if features.split.dtype.kind == "U" else None
     if found is None or features.split.shape != features.label.shape or set(found) - set(SPLITS):
         raise ConfigError(
-            f"{where}: split has {features.split.shape} values, {found}, expected one of "
-            f"{', '.join(SPLITS)} for each of {len(features.label)} images"
+            "{}: split has {} values, {}, expected one of {} for each of {} images".format(
+                where, features.split.shape, found, ", ".join(SPLITS), len(features.label)
+            )
         )
     if features.label.min() < 0 or features.label.max() >= classes:
         raise ConfigError(
-            f"{where}: label holds {features.label.min()}..{features.label.max()}, expected "
-            f"0..{classes - 1}"
+            "{}: label holds {}..{}, expected 0..{}".format(
+                where, features.label.min(), features.label.max(), classes - 1
+            )
         )
