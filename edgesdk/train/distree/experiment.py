@@ -6,6 +6,8 @@ from typing import NamedTuple, Optional
 from ... import cli
 from ...bench.ensemble import Measured
 from ...bench.ensemble import measure as measure_live
+from ...bench.images import read_test_images
+from ...bundle import Bundle
 from ...errors import ConfigError
 from ..calibration import ensembles
 from ..calibration.choice import Objective
@@ -15,14 +17,17 @@ from ..data import DataSet
 from ..distributed import Group
 from ..ensemble_bundles import export_ensemble
 from ..evaluation import report
+from ..students import depths_of
+from ..teacher import Teacher
 from . import paper, scaling, tables
 from .results import Results, TeacherFigures
 from .trainings import Recipe, TrainedStudents, trained_students, trained_teacher
 
 BUNDLE = "bundle"
 FEATURES = "features.npz"
+SCALING = "scaling"
 CALIBRATION_PICTURE = "calibration.png"
-LOSS_POINTS = 1.0  # of the last exit's accuracy, that calibrated policies may lose
+
 LIVE_POLICIES = ("final", "difference", "random", "similarity", "calibrated")
 KILLED = 1  # the student that is killed
 
@@ -51,16 +56,16 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
         )
     directory, recipe = request.directory, request.recipe
     teacher = trained_teacher(data, recipe, directory, group)
-    depths = (scaling.exit_count(recipe),) * paper.STUDENTS
+    depths = depths_of(recipe.student.model, paper.STUDENTS)
     students = trained_students(data, teacher.teacher, recipe, depths, directory, group)
-    calibrated = _calibrated_bundle(data, students, directory)
+    calibrated, bundle = _calibrated_bundle(data, students, directory)
     test = calibrated.features.select("test")
     shape = data.preprocessing.shape
     counts = [tables.table_one(student, shape) for student in students.run.ensemble.parts]
     policies = paper.paper_policies(max(depths))
     policies.update({row.name: row.policy for row in calibrated.policies if row.policy})
-    live = _live(data, calibrated.bundle.path, list(policies), request.live_images)
-    sized = scaling.compared(data, teacher.teacher, recipe, request, group)
+    live = _live(bundle, recipe.student.data, request.live_images)
+    sized = _compared(data, teacher.teacher, request, max(depths), group)
     described = teacher.teacher.description
     return Results(
         name=students.run.name,
@@ -82,26 +87,40 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
 
 def _calibrated_bundle(
     data: DataSet, students: TrainedStudents, directory: Path
-) -> ensembles.Result:
-    """The bundle of `students`, with thresholds of our own."""
+) -> tuple[ensembles.Result, Bundle]:
+    """The bundle of `students`, with thresholds of our own, and how they were found."""
     path, features = directory / BUNDLE, directory / FEATURES
     export_ensemble(students.run, path, overwrite=True)
     features.unlink(missing_ok=True)  # what an earlier training said
     calibration = Calibration(
-        Objective(LOSS_POINTS), ensembles.UNIT, "calibrated", None, 1, str(features)
+        Objective(scaling.LOSS_POINTS), ensembles.UNIT, "calibrated", None, 1, str(features)
     )
     found = ensembles.calibrate(str(path), data, calibration)
-    ensembles.apply(found)
     draw(found, str(directory / CALIBRATION_PICTURE))
-    return found
+    return found, ensembles.apply(found)
 
 
-def _live(data: DataSet, bundle: str, names: list[str], image_count: int) -> Optional[Measured]:
+def _compared(
+    data: DataSet, teacher: Teacher, request: Request, exit_count: int, group: Group
+) -> list[scaling.Sized]:
+    """More students than the paper's, and shallower ones, trained alike."""
+    if not request.scaling_epochs:
+        return []
+    student = request.recipe.student._replace(epochs=request.scaling_epochs)
+    recipe, where = request.recipe._replace(student=student), request.directory / SCALING
+    return [
+        scaling.sized(trained_students(data, teacher, recipe, depths, where, group).run)
+        for depths in scaling.depth_sets(request.student_counts, exit_count)
+    ]
+
+
+def _live(bundle: Bundle, data: str, image_count: int) -> Optional[Measured]:
     """Real processes, one paced worker per student; then one of them is killed."""
     if not image_count:
         return None
-    wanted = [name for name in LIVE_POLICIES if name in names]
-    raw = data.frames("test")
+    manifest = bundle.manifest
+    names = [name for name in LIVE_POLICIES if name in manifest.policies]
+    test = read_test_images(data, manifest.labels)
     return measure_live(
-        bundle, raw.images, raw.labels, wanted, image_count=image_count, kill=KILLED
+        bundle.path, test.images, test.labels.tolist(), names, image_count=image_count, kill=KILLED
     )

@@ -12,6 +12,7 @@ from .scaling import Sized
 from .tables import Criterion, PolicyRow
 
 GREY = "0.45"
+MARKS = {"final": ("D", "black"), "oracle": ("P", "black")}  # what the others are compared with
 
 
 def criteria(found: Sequence[Criterion]) -> bytes:
@@ -44,23 +45,22 @@ def _drawable(values: np.ndarray) -> np.ndarray:
 
 
 def policies(rows: Mapping[str, PolicyRow], branches: Sequence[tuple[float, float]]) -> bytes:
-    """Table II as a picture. `branches`: (millions of multiply-adds, accuracy 0..1) with all
-    students at one exit. Crosses: the paper's figures, of its own network and 100 images."""
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    """Table II as a picture. `branches`: (multiply-adds, accuracy 0..1) with all students at one
+    exit. Crosses: the paper's figures, of its own network and 100 images."""
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
     axes = figure.subplots()
     xs, ys = zip(*branches)
-    axes.plot(xs, [100 * y for y in ys], "s-", color=GREY, label="all at one exit", linewidth=0.8)
+    axes.plot(
+        [x / 1e6 for x in xs], [100 * y for y in ys], "s-", color=GREY, label="all at one exit"
+    )
     for index, (name, row) in enumerate(rows.items()):
+        marker, color = MARKS.get(name, ("o", f"C{index}"))
+        style: dict[str, Any] = {"color": color, "markersize": 9, "linestyle": ""}
         x = row.multiply_adds.passed / 1e6
-        axes.plot(x, 100 * row.accuracy, "o", color=f"C{index}", markersize=9, label=name)
-        if name in paper.TABLE_TWO:
-            printed = paper.TABLE_TWO[name]
-            axes.plot(
-                *(printed.multiply_adds_m, 100 * printed.accuracy),
-                *("x",),
-                color=f"C{index}",
-                markersize=8,
-            )
+        axes.plot(x, 100 * row.accuracy, marker=marker, label=name, **style)
+        printed = paper.TABLE_TWO.get(name)
+        if printed is not None:
+            axes.plot(printed.multiply_adds_m, 100 * printed.accuracy, marker="x", **style)
     axes.plot([], [], "x", color=GREY, label="as printed")
     axes.axhline(100 * rows["final"].accuracy, color="black", linewidth=0.6, alpha=0.4)
     axes.set(
@@ -69,7 +69,7 @@ def policies(rows: Mapping[str, PolicyRow], branches: Sequence[tuple[float, floa
     )
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize="small", ncols=2)
+    figure.legend(loc="outside right upper", fontsize="small")
     return png(figure)
 
 
@@ -92,5 +92,6 @@ def scaling(found: Sequence[Sized]) -> bytes:
         latency.bar_label(bars, fmt="%.0f", fontsize="small")
     latency.set_xticks(places, [one.name for one in found], rotation=20, ha="right")
     latency.set_ylabel("mean latency, ms (simulated)")
-    latency.legend()
+    latency.margins(y=0.15)
+    latency.legend(loc="upper left", ncols=2, fontsize="small")
     return png(figure)

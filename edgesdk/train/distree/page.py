@@ -3,6 +3,7 @@
 What was measured is said by the figures; what the words around them claim holds for any outcome.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -114,7 +115,7 @@ def _criteria(found: Results) -> str:
     rows = []
     for student, one in enumerate(found.criteria):
         for name, values in (("similarity", one.similarity), ("difference", one.difference)):
-            medians = [f"{value:.3f}" for value in values[1]]
+            medians = ["" if math.isnan(value) else f"{value:.3f}" for value in values[1]]
             rows.append((f"student {student}, {name}", *medians))
     exits = [f"E{index + 1}" for index in range(len(rows[0]) - 1)]
     return f"""## Fig. 3: what students compare
@@ -138,7 +139,8 @@ def _table_two(found: Results) -> str:
 mean and standard deviation. Multiply-adds are millions of one student by Table I's rule: charged
 with the exit where it leaves alone, as the paper does, and with every exit it computed on the way.
 The slowest student is what latency follows. `calibrated` and `calibrated-...` have thresholds
-chosen on the calibration split; the others are the paper's.
+chosen on the calibration split; the others are the paper's. The oracle, which no policy can be,
+knows of each image the cheapest mixture of exits that is right.
 
 {table(header, rows)}
 
@@ -207,8 +209,8 @@ def _live(live: Optional[Measured]) -> str:
 over ZeroMQ: one per student, paced to be {live.slower:g} times as slow as one core of this machine,
 and one that asks and classifies. "x final" is how many times shorter the mean latency is than that
 of the last exit, with a 95 % interval. Bytes are of one image, to and from all students together,
-with everything that the protocol says; the image itself has {live.image_bytes}, and {live.map_bytes}
-would come back if the students' last maps travelled.
+with everything that the protocol says; the image itself has {live.image_bytes}, and
+{live.map_bytes} would come back if the students' last maps travelled.
 
 {table(header, rows)}{_killed(live.killed)}"""
 

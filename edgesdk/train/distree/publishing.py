@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...files import write_atomically
 from .. import plots
 from . import figures, tables
@@ -18,10 +20,11 @@ def write(found: Results, folder: Path, command: str) -> None:
     Raises EdgeError if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    branches = tables.branch_points(found.students.branches, found.table_one)
     contents = {
         "training.png": plots.branch_curves(found.history, f"{found.name} (Fig. 4)"),
         "criteria.png": figures.criteria(found.criteria),
-        "policies.png": figures.policies(found.rows, tables.branch_points(found)),
+        "policies.png": figures.policies(found.rows, branches),
         "calibration.png": found.calibration,
         PAGE: page(found, command).encode(),
     }
@@ -32,7 +35,17 @@ def write(found: Results, folder: Path, command: str) -> None:
 
 
 def document(found: Results) -> dict[str, Any]:
-    """The results as plain values."""
-    return {
-        **found._replace(calibration=b"", history=[])._asdict(),
-    }
+    """The results as plain values, without the picture."""
+    values: dict[str, Any] = _named({**found._asdict(), "calibration": None})
+    return values
+
+
+def _named(value: Any) -> Any:
+    """With the names of every tuple that has them."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _named(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_named(each) for each in value] if isinstance(value, (list, tuple)) else value

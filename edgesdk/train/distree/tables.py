@@ -7,6 +7,7 @@ both are given: `own` as printed, `passed` with every exit that was evaluated an
 ours computes besides, its student's own view of the classes.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
@@ -17,13 +18,18 @@ from ...errors import ConfigError
 from ...features import Features, differences, exits_of, gathered, replay_students, similarities
 from ...outcomes import Replay
 from .. import counting
+from ..calibration.costs import multiply_add_costs
+from ..calibration.ensemble_figures import forced, oracle
 from ..counting import Costs
 from ..models import MultiExit
 from . import paper
 
+ORACLE = "oracle"  # of each image, the cheapest mixture of exits that is right
+
 
 class TableOne(NamedTuple):
-    """Of one student: multiply-adds by both rules, and parameters, also with the last exit alone."""
+    """Of one student: multiply-adds by both rules, parameters, and those with its last exit
+    alone."""
 
     table_one: Costs
     plain: Costs
@@ -78,16 +84,16 @@ def policy_rows(
     costs: Sequence[Costs],
     seed: int = 0,
 ) -> dict[str, PolicyRow]:
-    """Table II on the images of `test`, `costs` by `table_one`, one per student. `seed` draws the
-    samples of the paper's protocol, the same for every policy, and random exits.
+    """Table II on the images of `test`, and the oracle; `costs` by `table_one`, one per student.
+    `seed` draws the samples of the paper's protocol, the same for every policy, and random exits.
 
     Raises ConfigError if a class has too few images for the protocol.
     """
     draws = stratified_draws(test.label, paper.IMAGES_PER_CLASS, paper.DRAWS, seed)
-    return {
-        name: _policy_row(test, replay_students(test, policy, seed), costs, draws)
-        for name, policy in policies.items()
-    }
+    replays = {name: replay_students(test, policy, seed) for name, policy in policies.items()}
+    plain = [multiply_add_costs(each.segments, each.exits) for each in costs]
+    replays[ORACLE] = forced(test, oracle(test, plain))
+    return {name: _policy_row(test, each, costs, draws) for name, each in replays.items()}
 
 
 def _policy_row(
@@ -141,16 +147,25 @@ def stratified_draws(labels: np.ndarray, per_class: int, count: int, seed: int) 
 
 def criteria(test: Features) -> list[Criterion]:
     """What the exits of every student say of the images of `test`, as Fig. 3 has it."""
-    quartiles = (25, 50, 75)
-    found = []
-    for values in test.students:
-        similarity = similarities(values)
-        later = np.percentile(similarity[:, 1:], quartiles, axis=0)
-        first = np.full((len(quartiles), 1), np.nan)
+    return [
+        Criterion(quartiles(similarities(values)), quartiles(differences(values)))
+        for values in test.students
+    ]
+
+
+def quartiles(values: np.ndarray) -> np.ndarray:
+    """float64 [3, M] of [n, M], of what is not NaN; NaN where nothing else is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns that are all NaN
         # Differences may be infinite, and a quartile between two of them has no value.
-        difference = np.percentile(differences(values), quartiles, axis=0, method="lower")
-        found.append(Criterion(np.concatenate([first, later], axis=1), difference))
+        found: np.ndarray = np.nanpercentile(values, (25, 50, 75), axis=0, method="lower")
     return found
+
+
+def branch_points(accuracies: Sequence[float], counted: TableOne) -> list[tuple[float, float]]:
+    """(multiply-adds, accuracy) with all students at one exit, every exit on the way computed."""
+    segments, exits = (np.cumsum(values) for values in counted.table_one)
+    return list(zip((segments + exits).tolist(), accuracies))
 
 
 def saved(row: PolicyRow, final: PolicyRow) -> tuple[float, float]:
@@ -167,6 +182,6 @@ def best_within(
     allowed = {
         name: row
         for name, row in rows.items()
-        if 100 * (rows[final].accuracy - row.accuracy) <= points and name != final
+        if 100 * (rows[final].accuracy - row.accuracy) <= points and name not in (final, ORACLE)
     }
     return min(allowed, key=lambda name: allowed[name].multiply_adds.passed, default=None)
