@@ -106,8 +106,8 @@ class Fleet:
 
     def start(self, student: int) -> None:
         """Start the worker of a student that has none."""
-        options = {"cluster": self._path, "name": _name(student)}
-        options["arguments"] = ["--pace", self._pace]
+        arguments = ["--pace", self._pace]
+        options = {"cluster": self._path, "name": _name(student), "arguments": arguments}
         self._children[student] = Child("edgesdk.bench.link_ours:serve", options)
 
     def close(self) -> None:
