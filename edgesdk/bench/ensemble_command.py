@@ -39,11 +39,8 @@ def options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--kill",
-        type=int,
-        nargs="?",
-        const=0,
-        metavar="STUDENT",
-        help="then kill the worker of a student, by default 0, under the last policy",
+        action="store_true",
+        help="then kill the worker of the first student, under the last policy, and start it again",
     )
     command.add_argument(
         "--deadline-ms",
@@ -57,7 +54,7 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> List[
     """Measure, print for a person, return the figures."""
     bundle = read_bundle(arguments.bundle)
     data = read_test_images(arguments.data, bundle.manifest.labels)
-    cli.banner(("onnxruntime", "zmq"), seed=SEED, as_json=arguments.json)
+    cli.banner(("zmq",), seed=SEED, as_json=arguments.json)
     found = measure(
         arguments.bundle,
         data.images,
@@ -66,7 +63,7 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> List[
         arguments.seconds,
         arguments.images,
         arguments.slower,
-        arguments.kill,
+        0 if arguments.kill else None,
         arguments.deadline_ms,
         progress=progress,
     )

@@ -6,6 +6,7 @@ nobody asks for anything only greet each other. All workers are paced by one pro
 
 import os
 import signal
+import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..backends import Backend
@@ -24,6 +25,7 @@ from .timing import conditions
 SOURCE = "source"
 PROFILE_S = 1.0  # for the times of all stages of a plan
 JOIN_S = 60.0
+LOOK_S = 0.5  # between two looks whether a worker has ended before it was up
 ANSWER_S = 10.0
 
 
@@ -55,15 +57,21 @@ class Fleet:
             for student in range(len(self._exits)):
                 self.start(student)
             self._pipe = Pipeline.open(cluster=self._path, name=SOURCE)
-            if not self._pipe.wait_until_up(timeout=JOIN_S):
-                raise Failed(
-                    "not every student of {!r} is up after {:g} s: {}".format(
-                        policy, JOIN_S, "; ".join(c.explain() for c in self._children.values())
-                    )
-                )
+            self._wait_until_up(self._pipe)
         except BaseException:
             self.close()
             raise
+
+    def _wait_until_up(self, pipe: Pipeline) -> None:
+        until_s = time.monotonic() + JOIN_S
+        children = self._children.values()
+        while not pipe.wait_until_up(timeout=LOOK_S):
+            if time.monotonic() > until_s or any(child.has_ended for child in children):
+                raise Failed(
+                    "not every student of {!r} has come up: {}".format(
+                        self.policy, "; ".join(child.explain() for child in children)
+                    )
+                )
 
     def answer(self, image: Any, deadline_ms: Optional[float] = None) -> AnyOutcome:
         """The outcome of one image; at the deadline with those students that have answered."""
@@ -106,8 +114,8 @@ class Fleet:
 
     def start(self, student: int) -> None:
         """Start the worker of a student that has none."""
-        options = {"cluster": self._path, "name": _name(student)}
-        options["arguments"] = ["--pace", self._pace]
+        arguments = ["--pace", self._pace]
+        options = {"cluster": self._path, "name": _name(student), "arguments": arguments}
         self._children[student] = Child("edgesdk.bench.link_ours:serve", options)
 
     def close(self) -> None:
