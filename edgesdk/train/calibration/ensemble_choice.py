@@ -2,9 +2,9 @@
 
 An exit of a student *loses* an image where the answer is right if all students leave at their last
 exit, and wrong if this one leaves there. What the others do then is not known: all may go on, or
-all may leave there too. Curves are fitted to either (`thresholds`), over pairs of image and student,
-for every student has the same thresholds. What mixtures of exits really lose is seen where the
-policies of both families are tried, on all students at once.
+all may leave there too. Curves are fitted to either (`thresholds`), over pairs of image and
+student, for every student has the same thresholds. What mixtures of exits really lose is seen where
+the policies of both families are tried, on all students at once.
 """
 
 from collections.abc import Sequence

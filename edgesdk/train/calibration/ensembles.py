@@ -178,18 +178,18 @@ def _features(bundle: Bundle, data: DataSet, request: Request) -> Features:
 
 def _check_belongs(features: Features, bundle: Bundle, data: DataSet, file: str) -> None:
     classifier = bundle.classifier()
-    equal = all(map(np.array_equal, features.classifier, classifier))
+    is_same = all(map(np.array_equal, features.classifier, classifier))
     depths = [len(part.exits) for part in bundle.manifest.parts]
     for name, found, expected in (
-        ("the data", features.data, data.name),
-        ("classes", len(features.bias), len(classifier.bias)),
-        ("students with exits", list(features.depths), depths),
-        ("a classifier", "another" if not equal else "the bundle's", "the bundle's"),
+        ("of the data", features.data, data.name),
+        ("of students with these exits:", list(features.depths), depths),
+        ("for so many classes:", len(features.bias), len(classifier.bias)),
+        ("for", "the bundle's classifier" if is_same else "another", "the bundle's classifier"),
     ):
         if found != expected:
             raise ConfigError(
-                f"{file}: found features of {name}: {found}, expected {expected}; delete the file "
-                "or name another"
+                f"{file}: found features {name} {found}, expected {expected}; delete the file or "
+                "name another"
             )
 
 
