@@ -46,8 +46,8 @@ def new_core(
     `metrics` go on counting if they are given; `rng` is used instead of one of `spec.seed`. Raises
     ConfigError for constants that the algorithms do not allow and a policy that does not fit.
     """
-    for plan in spec.plans:
-        spec.policy.check(spec.exit_count, plan.exit_indices)
+    deepest = max(spec.plans, key=lambda plan: plan.exit_indices[-1])
+    spec.policy.check(spec.exit_count, deepest.exit_indices)
     metrics = Metrics(spec.exit_count) if metrics is None else metrics
     rng = Random(spec.seed) if rng is None else rng
     disturb = Disturbance(Random(rng.getrandbits(64))) if spec.is_disturbed else undisturbed

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import kernels
 from .bundle import EnsembleClassifier
+from .core.events import Scores
 from .core.exits import ExitPolicy
 from .errors import ConfigError
 from .files import write_atomically
@@ -63,11 +64,27 @@ class Features(NamedTuple):
             raise ConfigError(
                 "features: found no images of the split {!r}; record them again".format(split)
             )
+        return self.take(chosen)
+
+    def take(self, images: Any) -> "Features":
+        """The images that a numpy index chooses, in its order."""
         return self._replace(
-            split=self.split[chosen],
-            label=self.label[chosen],
-            students=tuple(values[chosen] for values in self.students),
+            split=self.split[images],
+            label=self.label[images],
+            students=tuple(values[images] for values in self.students),
         )
+
+
+def answer(features: Features, image: int, exits: Sequence[Optional[int]]) -> Scores:
+    """What the ensemble says of one image when each student left at its entry of `exits`, or, where
+    that is None, was missing."""
+    rows = [
+        mean if exit_index is None else values[image, exit_index]
+        for values, mean, exit_index in zip(features.students, features.mean_features, exits)
+    ]
+    logits = features.weight @ np.concatenate(rows).astype(np.float32) + features.bias
+    columns = kernels.exit_scores(logits[np.newaxis])[:4]
+    return Scores(*[column.tolist()[0] for column in columns])
 
 
 def gathered(

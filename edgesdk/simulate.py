@@ -203,7 +203,7 @@ def _run_lines(done: Done, with_hash: bool) -> List[str]:
         "bound: of items/s, whatever way the work is shared (docs/simulation.md)",
     ]
     for header, rows in (
-        (report.SOURCE_HEADER, report.source_rows(found)),
+        (report.source_header(found), report.source_rows(found)),
         (report.exit_header(found), report.exit_rows(found)),
         (report.WORKER_HEADER, report.worker_rows(found)),
         (report.LINK_HEADER, report.link_rows(found)),
@@ -218,7 +218,8 @@ def _sweep_lines(key: str, done: Sequence[Done]) -> List[str]:
     for each in done:
         row = report.source_rows(each.report)[-1]
         rows.append((report.value_text(each.value),) + tuple(row[1:]))
-    return ["all sources together", ""] + cli.table([key] + report.SOURCE_HEADER[1:], rows)
+    header = (key,) + report.source_header(done[0].report)[1:]
+    return ["all sources together", ""] + cli.table(header, rows)
 
 
 def _json(arguments: argparse.Namespace, key: str, done: Sequence[Done]) -> Dict[str, Any]:

@@ -52,6 +52,7 @@ NOT_RUN = {
     "python -m edgesdk.train calibrate": TRAINS,
     "python -m edgesdk.bench pipeline": MEASURES,
     "python -m edgesdk.bench link": MEASURES,
+    "python -m edgesdk.bench ensemble DIR": "names a place; tests/bench/test_ensemble.py has one",
     "python -m edgesdk.bench engine --bundle DIR --profile FILE": "names a place; run where one is",
     "python examples/09_mdi_exit_figures.py": "takes minutes; tests/test_examples.py runs it short",
     "pip wheel": "needs a cross compiler",

@@ -32,9 +32,9 @@ from ..profiles import Profile, write_profile
 from ..results import Result
 from ..runtime.executor import Executor
 from ..runtime.pace import Pace
-from ..sim.report import bound_per_s
+from ..sim.bound import bound_per_s
 from ..sim.runs import run_scenario
-from ..sim.spec import Image, Link, Model, Node, Scenario, Workload
+from ..sim.spec import Image, Link, Model, Node, Part, Scenario, Workload
 from ..trace.file import read_trace
 from ..trace.replay import replay
 from . import engine
@@ -111,7 +111,7 @@ def _model(
     shapes = [part.segments[stage.first_segment].input_shape for stage in plan.stages]
     sizes = tuple(4 * int(np.prod(shape)) for shape in shapes)
     images = _recorded(bundle, backend, policy, data)
-    return Model(plan.exit_indices, stage_us, sizes, images, policy)
+    return Model((Part(plan.exit_indices, stage_us, sizes),), images, policy)
 
 
 def _recorded(
@@ -130,7 +130,7 @@ def _recorded(
         for stage in range(stage_count):
             scores += executor.run(RunStage(0, stage, (item,), True)).scores or []
         executor.release(item)
-        images.append(Image(label, tuple(scores)))
+        images.append(Image(label, (tuple(scores),)))
     return tuple(images)
 
 
@@ -140,7 +140,7 @@ def _write_cluster(folder: str, bundle: Bundle, count: int, policy: str, model: 
         'plan = "{}"\npolicy = "{}"\ncodec = "raw"'.format(FULL_PLAN, policy),
         "[security]\ninsecure = true",
         '[admission]\nkind = "rate"\nperiod_ms = {}'.format(PERIOD_US / 1000),
-        "interarrival_ms = {}".format(2 * sum(model.stage_us) / count / 1000),
+        "interarrival_ms = {}".format(2 * sum(model.parts[0].stage_us) / count / 1000),
     ]
     workers = {name: ["max_batch = 1"] for name in _names(count)}
     text = local_cluster_text(bundle.path, workers, head)
@@ -220,7 +220,7 @@ def _scenario(model: Model, count: int, live: Live) -> Scenario:
     admission = Admission(
         kind="rate",
         period_us=PERIOD_US,
-        interarrival_us=round(2 * sum(model.stage_us) / count),
+        interarrival_us=round(2 * sum(model.parts[0].stage_us) / count),
     )
     return Scenario(
         name="fleet",
@@ -253,9 +253,9 @@ def _report(
     ]
     live_per_s = len(counted) / (live.seconds - warmup_s)
     shares = {each: counted.count(each) / len(counted) for each in sorted(set(counted))}
-    bound = bound_per_s(scenario, [SOURCE], shares) or float("nan")
+    bound = bound_per_s(scenario, [SOURCE], [shares]) or float("nan")
     alone_scenario = scenario._replace(nodes=scenario.nodes[:1])
-    alone = bound_per_s(alone_scenario, [SOURCE], shares) or float("nan")
+    alone = bound_per_s(alone_scenario, [SOURCE], [shares]) or float("nan")
     rows = [
         ("bound min(1/t_0, N/m)", "{:.1f}".format(bound), "1.00"),
         ("simulated", "{:.1f}".format(simulated_per_s), "{:.2f}".format(simulated_per_s / bound)),

@@ -138,13 +138,15 @@ class FleetWorker(Worker, Queues):
 
     def whereabouts(self) -> Dict[str, List[Tuple[int, int]]]:
         """(item, part) of every task, by the place where it is: "input", "running", "output",
-        "sent" (a task of others on its way) and "away" (one of ours). For checks and for people."""
+        "sent" (a task of others on its way), "away" (one of ours) and "ended" (a part whose item
+        waits for others). For checks and for people."""
         return {
             "input": list(self._queue),
             "running": [(task.item, task.part) for task in self._running.values()],
             "output": [(task.item, task.part) for task in self._output],
             "sent": [(task.item, task.part) for task in self._guests.tasks() if task.sent],
             "away": list(self._exchange.leases),
+            "ended": self._source.ended_parts(),
         }
 
     def handle(self, event: Event, now_us: int) -> List[Action]:

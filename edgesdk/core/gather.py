@@ -4,7 +4,7 @@ A plain network has one part, and its answer is the item's. An ensemble waits fo
 the deadline, or where a part has failed, it makes do with the parts that are there.
 """
 
-from typing import Dict, NamedTuple, Optional, Set, Tuple
+from typing import Dict, FrozenSet, NamedTuple, Optional, Set, Tuple
 
 from .events import Answer
 
@@ -48,6 +48,11 @@ class Gather:
         self._answers.pop(part, None)
         self._ended.add(part)
         return self._if_complete()
+
+    @property
+    def ended(self) -> FrozenSet[int]:
+        """The parts that have left, or failed."""
+        return frozenset(self._ended)
 
     @property
     def is_lost(self) -> bool:

@@ -14,7 +14,7 @@ An ensemble's item is ANSWERING while one answer is made of what its parts gave.
 """
 
 from random import Random
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from .events import (
     Action,
@@ -157,6 +157,10 @@ class Source:
     def open_items(self) -> List[int]:
         """Every item without an outcome, oldest first."""
         return list(self._items)
+
+    def ended_parts(self) -> List[Tuple[int, int]]:
+        """(item, part) of the parts that have left, or failed, of open items."""
+        return [(item, part) for item, entry in self._items.items() for part in entry.gather.ended]
 
     def waiting(self) -> List[int]:
         """The items whose first task has not begun."""

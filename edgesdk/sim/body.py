@@ -1,7 +1,8 @@
 """One node: it owns a core worker, tells it what happens and carries out what it asks for.
 
-Features are represented by tokens (item, stage): of which item, and as the input of which stage.
-So it shows at once if the core asks to compute or send what is not there, or forgets to release.
+Features are represented by tokens (item, part, stage): of which item and part, and as the input of
+which stage. So it shows at once if the core asks to compute or send what is not there, or forgets
+to release. What the exits of an ensemble give is in `sim/gathering.py`.
 """
 
 from collections import deque
@@ -10,6 +11,8 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Type
 from ..core.events import (
     Admit,
     CancelTimer,
+    Classified,
+    Classify,
     CloseLink,
     Deliver,
     Event,
@@ -32,9 +35,11 @@ from ..core.events import (
 from ..core.messages import ItemId, Task
 from .clock import Clock
 from .cores import new_metrics, stage_times
+from .gathering import classify, features_at
 from .lanes import Lane, Parcel, Token
 from .network import Direction, Network
 from .spec import Node, Workload
+from .timers import Timers
 from .world import World
 
 HANGING_US = 600_000_000
@@ -45,7 +50,8 @@ class Body:
     """The interpreter of one node.
 
     `worker` is its core while it is up, None otherwise. `held` are the tokens by the name that the
-    core gave them. What is counted here outlives the process: `metrics` as the core counts.
+    core gave them, and part. What is counted here outlives the process: `metrics` as the core
+    counts.
     """
 
     def __init__(self, world: World, network: Network, index: int) -> None:
@@ -59,9 +65,12 @@ class Body:
         self.worker: Any = None
         self.epoch = 0
         self.metrics = new_metrics(world.scenario.model)
-        self.held: Dict[int, Token] = {}
+        self.held: Dict[Tuple[int, int], Token] = {}
         self.on_admit: List[Callable[[Admit], None]] = []  # workloads that the core paces
         self.clock = Clock(self.node.clock_offset_us, self.node.drift_ppm)
+        self._timers = Timers(
+            world.scheduler, self.clock, self._put_off, lambda item: self._handle(Timer(item))
+        )
         self._drifts, self._offset_us = self.clock.drifts, self.clock.offset_us
         self._trace, self._observer = world.trace, world.observer
         self.next_item = 0
@@ -77,13 +86,14 @@ class Body:
         self._is_paused, self._pause_count = False, 0
         self._inbox: Deque[Tuple[Callable[[Any], None], Any]] = deque()
         self._running: Optional[Run] = None
+        self._classified: Deque[Classified] = deque()  # to be told next
         self._ends_us = 0
-        self._wanted: Dict[int, int] = {}  # timers: local time by id
-        self._armed: Dict[int, int] = {}  # the first entry in the scheduler that counts, true time
         self._arrived: Optional[Token] = None  # features of the message that is told right now
         self._outlets: Dict[int, Direction] = network.outlets(self.name)
         self._opened: Dict[int, Direction] = {}
-        self._stage_us = stage_times(world.scenario.model, self.node)
+        self._model = world.scenario.model
+        self._parts, self._features = range(len(self._model.parts)), self._model.features
+        self._stage_us = stage_times(self._model, self.node)
         self._perform = self._verbs()
         network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
@@ -126,7 +136,7 @@ class Body:
         if self._running is not None:
             self.busy_us -= max(0, self._ends_us - self._scheduler.now_us)
             self._running = None
-        for table in (self.held, self._wanted, self._armed, self._opened, self._inbox):
+        for table in (self.held, self._timers, self._opened, self._inbox):
             table.clear()
         self._network.take_down(self.name)
         if self._observer is not None:
@@ -160,11 +170,14 @@ class Body:
         but not the same ones again after a restart."""
         return (item[1] + item[2]) % len(self._world.labels)
 
+    def image_of(self, item: int) -> int:
+        """`image_index` of an item of this process."""
+        return self.image_index((self.worker_id, self.epoch, item))
+
     def is_right(self, outcome: Outcome) -> bool:
         """Whether an item of this process was given its true class."""
-        index = self.image_index((self.worker_id, self.epoch, outcome.item))
-        answer = outcome.answer
-        return answer is not None and answer.scores.class_index == self._world.labels[index]
+        label, answer = self._world.labels[self.image_of(outcome.item)], outcome.answer
+        return answer is not None and answer.scores.class_index == label
 
     @property
     def hangs(self) -> bool:
@@ -174,7 +187,7 @@ class Body:
     @property
     def timers(self) -> List[int]:
         """The timers that the core waits for."""
-        return list(self._wanted)
+        return list(self._timers)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -201,19 +214,24 @@ class Body:
         self._tell(Leave())
 
     def _admit_item(self, event: Submit) -> None:
-        if self._is_paused:
-            self._inbox.append((self._admit_item, event))
+        if self._put_off(self._admit_item, event):
             return
         for item in event.items:
-            self.held[item] = (ItemId(self.worker_id, self.epoch, item), 0)
+            item_id = ItemId(self.worker_id, self.epoch, item)
+            for part in self._parts:
+                self.held[(item, part)] = (item_id, part, 0)
         self._handle(event)
         self._note_queue()
 
     def _tell(self, event: Event) -> None:
-        if self._is_paused:
-            self._inbox.append((self._tell, event))
-        elif self.worker is not None:
+        if self.worker is not None and not self._put_off(self._tell, event):
             self._handle(event)
+
+    def _put_off(self, call: Callable[[Any], None], argument: Any) -> bool:
+        """Whether the process is frozen: it sees this when it goes on."""
+        if self._is_paused:
+            self._inbox.append((call, argument))
+        return self._is_paused
 
     def _receive(self, lane: Lane, parcel: Parcel) -> None:
         if self._is_paused:
@@ -246,19 +264,23 @@ class Body:
             perform[action.__class__](action)
         if self._observer is not None:
             self._observer.on_event(self.name, event, actions, now_us)
+        while self._classified:  # before anything else that waits
+            self._handle(self._classified.popleft())
 
     # --- actions ------------------------------------------------------------------------------
 
     def _verbs(self) -> Dict[Type[Any], Callable[[Any], None]]:
         """What to do for each action; there are no others."""
+        timers = self._timers
         return {
             RunStage: self._run_stage,
+            Classify: self._classify,
             Deliver: self._deliver,
             Release: self._release,
             Send: self._send,
             Keep: self._keep,
-            SetTimer: self._set_timer,
-            CancelTimer: self._cancel_timer,
+            SetTimer: lambda action: timers.set(*action),
+            CancelTimer: lambda action: timers.cancel(action.item),
             OpenLink: self._open_link,
             CloseLink: self._close_link,
             Admit: self._admit,
@@ -266,14 +288,14 @@ class Body:
 
     def _run_stage(self, action: RunStage) -> None:
         part, stage, items, _ = action
-        if self._running is not None or part:
+        if self._running is not None:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
-        tokens = [self._token(item, stage, action) for item in items]
-        stage_us = self._stage_us[stage]
+        tokens = [self._token(item, part, stage, action) for item in items]
+        stage_us = self._stage_us.get((part, stage))
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
-            stage_us *= 1.0 + self._world.scenario.model.batch_share * (len(items) - 1)
+            stage_us *= 1.0 + self._model.batch_share * (len(items) - 1)
         for factor in self.slow_factors:
             stage_us *= factor
         took_us = int(stage_us + 0.5)
@@ -287,34 +309,41 @@ class Body:
         generation, action, tokens = run
         if generation != self._generation:
             return
-        if self._is_paused:
-            self._inbox.append((self._end_stage, run))
+        if self._put_off(self._end_stage, run):
             return
         self._running = None
         part, stage, items, evaluate = action
         if self.failing_shares and self._fails():
             self._handle(StageFailed(part, stage, items, "the simulated stage was made to fail"))
             return
-        scores = None
+        scores = features = None
         if evaluate:
-            of_stage = self._world.scores[stage]
-            scores = [of_stage[self.image_index(token[0])] for token in tokens]
+            of_stage = self._world.scores[(part, stage)]
+            images = [self.image_index(token[0]) for token in tokens]
+            scores = [of_stage[image] for image in images]
+            if self._features is not None:
+                exit_index = self._model.parts[part].exit_indices[stage]
+                features = features_at(self._features, images, part, exit_index)
         held = self.held
         for item, token in zip(items, tokens):
-            if held.get(item) is token:  # not released meanwhile
-                held[item] = (token[0], stage + 1)
-        self._handle(StageDone(part, stage, items, scores))
+            if held.get((item, part)) is token:  # not released meanwhile
+                held[(item, part)] = (token[0], part, stage + 1)
+        self._handle(StageDone(part, stage, items, scores, features))
 
     def _fails(self) -> bool:
         draws = [self._failures.random() < share for share in self.failing_shares]
         return any(draws)
 
-    def _token(self, item: int, stage: int, action: Any) -> Token:
-        """The features named `item`, which must be the input of `stage`."""
-        token = self.held.get(item)
-        if token is None or token[1] != stage:
+    def _token(self, item: int, part: int, stage: int, action: Any) -> Token:
+        """The features named `item`, which must be the input of `stage` of `part`."""
+        token = self.held.get((item, part))
+        if token is None or token[2] != stage:
             raise AssertionError("{}: {} with features {}".format(self.name, action, token))
         return token
+
+    def _classify(self, action: Classify) -> None:
+        assert self._features is not None  # the core asks for it only then
+        self._classified.append(classify(self._features, self.image_of(action.item), action))
 
     def _deliver(self, action: Deliver) -> None:
         outcome = action.outcome
@@ -325,19 +354,20 @@ class Body:
         self._world.close_items(1)
 
     def _release(self, action: Release) -> None:
-        self.held.pop(action.item, None)
+        for part in self._parts:
+            self.held.pop((action.item, part), None)
 
     def _keep(self, action: Keep) -> None:
         if self._arrived is None:
             raise AssertionError("{}: {}, but no features have come".format(self.name, action))
-        self.held[action.item] = self._arrived
+        self.held[(action.item, self._arrived[1])] = self._arrived
 
     def _send(self, action: Send) -> None:
         peer, lane, envelope, item = action
         message = envelope.message
         token = None
         if item is not None:
-            token = self._token(item, message.stage, action)
+            token = self._token(item, message.part, message.stage, action)
             if token[0] != message.item:
                 raise AssertionError("{}: {} with features {}".format(self.name, action, token))
         elif message.__class__ is Task:
@@ -361,39 +391,3 @@ class Body:
     def _admit(self, action: Admit) -> None:
         for listener in self.on_admit:
             listener(action)
-
-    # --- timers -------------------------------------------------------------------------------
-
-    def _set_timer(self, action: SetTimer) -> None:
-        """One live timer per id: the latest wish counts. An entry in the scheduler that comes too
-        early is entered again when it is due, so that wishes that move on cost nothing."""
-        item, local_us = action
-        self._wanted[item] = local_us
-        self._arm(item, local_us)
-
-    def _cancel_timer(self, action: CancelTimer) -> None:
-        self._wanted.pop(action.item, None)
-
-    def _arm(self, item: int, local_us: int) -> None:
-        at_us = max(self.clock.true_us(local_us), self._scheduler.now_us)
-        armed_us = self._armed.get(item)
-        if armed_us is None or at_us < armed_us:
-            self._armed[item] = at_us
-            self._scheduler.at(at_us, self._ring, (self._generation, item, at_us))
-
-    def _ring(self, entry: Tuple[int, int, int]) -> None:
-        generation, item, at_us = entry
-        if generation != self._generation or self._armed.get(item) != at_us:
-            return
-        if self._is_paused:
-            self._inbox.append((self._ring, entry))
-            return
-        del self._armed[item]
-        wanted_us = self._wanted.get(item)
-        if wanted_us is None:
-            return
-        if wanted_us > self.clock.local_us(self._scheduler.now_us):
-            self._arm(item, wanted_us)
-        else:
-            del self._wanted[item]
-            self._handle(Timer(item))

@@ -7,9 +7,12 @@ gone for good, and every item must come to its end.
 from random import Random
 from typing import List, Tuple
 
+import numpy as np
+
 from ..core.events import Scores
 from ..core.exits import ExitPolicy, FinalExit, MaxProbability, Patience
-from .spec import Fault, Image, Link, Model, Node, Scenario, Workload
+from ..features import Features
+from .spec import Fault, Image, Link, Model, Node, Part, Scenario, Workload
 from .world import stream
 
 IMAGE_COUNT = 97  # prime: items of different sources and epochs seldom meet the same image
@@ -20,6 +23,8 @@ GRACE_US = 90_000_000
 NODE_FAULTS = ("crash", "pause", "slow", "fail")
 ANYTHING, CALM, RESTART, HANG = "anything", "calm", "restart", "hang"
 THEMES = (ANYTHING, ANYTHING, CALM, RESTART, HANG)  # chance alone seldom leads to the last three
+ENSEMBLE_SHARE = 0.25
+CLASS_COUNT, FEATURE_SIZE = 10, 2  # of an ensemble
 LINK_FAULTS = ("cut", "reset", "loss", "rate")
 
 
@@ -33,11 +38,16 @@ def draw(seed: int) -> Scenario:
         nodes = nodes[:2]
     links = _links(rng, nodes, mode, is_near=rng.random() < 0.3)
     model = _model(rng)
+    others = stream(seed, "chaos:ensemble")  # what is drawn here leaves plain worlds as they are
+    if others.random() < ENSEMBLE_SHARE:
+        model, nodes = _ensemble(others, model), _spread(others, nodes)
     workloads = _workloads(rng, nodes, model)
     sources = {workload.source for workload in workloads}
     faults: Tuple[Fault, ...] = ()
     if theme != CALM:
         faults = _faults(rng, nodes, links, sources) + _theme(rng, theme, nodes, workloads)
+        if any(node.name in sources and node.parts is not None for node in nodes):
+            faults = tuple(map(_bearable, faults))
     return Scenario(
         name="chaos {}".format(seed),
         model=model,
@@ -51,6 +61,12 @@ def draw(seed: int) -> Scenario:
         grace_us=GRACE_US,
         is_disturbed=theme != CALM and rng.random() < 0.4,
     )
+
+
+def _bearable(fault: Fault) -> Fault:
+    """A source that lacks a student asks others for it again and again: where that hangs, for
+    longer than the time of grace."""
+    return fault._replace(factor=20.0) if fault.factor == HANGING else fault
 
 
 def _theme(
@@ -71,19 +87,56 @@ def _model(rng: Random) -> Model:
     stage_us = rng.choice((500, 5_000, 60_000))
     images = []
     for _ in range(IMAGE_COUNT):
-        scores = [
-            Scores(rng.randrange(10), rng.randrange(1, 1000) / 1000, 0.1, 0.1)
-            for _ in range(stage_count)
-        ]
-        images.append(Image(rng.randrange(10), tuple(scores)))
+        scores = _scores(rng, stage_count)
+        images.append(Image(rng.randrange(CLASS_COUNT), (scores,)))
     policies: Tuple[ExitPolicy, ...] = (MaxProbability(0.7), Patience(2), FinalExit())
-    return Model(
+    part = _part(rng, stage_count, stage_us)
+    return Model((part,), images, rng.choice(policies), rng.choice((0.5, 1.0)))
+
+
+def _scores(rng: Random, exit_count: int) -> Tuple[Scores, ...]:
+    return tuple(
+        Scores(rng.randrange(CLASS_COUNT), rng.randrange(1, 1000) / 1000, 0.1, 0.1)
+        for _ in range(exit_count)
+    )
+
+
+def _part(rng: Random, stage_count: int, stage_us: int) -> Part:
+    return Part(
         exit_indices=tuple(range(stage_count)),
         stage_us=tuple(rng.randint(stage_us // 2, stage_us) for _ in range(stage_count)),
         feature_bytes=tuple(rng.choice((4_096, 65_536)) for _ in range(stage_count)),
-        images=images,
-        policy=rng.choice(policies),
-        batch_share=rng.choice((0.5, 1.0)),
+    )
+
+
+def _ensemble(rng: Random, model: Model) -> Model:
+    """Two or three students beside each other instead, each with some of the stages."""
+    (plain,) = model.parts
+    depths = [rng.randint(1, len(plain.stage_us)) for _ in range(rng.choice((2, 3)))]
+    parts = tuple(_part(rng, depth, max(plain.stage_us)) for depth in depths)
+    draw_values, count = np.random.RandomState(rng.getrandbits(32)).standard_normal, IMAGE_COUNT
+    students = tuple(draw_values((count, m, FEATURE_SIZE)).astype(np.float32) for m in depths)
+    images = [
+        Image(image.label, tuple(_scores(rng, depth) for depth in depths)) for image in model.images
+    ]
+    features = Features(
+        ensemble="chaos",
+        data="chaos",
+        split=np.array(["test"] * count),
+        label=np.array([image.label for image in images], np.int32),
+        weight=draw_values((CLASS_COUNT, FEATURE_SIZE * len(depths))).astype(np.float32),
+        bias=np.zeros(CLASS_COUNT, np.float32),
+        mean_features=np.zeros((len(depths), FEATURE_SIZE), np.float32),
+        students=students,
+    )
+    return model._replace(parts=parts, images=images, features=features)
+
+
+def _spread(rng: Random, nodes: Tuple[Node, ...]) -> Tuple[Node, ...]:
+    """Some have one student, and so may the first, which cannot answer alone then."""
+    first = nodes[0]._replace(parts=rng.choice((None, None, (0,), (1,))))
+    return (first,) + tuple(
+        node._replace(parts=rng.choice((None, (0,), (1,)))) for node in nodes[1:]
     )
 
 
@@ -134,13 +187,16 @@ def _links(rng: Random, nodes: Tuple[Node, ...], mode: str, is_near: bool) -> Tu
 
 
 def _workloads(rng: Random, nodes: Tuple[Node, ...], model: Model) -> Tuple[Workload, ...]:
-    """No more than a source could do alone, in half of the time of grace."""
+    """No more than a source could do alone, or the slowest node where it may have to, in half of
+    the time of grace."""
     result = []
     for node in nodes[: rng.choice((1, 1, 2))]:
         if node.stages is not None or node.leave_us is not None:
             continue
         has_deadline = rng.random() < 0.3
-        alone_count = int(GRACE_US / 2 / sum(model.stage_us) * node.speed)
+        item_us = sum(stage_us for part in model.parts for stage_us in part.stage_us)
+        speed = node.speed if model.features is None else min(each.speed for each in nodes)
+        alone_count = int(GRACE_US / 2 / item_us * speed)
         result.append(
             Workload(
                 node.name,

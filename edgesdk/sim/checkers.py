@@ -1,7 +1,8 @@
 """What must hold in every simulation, whatever goes wrong in it: checked from outside the core.
 
     outcomes      an admitted item ends once, with an answer that is the network's
-    places        every live task is in exactly one place, and features are held for just these
+    places        every live task is in exactly one place, and features are held for just these;
+                  of an ensemble's item, every part has a task or has ended
     limits        no queue, window or table is above its limit
     credit        tasks are promised room only within bounds, and only to neighbours that are there
     rest          when all items have ended and nothing more happens, nothing is left anywhere
@@ -9,22 +10,25 @@
 A check that fails raises `Violation`. An exception of the core itself is one too.
 """
 
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
-from ..core.events import WAKE, Action, Deliver, Event, Submit
+from ..core.events import WAKE, Action, Classify, Deliver, Event, Outcome, Submit
 from ..core.fleet import FleetWorker
 from ..core.guests import GUESTS_MAX
 from ..core.leases import RENEWED_US_MAX
 from ..core.messages import WINDOW
 from ..core.tasks import PATHS_MAX
+from ..features import answer
 from .body import Body
+from .gathering import exits_of
 from .simulator import Simulator
 from .spec import Scenario
 from .world import Observer
 
 QUICK_DELAY_US = 1_000
 QUICK_ROUND_TRIP_US = 15_000  # the delay twice, its tail, and the wait for an acknowledgement
-MISTAKES = ("leases_expired", "sessions_lost.not_answering")
+Exits = Tuple[Optional[int], ...]  # of the parts of an item, None where one is missing
+MISTAKES = ("leases_expired", "sessions_lost.not_answering", "degraded")
 
 
 class Violation(AssertionError):
@@ -37,9 +41,11 @@ class Checks(Observer):
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._is_quick = _is_quick(scenario)
+        self._has_deadlines = any(w.deadline_us is not None for w in scenario.workloads)
         self._bodies: Dict[str, Body] = {}
         self._admitted: Dict[str, Set[int]] = {}  # without an outcome yet, by source
         self._ended: Dict[str, Set[int]] = {}
+        self._gathered: Dict[str, Dict[int, Exits]] = {}  # of an ensemble's items, by source
         self.outcome_count = 0
 
     def watch(self, simulator: Simulator) -> None:
@@ -48,11 +54,11 @@ class Checks(Observer):
 
     def on_start(self, node: str, epoch: int, now_us: int) -> None:
         """A new process: what the old one had admitted died with it."""
-        self._admitted[node], self._ended[node] = set(), set()
+        self._admitted[node], self._ended[node], self._gathered[node] = set(), set(), {}
 
     def on_crash(self, node: str, now_us: int) -> None:
         """See `Observer.on_crash`."""
-        self._admitted[node], self._ended[node] = set(), set()
+        self.on_start(node, 0, now_us)
 
     def on_event(self, node: str, event: Event, actions: List[Action], now_us: int) -> None:
         """Check what the core at `node` has made of `event`."""
@@ -60,7 +66,11 @@ class Checks(Observer):
         if event.__class__ is Submit:
             self._admitted[node].update(event.items)
         for action in actions:
-            if isinstance(action, Deliver):
+            if isinstance(action, Classify):
+                image, features = body.image_of(action.item), self._scenario.model.features
+                assert features is not None
+                self._gathered[node][action.item] = exits_of(features, image, action.features)
+            elif isinstance(action, Deliver):
                 self._check_outcome(node, body, action)
         self._check_places(node, body, body.worker)
         self._check_limits(node, body.worker)
@@ -96,13 +106,29 @@ class Checks(Observer):
         self._admitted[node].remove(item)
         self._ended[node].add(item)
         if outcome.answer is not None:
-            index = body.image_index((body.worker_id, body.epoch, item))
-            expected = self._scenario.model.images[index].scores
-            found = outcome.answer
-            if found.scores != expected[found.exit_index]:
-                raise Violation("{}: item {} has the answer of another image".format(node, item))
-        elif outcome.reason == "attempts":
+            self._check_answer(node, body.image_of(item), outcome)
+        elif outcome.reason == "attempts" and body.node.parts is None:
             raise Violation("{}: item {} was given up: {}".format(node, item, outcome.detail))
+
+    def _check_answer(self, node: str, image: int, outcome: Outcome) -> None:
+        """The exit's own, or what the ensemble makes of the features that were there."""
+        model, found = self._scenario.model, outcome.answer
+        assert found is not None
+        exits: Exits = (found.exit_index,)
+        if model.features is None:
+            expected = model.images[image].scores[0][found.exit_index]
+        else:
+            exits = self._gathered[node].pop(outcome.item)
+            expected = answer(model.features, image, exits)
+        deepest = max(exit_index for exit_index in exits if exit_index is not None)
+        if found != (deepest, expected, b""):
+            raise Violation(
+                "{}: item {} has the answer of another image".format(node, outcome.item)
+            )
+        if (None in exits) != (outcome.reason == "degraded"):
+            raise Violation(
+                "{}: item {} left at {}: {}".format(node, outcome.item, exits, outcome.reason)
+            )
 
     def _check_places(self, node: str, body: Body, worker: FleetWorker) -> None:
         """Conservation of tasks, and of their features."""
@@ -116,14 +142,15 @@ class Checks(Observer):
                     )
                 if found.get(key) is None or place != "running":
                     found[key] = place
-        guests = set(worker.guests)
-        wanted = self._admitted[node] | guests
-        for item in wanted:
-            if (item, 0) not in found:
-                raise Violation("{}: the task of item {} is nowhere".format(node, item))
-        for item, _ in found:
-            if item not in wanted and places["running"].count((item, 0)) == 0:
-                raise Violation("{}: a task of item {}, which has ended".format(node, item))
+        parts = range(len(self._scenario.model.parts))
+        wanted = {(item, part) for item in self._admitted[node] for part in parts}
+        wanted |= {(task.item, task.part) for task in worker.guests.tasks()}
+        for key in wanted:
+            if key not in found:
+                raise Violation("{}: the task of item {}, part {}, is nowhere".format(node, *key))
+        for key in found:
+            if key not in wanted and key not in places["running"]:
+                raise Violation("{}: a task of item {}, which has ended".format(node, key[0]))
         if set(body.held) != wanted:
             raise Violation(
                 "{}: features are held for {}, wanted for {}".format(
@@ -175,9 +202,12 @@ class Checks(Observer):
         for node, body in self._bodies.items():
             if body.metrics.latency.largest >= RENEWED_US_MAX:
                 continue  # so slow that it looks like a stage that hangs
-            for name, count in body.metrics.counters.items():
-                if name in MISTAKES:
-                    raise Violation("{}: {} {} in a calm world".format(node, count, name))
+            counts = dict(body.metrics.counters)
+            if body.node.parts is None and not self._has_deadlines:
+                counts["degraded"] = body.metrics.ended.get("result.degraded", 0)
+            for name in MISTAKES:
+                if counts.get(name):
+                    raise Violation("{}: {} {} in a calm world".format(node, counts[name], name))
 
     def _check_round_trips(self, node: str, worker: FleetWorker) -> None:
         for peer in worker.neighbours.values():

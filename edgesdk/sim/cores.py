@@ -1,21 +1,21 @@
 """The core workers of a simulated world: what they are made from."""
 
 from random import Random
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Tuple
 
 from ..core.admission import NO_ADMISSION
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
 from ..core.spec import FULL_PLAN, Plan, Stage
 from ..core_spec import CoreSpec, new_core
-from .spec import Model, Node, Scenario
+from .spec import Model, Node, Part, Scenario
 
 
-def plan_of(model: Model) -> Plan:
-    """The plan that `model` stands for: each stage ends at its exit."""
+def plan_of(part: Part) -> Plan:
+    """The plan that `part` stands for: each stage ends at its exit."""
     stages: List[Stage] = []
     first = 0
-    for exit_index in model.exit_indices:
+    for exit_index in part.exit_indices:
         stages.append(Stage(first, exit_index, exit_index, ""))
         first = exit_index + 1
     return Plan(FULL_PLAN, tuple(stages))
@@ -26,24 +26,23 @@ def new_metrics(model: Model) -> Metrics:
     return Metrics(model.exit_indices[-1] + 1)
 
 
-def stage_times(model: Model, node: Node) -> List[Optional[float]]:
-    """What a stage takes at `node` for one item, in us; None where it is not held."""
-    return [
-        stage_us / node.speed if node.stages is None or stage in node.stages else None
-        for stage, stage_us in enumerate(model.stage_us)
-    ]
+def stage_times(model: Model, node: Node) -> Dict[Tuple[int, int], float]:
+    """What the (part, stage) pairs that `node` holds take there for one item, in us."""
+    return {
+        (part, stage): model.parts[part].stage_us[stage] / node.speed
+        for part, stage in model.stages
+        if node.holds(part, stage)
+    }
 
 
 def identity(scenario: Scenario, node: Node, epoch: int) -> Identity:
     """Who the process at `node` is. Every node has the same model."""
-    count = len(scenario.model.stage_us)
-    stages = tuple(range(count)) if node.stages is None else node.stages
     return Identity(
         worker=1 + scenario.nodes.index(node),
         epoch=epoch,
         model_id=bytes(16),
         plan_id=bytes(16),
-        stages=tuple((0, stage) for stage in stages),
+        stages=tuple(place for place in scenario.model.stages if node.holds(*place)),
     )
 
 
@@ -53,9 +52,10 @@ def core_spec(scenario: Scenario, node: Node, epoch: int) -> CoreSpec:
     is_source = node.name in {workload.source for workload in scenario.workloads}
     return CoreSpec(
         identity(scenario, node, epoch),
-        (plan_of(model),),
+        tuple(map(plan_of, model.parts)),
         model.policy,
         exit_count=model.exit_indices[-1] + 1,
+        part_count=len(model.parts),
         max_batch=node.max_batch,
         offloading=scenario.offloading,
         admission=scenario.admission if is_source else NO_ADMISSION,

@@ -9,17 +9,17 @@ from collections import deque
 from random import Random
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, Type
 
-from ..core.messages import CONTROL, Envelope, Task
+from ..core.messages import CONTROL, Envelope, ResultMessage, Task
 from .events import Scheduler
 from .spec import Link
 
 HEADER_BYTES = 64  # before the features of a Task
-SMALL_BYTES = 100  # any other message
+SMALL_BYTES = 100  # any other message, and the feature in a Result of an ensemble's besides
 HIGH_WATER_MARK = 1024  # messages on a lane that were not read yet; more are lost
 RETRANSMISSION_US = 200_000  # TCP's shortest timeout
 REORDERING_US = 10_000  # mean extra delay of a message that is to be overtaken, at least
 
-Token = Tuple[Any, int]  # features: of which item, as the input of which stage
+Token = Tuple[Any, int, int]  # features: of which item and part, as the input of which stage
 
 
 class Parcel(NamedTuple):
@@ -172,7 +172,7 @@ class Lane:
         channel: Channel,
         name: str,
         sender: int,
-        feature_bytes: Tuple[int, ...],
+        feature_bytes: Tuple[Tuple[int, ...], ...],
     ) -> None:
         self._scheduler = scheduler
         self._channel = channel
@@ -192,7 +192,9 @@ class Lane:
         kind = message.__class__
         size_bytes = SMALL_BYTES
         if kind is Task:
-            size_bytes = HEADER_BYTES + self._feature_bytes[message.stage]
+            size_bytes = HEADER_BYTES + self._feature_bytes[message.part][message.stage]
+        elif kind is ResultMessage and message.answer is not None:
+            size_bytes += len(message.answer.feature)
         way.count_sent(kind, size_bytes)
         if self.unread_count >= way.high_water_mark:
             way.count_lost("high_water")

@@ -199,5 +199,5 @@ class Network:
         else:
             channel = self._media[link.medium]
         kind = TcpLane if self._scenario.mode == "tcp" else ChaosLane
-        feature_bytes = self._scenario.model.feature_bytes
+        feature_bytes = tuple(part.feature_bytes for part in self._scenario.model.parts)
         return kind(self._scheduler, way, channel, lane, self._ids[origin], feature_bytes)

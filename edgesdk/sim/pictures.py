@@ -115,7 +115,8 @@ def _latencies(axes: Any, report: Report) -> None:
 
 
 def _exits(axes: Any, report: Report) -> None:
-    indices = list(report.run.scenario.model.exit_indices)
+    model = report.run.scenario.model
+    indices, is_ensemble = list(model.exit_indices), model.features is not None
     width = 0.8 / len(report.sources)
     for number, source in enumerate(report.sources):
         left = [i - 0.4 + width * (number + 0.5) for i in range(len(indices))]
@@ -124,7 +125,8 @@ def _exits(axes: Any, report: Report) -> None:
         axes.bar(left, shares, width, label=label)
     axes.set_xticks(range(len(indices)))
     axes.set_xticklabels([str(index) for index in indices])
-    axes.set(xlabel="exit ({} is the final one)".format(indices[-1]))
+    whose = "deepest exit of the students" if is_ensemble else "exit"
+    axes.set(xlabel="{} ({} is the final one)".format(whose, indices[-1]))
     axes.set(ylabel="answers that left there (%)")
     _legend_above(axes)
 

@@ -9,8 +9,9 @@ import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.metrics import percentile
+from .bound import bound_per_s
 from .recorder import Ended
-from .spec import Node, Scenario
+from .spec import Scenario
 from .totals import SourceTotals, Totals
 
 WARMUP_SHARE = 0.2  # of the duration
@@ -28,7 +29,9 @@ class Run(NamedTuple):
 
 class SourceReport(NamedTuple):
     """One source, or all together. Values that nothing gives are None. `lost_count` items went with
-    the process of the source; `open_count` had no end when the simulation stopped."""
+    the process of the source; `open_count` had no end when the simulation stopped. Of an ensemble,
+    `degraded_count` of the results lack a student, and `exit_shares` are of the deepest student;
+    `part_exit_shares` has them for each."""
 
     name: str
     admitted_count: int
@@ -45,6 +48,8 @@ class SourceReport(NamedTuple):
     p99_us: Optional[float]
     exit_shares: Dict[int, float]
     latencies_us: Sequence[int]
+    degraded_count: int
+    part_exit_shares: Sequence[Dict[int, float]]
 
 
 class Report(NamedTuple):
@@ -82,11 +87,12 @@ def _source_report(
     run: Run, name: str, sources: Sequence[SourceTotals], window_us: Tuple[int, int]
 ) -> SourceReport:
     names = {source.name for source in sources}
-    counts = {"result": 0, "expired": 0, "failed": 0}
+    counts = {"result": 0, "expired": 0, "failed": 0, "degraded": 0}
     answers = []
     for ended in run.ended:
         if ended.source in names:
             counts[ended.status] += 1
+            counts["degraded"] += ended.reason == "degraded"
             if ended.status == "result" and ended.at_us >= window_us[0]:
                 answers.append(ended)
     count = len(answers)
@@ -95,7 +101,9 @@ def _source_report(
     p50_us, p95_us, p99_us = (
         percentile(latencies_us, share) if count else None for share in (0.50, 0.95, 0.99)
     )
-    exit_shares = _exit_shares(answers)
+    parts = range(len(run.scenario.model.parts))
+    exits = [answer.exits or (answer.exit_index,) for answer in answers]
+    part_exit_shares = [_shares([each[part] for each in exits]) for part in parts]
     return SourceReport(
         name=name,
         admitted_count=sum(source.submitted_count for source in sources),
@@ -105,82 +113,65 @@ def _source_report(
         lost_count=sum(source.lost_count for source in sources),
         open_count=sum(source.open_count for source in sources),
         items_per_s=within * 1e6 / (window_us[1] - window_us[0]) if within else 0.0,
-        bound_per_s=bound_per_s(run.scenario, sorted(names), exit_shares),
+        bound_per_s=bound_per_s(run.scenario, sorted(names), part_exit_shares),
         accuracy=sum(answer.right for answer in answers) / count if count else None,
         p50_us=p50_us,
         p95_us=p95_us,
         p99_us=p99_us,
-        exit_shares=exit_shares,
+        exit_shares=_shares([answer.exit_index for answer in answers]),
         latencies_us=latencies_us,
+        degraded_count=counts["degraded"],
+        part_exit_shares=part_exit_shares,
     )
 
 
-def _exit_shares(answers: Sequence[Ended]) -> Dict[int, float]:
+def _shares(exits: Sequence[Optional[int]]) -> Dict[int, float]:
     counts: Dict[int, int] = {}
-    for answer in answers:
-        if answer.exit_index is not None:
-            counts[answer.exit_index] = counts.get(answer.exit_index, 0) + 1
-    return {exit_index: counts[exit_index] / len(answers) for exit_index in sorted(counts)}
-
-
-def bound_per_s(
-    scenario: Scenario, sources: Sequence[str], exit_shares: Dict[int, float]
-) -> Optional[float]:
-    """The most items per second that any way of sharing the work can answer.
-
-    m is the compute of an item that leaves as `exit_shares` say, N the sum of the speeds of all
-    nodes, t_0 the time of stage 0, which sources compute themselves unless they may send inputs.
-    Nodes that batch count with their largest batch. None where nobody left.
-    """
-    model = scenario.model
-    until, total_us = {}, 0
-    for exit_index, stage_us in zip(model.exit_indices, model.stage_us):
-        total_us += stage_us
-        until[exit_index] = total_us
-    mean_us = sum(share * until[exit_index] for exit_index, share in exit_shares.items())
-    if mean_us <= 0:
-        return None
-    rate = {node.name: _rate(node, model.batch_share) for node in scenario.nodes}
-    bound = sum(rate[n.name] for n in scenario.nodes if n.stages != ()) * 1e6 / mean_us
-    if not scenario.offloading.offload_inputs:
-        bound = min(bound, sum(rate[name] for name in sources) * 1e6 / model.stage_us[0])
-    return bound
-
-
-def _rate(node: Node, batch_share: float) -> float:
-    """Items per time of one item at speed 1, in full batches."""
-    return node.speed * node.max_batch / (1 + (node.max_batch - 1) * batch_share)
+    for exit_index in exits:
+        if exit_index is not None:
+            counts[exit_index] = counts.get(exit_index, 0) + 1
+    return {exit_index: counts[exit_index] / len(exits) for exit_index in sorted(counts)}
 
 
 # --- for people -----------------------------------------------------------------------------------
 
-SOURCE_HEADER = ["source", "admitted", "results", "expired", "failed", "lost", "open"]
-SOURCE_HEADER += ["items/s", "bound", "accuracy", "p50 ms", "p95 ms", "p99 ms"]
+COUNT_HEADER = ("expired", "failed", "lost", "open")
+VALUE_HEADER = ("items/s", "bound", "accuracy", "p50 ms", "p95 ms", "p99 ms")
+
+
+def source_header(report: Report) -> Tuple[str, ...]:
+    """The columns of `source_rows`; degraded answers are an ensemble's."""
+    degraded = ("degraded",) if _is_ensemble(report) else ()
+    return ("source", "admitted", "results") + degraded + COUNT_HEADER + VALUE_HEADER
+
+
+def _is_ensemble(report: Report) -> bool:
+    return report.run.scenario.model.features is not None
 
 
 def source_rows(report: Report) -> List[Tuple[str, ...]]:
     """One row per source, and one for all if there are several."""
     several = len(report.sources) > 1
-    return [_source_row(each) for each in list(report.sources) + [report.total] * several]
+    sources = list(report.sources) + [report.total] * several
+    return [_source_row(each, _is_ensemble(report)) for each in sources]
 
 
-def _source_row(source: SourceReport) -> Tuple[str, ...]:
+def _source_row(source: SourceReport, is_ensemble: bool) -> Tuple[str, ...]:
     milliseconds = [
         NOTHING if us is None else "{:.1f}".format(us / 1000)
         for us in (source.p50_us, source.p95_us, source.p99_us)
     ]
+    counts = [source.admitted_count, source.result_count]
+    counts += [source.degraded_count] if is_ensemble else []
+    counts += [source.expired_count, source.failed_count, source.lost_count, source.open_count]
     return (
         source.name,
-        str(source.admitted_count),
-        str(source.result_count),
-        str(source.expired_count),
-        str(source.failed_count),
-        str(source.lost_count),
-        str(source.open_count),
+        *map(str, counts),
         "{:.1f}".format(source.items_per_s),
         NOTHING if source.bound_per_s is None else "{:.1f}".format(source.bound_per_s),
         percent(source.accuracy),
-    ) + tuple(milliseconds)
+        *milliseconds,
+    )
 
 
 def exit_header(report: Report) -> Tuple[str, ...]:
@@ -190,11 +181,18 @@ def exit_header(report: Report) -> Tuple[str, ...]:
 
 
 def exit_rows(report: Report) -> List[Tuple[str, ...]]:
-    """What share of each source's answers came from which exit."""
+    """What share of each source's answers came from which exit; of an ensemble's, at which exit
+    each student left."""
+    rows: List[Tuple[str, Dict[int, float]]] = []
+    for source in report.sources:
+        rows.append((source.name, source.exit_shares))
+        if _is_ensemble(report):
+            for part, shares in enumerate(source.part_exit_shares):
+                rows.append(("{}, student {}".format(source.name, part), shares))
     indices = report.run.scenario.model.exit_indices
     return [
-        (source.name,) + tuple(percent(source.exit_shares.get(index, 0.0)) for index in indices)
-        for source in report.sources
+        (name,) + tuple(percent(shares.get(index, 0.0)) for index in indices)
+        for name, shares in rows
     ]
 
 
@@ -303,6 +301,8 @@ def figures(report: Report) -> List[Figure]:
     several = len(report.sources) > 1
     for source in list(report.sources) + [report.total] * several:
         found += _source_figures(source)
+        if _is_ensemble(report):
+            found += _student_figures(source)
     for node in report.run.totals.nodes:
         found += [
             (node.name + ": busy", node.busy_us / report.run.totals.end_us, "share"),
@@ -317,6 +317,17 @@ def figures(report: Report) -> List[Figure]:
             (link.name + ": utilised", link.utilisation, "share"),
         ]
     return [(name, value, unit) for name, value, unit in found if value is not None]
+
+
+def _student_figures(source: SourceReport) -> List[Tuple[str, Optional[float], str]]:
+    found: List[Tuple[str, Optional[float], str]] = [
+        ("{}: degraded".format(source.name), source.degraded_count, "count")
+    ]
+    for part, shares in enumerate(source.part_exit_shares):
+        for exit_index, share in shares.items():
+            name = "{}: student {} left at exit {}".format(source.name, part, exit_index)
+            found.append((name, share, "share"))
+    return found
 
 
 def _source_figures(source: SourceReport) -> List[Tuple[str, Optional[float], str]]:

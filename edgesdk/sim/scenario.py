@@ -14,7 +14,7 @@ from ..schema import Field
 from .changes import change
 from .scenario_faults import read_faults
 from .scenario_model import read_model
-from .spec import Node, Scenario, Workload
+from .spec import Model, Node, Scenario, Workload
 from .topology import check_topology, read_links, read_media
 
 MODES = ("tcp", "chaos")
@@ -25,7 +25,7 @@ EXPECTED = "a scenario, such as those in examples/scenarios"
 
 _TOP = ["name", "mode", "duration_s", "heal_s", "grace_s", "topology", "model", "node", "link"]
 _TOP += ["link_defaults", "medium", "workload", "fault", "offloading", "admission"]
-_NODE = ["name", "count", "stages", "speed", "max_batch", "drift_ppm", "clock_offset_us"]
+_NODE = ["name", "count", "stages", "parts", "speed", "max_batch", "drift_ppm", "clock_offset_us"]
 _NODE += ["join_s", "leave_s"]
 _WORKLOAD = ["source", "kind", "rate_hz", "item_count", "start_s", "trace", "deadline_ms"]
 _WORKLOAD += ["on_deadline", "latest"]
@@ -56,7 +56,7 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
     root = Field(document, "", ConfigError).only(_TOP)
     mode, duration_us = root.optional("mode"), us_of(root.optional("duration_s"), 60e6, above=0)
     model = read_model(root.get("model"), folder)
-    nodes = _nodes(root, len(model.stage_us))
+    nodes = _nodes(root, model)
     media = read_media(root)
     links = read_links(root, nodes, media)
     offloading = read_offloading(root.optional("offloading"))
@@ -74,7 +74,7 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
         offloading=offloading,
         admission=read_admission(root.optional("admission")),
     )
-    check_topology(nodes, links, scenario.workloads, len(model.stage_us), offloading.offload_inputs)
+    check_topology(nodes, links, scenario.workloads, model, offloading.offload_inputs)
     _check_admission(root, scenario)
     return scenario._replace(faults=read_faults(root, scenario))
 
@@ -87,11 +87,11 @@ def _tables(root: Field, key: str, minimum_count: int = 0) -> List[Field]:
 # --- nodes ----------------------------------------------------------------------------------------
 
 
-def _nodes(root: Field, stage_count: int) -> Tuple[Node, ...]:
+def _nodes(root: Field, model: Model) -> Tuple[Node, ...]:
     """One entry with a `count` stands for NAME1, NAME2, ..."""
     nodes: List[Node] = []
     for field in _tables(root, "node", 1):
-        node, count = _node(field.only(_NODE), stage_count), field.optional("count")
+        node, count = _node(field.only(_NODE), model), field.optional("count")
         if count is None:
             new = [node]
         else:
@@ -105,16 +105,18 @@ def _nodes(root: Field, stage_count: int) -> Tuple[Node, ...]:
     return tuple(nodes)
 
 
-def _node(field: Field, stage_count: int) -> Node:
+def _node(field: Field, model: Model) -> Node:
     name = field.get("name")
     if any(character in name.text() for character in "<> "):
         raise name.fail("a name without blanks, < and >")
-    stages, speed = field.optional("stages"), field.optional("speed")
+    stages, parts = field.optional("stages"), field.optional("parts")
+    speed = field.optional("speed")
     max_batch, drift = field.optional("max_batch"), field.optional("drift_ppm")
     offset = field.optional("clock_offset_us")
     node = Node(
         name=name.text(),
-        stages=None if stages is None else _stages(stages, stage_count),
+        stages=None if stages is None else _numbers(stages, "stage", model.stage_count),
+        parts=None if parts is None else _numbers(parts, "part", len(model.parts)),
         speed=1.0 if speed is None else speed.number(above=0),
         max_batch=1 if max_batch is None else max_batch.whole(1),
         drift_ppm=0.0 if drift is None else drift.number(-1e5, 1e5),
@@ -127,10 +129,10 @@ def _node(field: Field, stage_count: int) -> Node:
     return node
 
 
-def _stages(field: Field, stage_count: int) -> Tuple[int, ...]:
+def _numbers(field: Field, what: str, count: int) -> Tuple[int, ...]:
     for item in field.items():
-        if item.whole() >= stage_count:
-            raise item.fail("a stage of the model, 0 to {}".format(stage_count - 1))
+        if item.whole() >= count:
+            raise item.fail("a {} of the model, 0 to {}".format(what, count - 1))
     return field.rising()
 
 

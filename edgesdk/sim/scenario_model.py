@@ -1,22 +1,15 @@
 """The table [model] of a scenario: a network from its files, or from a few numbers."""
 
 import math
-import os
 from random import Random
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-from ..bundle import read_plain_bundle
 from ..core.events import NAN, Scores
-from ..core.exits import ExitPolicy, make_policy
-from ..core.spec import FULL_PLAN
 from ..errors import ConfigError
-from ..manifest import Manifest
-from ..outcomes import Outcomes, read_outcomes
-from ..profiles import Profile, StageTime, read_profile
 from ..schema import Field
-from .spec import Image, Model
+from .scenario_files import batch_share, inline_policy, model_from_files
+from .spec import Image, Model, Part
 
-FROM_FILES = ("bundle", "plan", "policy", "profile", "outcomes", "batch_share")
 FROM_NUMBERS = (
     "exit_indices",
     "stage_us",
@@ -28,8 +21,6 @@ FROM_NUMBERS = (
     "image_count",
     "batch_share",
 )
-FLOAT_BYTES = 4
-SPLIT = "test"
 
 # Synthetic images. The policies that can read them; the seed and number of the images; the least
 # max probability that ten classes allow; the share of images whose easiness decides both how sure
@@ -48,131 +39,8 @@ def read_model(field: Field, folder: str) -> Model:
     Raises ConfigError or BundleError.
     """
     if field.optional("bundle") is not None:
-        return _from_files(field.only(FROM_FILES), folder)
+        return model_from_files(field, folder)
     return _from_numbers(field.only(FROM_NUMBERS))
-
-
-def _batch_share(field: Field) -> Optional[float]:
-    share = field.optional("batch_share")
-    return None if share is None else share.number(above=0, maximum=1)
-
-
-# --- from files -----------------------------------------------------------------------------------
-
-
-def _from_files(field: Field, folder: str) -> Model:
-    manifest = read_plain_bundle(_path(field.get("bundle"), folder)).manifest
-    part = manifest.parts[0]
-    plan_name = _plan_name(field, manifest)
-    plan = part.plans[plan_name]
-    if len(plan.exit_indices) != len(plan.stages):
-        raise ConfigError(
-            "{}: plan {!r} has stages without an exit; expected one behind each".format(
-                field.path, plan_name
-            )
-        )
-    policy = _bundle_policy(field, manifest)
-    _check_policy(policy, len(part.exits), plan.exit_indices, field)
-    profile = read_profile(_path(field.get("profile"), folder), manifest.model_id)
-    outcomes = read_outcomes(_path(field.get("outcomes"), folder), manifest.model_id)
-    stage_us = [_total_us(time) for time in profile.stage_times(plan_name)]
-    if len(stage_us) != len(plan.stages):
-        raise ConfigError(
-            "{}.profile: found times of {} stages of plan {!r}, expected {}".format(
-                field.path, len(stage_us), plan_name, len(plan.stages)
-            )
-        )
-    shapes = [part.segments[stage.first_segment].input_shape for stage in plan.stages]
-    share = _batch_share(field)
-    return Model(
-        plan.exit_indices,
-        tuple(max(1, round(us)) for us in stage_us),
-        tuple(_size(shape) * FLOAT_BYTES for shape in shapes),
-        _shuffled(images_of(outcomes.select(SPLIT))),
-        policy,
-        _measured_batch_share(profile, plan_name) if share is None else share,
-    )
-
-
-def _path(field: Field, folder: str) -> str:
-    return os.path.join(folder, field.text())
-
-
-def _plan_name(field: Field, manifest: Manifest) -> str:
-    """The plan asked for, or the one a policy of the bundle was calibrated for, or the full one."""
-    plans = sorted(manifest.parts[0].plans)
-    named, policy = field.optional("plan"), field.optional("policy")
-    if named is not None:
-        return named.choice(plans)
-    name = manifest.default_policy if policy is None else policy.value
-    if isinstance(name, str):
-        entry = manifest.document["policies"].get(name, {})
-        return str(entry.get("plan", FULL_PLAN))
-    return FULL_PLAN
-
-
-def _bundle_policy(field: Field, manifest: Manifest) -> ExitPolicy:
-    policy = field.optional("policy")
-    if policy is None:
-        return manifest.policies[manifest.default_policy]
-    if isinstance(policy.value, str):
-        if policy.value == "final" and "final" not in manifest.policies:
-            return make_policy({"kind": "final"})
-        return manifest.policies[policy.choice(sorted(manifest.policies))]
-    return _inline_policy(policy)
-
-
-def _inline_policy(policy: Field) -> ExitPolicy:
-    if not isinstance(policy.value, dict):
-        raise policy.fail('a table such as {kind = "max_probability", thresholds = 0.8}')
-    return make_policy(policy.value, policy.path)
-
-
-def _check_policy(
-    policy: ExitPolicy, exit_count: int, exit_indices: Sequence[int], field: Field
-) -> None:
-    try:
-        policy.check(exit_count, exit_indices)
-    except ConfigError as error:
-        raise ConfigError("{}.{}".format(field.path, error)) from None
-
-
-def _total_us(time: StageTime) -> float:
-    return time.p50_us + (time.head_p50_us or 0.0)
-
-
-def _measured_batch_share(profile: Profile, plan: str) -> float:
-    """From the largest batch in the profile: what each further item costs, 1 for no batches."""
-    largest = max(time.batch for time in profile.stages if time.plan == plan)
-    if largest == 1:
-        return 1.0
-    one = sum(_total_us(time) for time in profile.stage_times(plan))
-    many = sum(_total_us(time) for time in profile.stage_times(plan, largest))
-    return min(max((many / one - 1) / (largest - 1), 0.001), 1.0)
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    return size
-
-
-def _shuffled(images: Sequence[Image]) -> Tuple[Image, ...]:
-    """Data sets are often sorted by class: a short run would meet only the first classes."""
-    return tuple(Random(SEED).sample(images, len(images)))
-
-
-def images_of(outcomes: Outcomes) -> Tuple[Image, ...]:
-    """What every exit says about each image of `outcomes`."""
-    columns = [
-        getattr(outcomes, "prediction" if name == "class_index" else name).tolist()
-        for name in Scores._fields
-    ]
-    return tuple(
-        Image(label, tuple(Scores(*exit_scores) for exit_scores in zip(*rows)))
-        for label, rows in zip(outcomes.label.tolist(), zip(*columns))
-    )
 
 
 # --- from numbers ---------------------------------------------------------------------------------
@@ -188,18 +56,19 @@ def _from_numbers(field: Field) -> Model:
         _list(field, "exit_indices", stage_count)
         exit_indices = indices.rising()
     policy_field = field.get("policy")
-    policy = _inline_policy(policy_field)
+    policy = inline_policy(policy_field)
     if policy.kind not in SYNTHETIC_POLICIES:
         raise policy_field.get("kind").fail(
             "one of {}; images made of exit_shares have no other scores: name a bundle, a profile "
             "and outcomes instead".format(", ".join(SYNTHETIC_POLICIES))
         )
-    _check_policy(policy, exit_indices[-1] + 1, exit_indices, field)
-    share = _batch_share(field)
+    try:
+        policy.check(exit_indices[-1] + 1, exit_indices)
+    except ConfigError as error:
+        raise ConfigError("{}.{}".format(field.path, error)) from None
+    share = batch_share(field)
     return Model(
-        exit_indices,
-        stage_us,
-        feature_bytes,
+        (Part(exit_indices, stage_us, feature_bytes),),
         _images(field, exit_indices),
         policy,
         1.0 if share is None else share,
@@ -264,7 +133,7 @@ def synthetic_images(
             power, accuracy = by_exit.get(exit_index, (math.inf, 0.0))
             answer = label if wrong < accuracy else (label + 1) % CLASS_COUNT
             scores.append(Scores(answer, _max_probability(hard, power), NAN, NAN))
-        images.append(Image(label, tuple(scores)))
+        images.append(Image(label, (tuple(scores),)))
     return tuple(images)
 
 

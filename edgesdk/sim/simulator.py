@@ -32,6 +32,7 @@ class Simulator:
     ) -> None:
         self._trace = Trace() if trace else None
         self._world = world = World(scenario, seed, new_worker, self._trace, observer)
+        self.scenario = scenario
         self.scheduler = world.scheduler
         self.network = Network(world.scheduler, scenario, world.stream, high_water_mark)
         self.bodies = [Body(world, self.network, index) for index in range(len(scenario.nodes))]

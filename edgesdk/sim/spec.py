@@ -9,36 +9,67 @@ from ..core.admission import Admission
 from ..core.events import Scores
 from ..core.exits import ExitPolicy
 from ..core.offload import Offloading
+from ..features import Features
 
 
 class Image(NamedTuple):
-    """What every trained exit says about one recorded image, and its true class."""
+    """What is recorded of one image: its true class, and the scores of each part at every trained
+    exit."""
 
     label: int
-    scores: Tuple[Scores, ...]
+    scores: Tuple[Tuple[Scores, ...], ...]
 
 
-class Model(NamedTuple):
-    """A network cut into stages, as its times and answers.
+class Part(NamedTuple):
+    """A cascade of stages: a plain network is one, an ensemble has one for each student.
 
     `exit_indices`: the trained exit behind each stage of the plan. `stage_us`: time of a stage with
-    its head for one item at speed 1; a batch of n takes `batch_share` of n - 1 further times.
-    `feature_bytes`: what travels to stage k (index 0: the input itself). `images`: items draw one
-    each, in turn.
+    its head for one item at speed 1. `feature_bytes`: what travels to stage k (index 0: the input
+    itself).
     """
 
     exit_indices: Tuple[int, ...]
     stage_us: Tuple[int, ...]
     feature_bytes: Tuple[int, ...]
+
+
+class Model(NamedTuple):
+    """A network, or an ensemble, as its times and answers.
+
+    A batch of n takes `batch_share` of n - 1 further times. `images`: items draw one each, in turn.
+    `features`: of an ensemble, of the same images; one answer is made of them.
+    """
+
+    parts: Tuple[Part, ...]
     images: Sequence[Image]
     policy: ExitPolicy
     batch_share: float = 1.0
+    features: Optional[Features] = None
+
+    @property
+    def stage_count(self) -> int:
+        """Stages of the deepest part."""
+        return max(len(part.stage_us) for part in self.parts)
+
+    @property
+    def exit_indices(self) -> Tuple[int, ...]:
+        """The trained exits that some part evaluates, in order."""
+        return tuple(sorted({index for part in self.parts for index in part.exit_indices}))
+
+    @property
+    def stages(self) -> Tuple[Tuple[int, int], ...]:
+        """(part, stage) of every stage."""
+        return tuple(
+            (part, stage)
+            for part, spec in enumerate(self.parts)
+            for stage in range(len(spec.stage_us))
+        )
 
 
 class Node(NamedTuple):
-    """A worker. `stages`: those it holds, None for all. `speed`: of a node twice as fast, 2. A
-    clock that drifts by `drift_ppm` and starts at `clock_offset_us`. It is there from `join_us`
-    and leaves gracefully at `leave_us`."""
+    """A worker. `stages`: those it holds, None for all; and of which `parts`, None for all.
+    `speed`: of a node twice as fast, 2. A clock that drifts by `drift_ppm` and starts at
+    `clock_offset_us`. It is there from `join_us` and leaves gracefully at `leave_us`."""
 
     name: str
     stages: Optional[Tuple[int, ...]] = None
@@ -48,6 +79,13 @@ class Node(NamedTuple):
     clock_offset_us: int = 0
     join_us: int = 0
     leave_us: Optional[int] = None
+    parts: Optional[Tuple[int, ...]] = None
+
+    def holds(self, part: int, stage: int) -> bool:
+        """Whether it can compute a stage."""
+        return (self.parts is None or part in self.parts) and (
+            self.stages is None or stage in self.stages
+        )
 
 
 class Medium(NamedTuple):

@@ -1,11 +1,11 @@
 """Who is linked with whom: the shorthands of scenario files, and what must be reachable."""
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..document import us_of
 from ..errors import ConfigError
 from ..schema import Field
-from .spec import Link, Medium, Node, Workload
+from .spec import Link, Medium, Model, Node, Workload
 
 TOPOLOGIES = ("mesh", "ring", "chain", "star")
 OFFLOAD = ("both", "forward", "none")
@@ -139,11 +139,12 @@ def check_topology(
     nodes: Sequence[Node],
     links: Sequence[Link],
     workloads: Sequence[Workload],
-    stage_count: int,
+    model: Model,
     offload_inputs: bool,
 ) -> None:
     """Raise ConfigError unless every node can be reached from every source, sources can begin
-    their items, and each stage is held by somebody that tasks of a source get to."""
+    their items, and each stage is held by somebody that tasks of a source get to. The students of
+    an ensemble are where they are: sources need not hold any."""
     either_way: Dict[str, Set[str]] = {node.name: set() for node in nodes}
     task_ways: Dict[str, Set[str]] = {node.name: set() for node in nodes}
     for link in links:
@@ -151,10 +152,7 @@ def check_topology(
         either_way[link.second].add(link.first)
         for name in link.offload:
             task_ways[name].add(link.second if name == link.first else link.first)
-    held = {
-        node.name: set(range(stage_count)) if node.stages is None else set(node.stages)
-        for node in nodes
-    }
+    held = {node.name: {place for place in model.stages if node.holds(*place)} for node in nodes}
     for source in sorted({workload.source for workload in workloads}):
         lonely = sorted(set(held) - _reached(source, either_way))
         if lonely:
@@ -163,21 +161,40 @@ def check_topology(
                     source, ", ".join(lonely)
                 )
             )
-        if 0 not in held[source] and not offload_inputs:
+        if model.features is None and (0, 0) not in held[source] and not offload_inputs:
             raise ConfigError(
                 "node {}: found a source without stage 0, expected it to hold stage 0, or "
                 "offloading.offload_inputs = true".format(source)
             )
-        missing = set(range(stage_count)) - _union(held[n] for n in _reached(source, task_ways))
-        if missing:
-            raise ConfigError(
-                "node: found nobody that holds stage {} among those that tasks of source {} get "
-                "to ({})".format(
-                    ", ".join(map(str, sorted(missing))),
-                    source,
-                    ", ".join(sorted(_reached(source, task_ways))),
-                )
+        for part in range(len(model.parts)):
+            _check_part(part, source, task_ways, held, model)
+
+
+def _check_part(
+    part: int,
+    source: str,
+    task_ways: Dict[str, Set[str]],
+    held: Dict[str, Set[Tuple[int, int]]],
+    model: Model,
+) -> None:
+    """Tasks are sent to who holds the stage that they need, and to nobody else."""
+    places, missing = {source}, []
+    for stage in range(len(model.parts[part].stage_us)):
+        able = {name for name in held if (part, stage) in held[name]}
+        ways = {name: to & able for name, to in task_ways.items()}
+        places = set().union(*[_reached(name, ways) for name in places])
+        if not places & able:
+            missing.append(str(stage))
+    if missing:
+        raise ConfigError(
+            "node: found nobody that holds stage {}{} among those that tasks of source {} get to "
+            "({})".format(
+                ", ".join(missing),
+                "" if model.features is None else " of part {}".format(part),
+                source,
+                ", ".join(sorted(places)),
             )
+        )
 
 
 def _reached(start: str, ways: Dict[str, Set[str]]) -> Set[str]:
@@ -187,8 +204,3 @@ def _reached(start: str, ways: Dict[str, Set[str]]) -> Set[str]:
             found.add(name)
             waiting.append(name)
     return found
-
-
-def _union(sets: Iterable[Set[int]]) -> Set[int]:
-    result: Set[int] = set()
-    return result.union(*sets)

@@ -7,6 +7,7 @@ from typing import Any, Callable, Deque, Dict, List, Sequence, Tuple, Type
 
 from ..core.events import (
     Cancel,
+    Classified,
     Event,
     Leave,
     MessageReceived,
@@ -39,15 +40,20 @@ _U64 = (1 << 64) - 1
 # time, node, kind of event, kind of message; then what tells it from others of its kind.
 _RECORD = Struct("<qHBBQQ")
 
+
+def _of_part(message: Any) -> int:
+    return int(message.part << 56 ^ message.item[2] << 16)
+
+
 _MESSAGE_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], int]]] = {
     Hello: (1, lambda message: int(message.greeting.epoch)),
     Welcome: (2, lambda message: int(message.greeting.epoch)),
     Reject: (3, lambda message: len(message.reason)),
     Bye: (4, lambda message: int(message.final)),
     Load: (5, lambda message: int(message.report << 20 ^ message.queue_length)),
-    Task: (6, lambda message: int(message.item[2] << 16 ^ message.stage << 8 ^ message.attempt)),
+    Task: (6, lambda message: _of_part(message) ^ message.stage << 8 ^ message.attempt),
     Ack: (7, lambda message: int(message.base << 20 ^ message.accepted ^ message.refused << 1)),
-    ResultMessage: (8, lambda message: int(message.item[2] << 8 ^ message.attempt)),
+    ResultMessage: (8, lambda message: _of_part(message) >> 8 ^ message.attempt),
     Progress: (9, lambda message: len(message.items)),
     CancelTask: (10, lambda message: int(message.item[2])),
 }
@@ -59,11 +65,15 @@ def _of_message(event: MessageReceived) -> Tuple[int, int, int]:
     return code, event.peer, key(message)
 
 
+def _batch(event: Any) -> int:
+    return int(event.part << 32 | len(event.items))
+
+
 _EVENT_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], Tuple[int, int, int]]]] = {
     Submit: (1, lambda event: (0, event.items[0], len(event.items))),
     Cancel: (2, lambda event: (0, event.item, 0)),
-    StageDone: (3, lambda event: (event.stage & 255, event.items[0], len(event.items))),
-    StageFailed: (4, lambda event: (event.stage & 255, event.items[0], len(event.items))),
+    StageDone: (3, lambda event: (event.stage & 255, event.items[0], _batch(event))),
+    StageFailed: (4, lambda event: (event.stage & 255, event.items[0], _batch(event))),
     Timer: (5, lambda event: (0, event.item, 0)),
     Shutdown: (6, lambda event: (0, 0, 0)),
     PeerFound: (7, lambda event: (0, event.peer, int(event.offload))),
@@ -71,6 +81,7 @@ _EVENT_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], Tuple[int, int, int]]]] 
     MessageReceived: (9, _of_message),
     Leave: (10, lambda event: (0, 0, 0)),
     PeerLost: (11, lambda event: (0, event.peer, 0)),
+    Classified: (12, lambda event: (0, event.item, event.scores.class_index)),
 }
 
 

@@ -33,7 +33,7 @@ class World:
     """One simulation in progress.
 
     `open_count`: items admitted and not ended. `on_idle` is called when that becomes 0.
-    `scores[stage]` and `labels`: of every image.
+    `scores[(part, stage)]` and `labels`: of every image.
     `new_worker(scenario, node, epoch, rng, metrics)` makes a core worker.
     """
 
@@ -52,7 +52,11 @@ class World:
         self.observer = observer
         self.scheduler = Scheduler()
         model = scenario.model
-        self.scores = [[image.scores[i] for image in model.images] for i in model.exit_indices]
+        self.scores = {
+            (part, stage): [image.scores[part][exit_index] for image in model.images]
+            for part, spec in enumerate(model.parts)
+            for stage, exit_index in enumerate(spec.exit_indices)
+        }
         self.labels = [image.label for image in model.images]
         self.open_count = 0
         self.on_idle: Callable[[], None] = _nothing

@@ -62,7 +62,9 @@ def test_families_go_from_nobody_to_everybody(kind):
 def test_an_image_is_lost_where_leaving_makes_a_right_answer_wrong():
     features = random_features(3, 30, (3, 2), skill=1.0)
     single, together = losses(features)
-    assert [lost.shape for lost in alone] == [lost.shape for lost in together] == [(60, 2), (60, 1)]
+    assert (
+        [lost.shape for lost in single] == [lost.shape for lost in together] == [(60, 2), (60, 1)]
+    )
 
     def right(image, *exits):
         return gathered(features, np.array(exits))[image].argmax() == features.label[image]
