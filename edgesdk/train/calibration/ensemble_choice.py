@@ -1,9 +1,10 @@
 """Thresholds of an ensemble: one policy for all students, each of which leaves by itself.
 
-A student's exit *loses* an image where the answer is wrong if this student leaves there and all
-others at their last exit, and right if it goes on too. Pairs of image and student are what the
-curves of `thresholds` are fitted to, for every student has the same thresholds. Whether several
-that leave early do more harm together is seen where the policies are tried: on all of them at once.
+An exit of a student *loses* an image where the answer is right if all students leave at their last
+exit, and wrong if this one leaves there. What the others do then is not known: all may go on, or
+all may leave there too. Curves are fitted to either (`thresholds`), over pairs of image and
+student, for every student has the same thresholds. What mixtures of exits really lose is seen where
+the policies of both families are tried, on all students at once.
 """
 
 from collections.abc import Sequence
@@ -45,28 +46,36 @@ def trial_of(features: Features, costs: Sequence[Costs]) -> Trial:
     return Trial(features, tuple(alone), tuple(costs))
 
 
-def losses(features: Features) -> list[np.ndarray]:
-    """Per student bool [n, M - 1]: whether its leaving there loses the image; see the module."""
+def losses(features: Features) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Per student bool [n, M - 1]: whether its leaving there loses the image, if all others go on,
+    and if all leave there."""
     last = np.array(features.depths) - 1
     final = is_right(features, last)
-    found = []
+    branches = [final & ~is_right(features, np.full_like(last, j)) for j in range(max(last))]
+    single, together = [], []
     for student, depth in enumerate(features.depths):
         lost = np.empty((len(final), depth - 1), bool)
         for exit_index in range(depth - 1):
             exits = last.copy()
             exits[student] = exit_index
             lost[:, exit_index] = final & ~is_right(features, exits)
-        found.append(lost)
-    return found
+        single.append(lost)
+        together.append(np.array(branches[: depth - 1]).reshape(-1, len(final)).T)
+    return single, together
 
 
-def candidates(trial: Trial, kind: str, lost: Sequence[np.ndarray]) -> list[Candidate]:
-    """Every policy of the family of `kind`, tried on all students; `lost` as `losses`."""
+def candidates(trial: Trial, kind: str, lost: Sequence[Sequence[np.ndarray]]) -> list[Candidate]:
+    """Every policy of the families of `kind`, tried on all students; `lost` as `losses`."""
     every, scores = range(trial.depth), trial.scores(kind)
-    curves = pooled_curves(kind, scores, lost)
+    typical = typical_costs(trial.costs)
     final = is_right(trial.features, np.array(trial.features.depths) - 1)
+    families: dict[tuple[float, ...], ThresholdPolicy] = {}
+    for each in lost:
+        curves = pooled_curves(kind, scores, each)
+        for policy in family(kind, curves, every, trial.depth, typical):
+            families[policy.thresholds] = policy
     found = []
-    for policy in family(kind, curves, every, trial.depth, typical_costs(trial.costs)):
+    for policy in families.values():
         exits, spent = leaving(trial, policy, scores)
         right = is_right(trial.features, exits)
         found.append(judged(policy, every, float(spent.mean()), right, final))

@@ -77,12 +77,10 @@ def is_right(features: Features, exits: np.ndarray) -> np.ndarray:
 def forced(features: Features, exits: np.ndarray) -> list[Replay]:
     """Students that leave at `exits`, [n, N] or [N], without a head on the way: a shallow one at
     its last. Of `exits_of` a replay, it leaves out the heads passed, as Table II does."""
-    count = len(features.label)
+    wanted = np.broadcast_to(exits, (len(features.label), len(features.depths)))
     replays = []
     for index, depth in enumerate(features.depths):
-        left = np.minimum(
-            np.broadcast_to(exits, (count, len(features.depths)))[:, index], depth - 1
-        )
+        left = np.minimum(wanted[:, index], depth - 1)
         replays.append(Replay(left, np.arange(depth) == left[:, None]))
     return replays
 
@@ -105,7 +103,7 @@ def random_report(features: Features, costs: Sequence[Costs], seed: int = 0) -> 
 
 
 def oracle(features: Features, costs: Sequence[Costs]) -> np.ndarray:
-    """int64 [n, N]: of each image the cheapest mixture of exits that is right, or else the cheapest.
+    """int64 [n, N]: of each image the cheapest mixture of exits that is right, or else of all.
 
     Exact for up to `ORACLE_GROUPS_MAX` students. More are dealt into so many groups, each of which
     leaves together: without groups it would be right at least as often, and no dearer where this

@@ -79,9 +79,7 @@ def _draw_into(axis: Any, result: Result) -> None:
         mark, color = MARKS[row.name]
         axis.plot(*_shown([point_of(row)]), mark, color=color, label=row.name, markersize=9,
                   markeredgecolor="black", zorder=4)  # fmt: skip
-    axis.set(
-        xlabel="multiply-adds per image of one student (mean of all), millions", xlim=(0, None)
-    )
+    axis.set(xlabel="multiply-adds per image, mean of the students, millions", xlim=(0, None))
     axis.set_ylabel("accuracy on the test split, %")
     axis.grid(alpha=0.25)
 

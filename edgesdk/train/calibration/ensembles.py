@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
+from tqdm import tqdm
 
 from ...backends import open_backend
 from ...bundle import Bundle, read_bundle
@@ -37,6 +38,7 @@ from .workflow import Request, check_name
 
 UNIT = "multiply-adds"
 FLOAT_BYTES = 4
+LAST = np.iinfo(np.int64).max  # an exit that no student has: it gives its last
 
 
 class Row(NamedTuple):
@@ -98,7 +100,8 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
     costs = student_costs(bundle.manifest)
     trial = trial_of(features.select("calibration"), costs)
     lost = losses(trial.features)
-    tried = {kind: candidates(trial, kind, lost) for kind in kinds()}
+    bar = tqdm(kinds(), "policies", leave=False, disable=None)
+    tried = {kind: candidates(trial, kind, lost) for kind in bar}
     chosen = choose_all(tried, request.objective, request.unit)
     splits = [features.select(split) for split in SPLITS]
     names = [request.name] + [f"{request.name}-{kind}" for kind in list(chosen)[1:]]
@@ -109,7 +112,7 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
         costs,
         tried,
         [_row(name, one.policy, splits, costs) for name, one in zip(names, chosen.values())],
-        _row("final", FinalExit(), splits, costs),
+        _forced("final", [LAST] * 2, splits, costs)._replace(policy=FinalExit()),
         [_forced(f"exit {index}", [index] * 2, splits, costs) for index in range(trial.depth)],
         _others(splits, costs),
     )
@@ -151,7 +154,8 @@ def provenance(result: Result, row: Row) -> dict[str, Any]:
 def _check_unit(unit: str) -> None:
     if unit != UNIT:
         raise ConfigError(
-            f"unit: found {unit!r}, expected {UNIT!r}: the times of an ensemble depend on its "
+            f"unit: found {unit!r} (--budget-us), expected {UNIT!r} (--budget-madds, "
+            "--max-loss-points): the times of an ensemble depend on its "
             "devices and links, and are measured live by: python -m edgesdk.bench ensemble"
         )
 
@@ -174,18 +178,18 @@ def _features(bundle: Bundle, data: DataSet, request: Request) -> Features:
 
 def _check_belongs(features: Features, bundle: Bundle, data: DataSet, file: str) -> None:
     classifier = bundle.classifier()
-    equal = all(map(np.array_equal, features.classifier, classifier))
+    is_same = all(map(np.array_equal, features.classifier, classifier))
     depths = [len(part.exits) for part in bundle.manifest.parts]
     for name, found, expected in (
-        ("the data", features.data, data.name),
-        ("classes", len(features.bias), len(classifier.bias)),
-        ("students with exits", list(features.depths), depths),
-        ("a classifier", "another" if not equal else "the bundle's", "the bundle's"),
+        ("of the data", features.data, data.name),
+        ("of students with these exits:", list(features.depths), depths),
+        ("for so many classes:", len(features.bias), len(classifier.bias)),
+        ("for", "the bundle's classifier" if is_same else "another", "the bundle's classifier"),
     ):
         if found != expected:
             raise ConfigError(
-                f"{file}: found features of {name}: {found}, expected {expected}; delete the file "
-                "or name another"
+                f"{file}: found features {name} {found}, expected {expected}; delete the file or "
+                "name another"
             )
 
 

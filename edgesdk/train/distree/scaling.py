@@ -6,6 +6,7 @@ one Wi-Fi; a worker computes at the pace of a small board.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ from ..calibration.ensemble_choice import candidates, choose_all, losses, trial_
 from ..calibration.thresholds import kinds
 from ..counting import multiply_adds
 from ..evaluation import EnsembleRun, record_features, report
+from .simulation import simulated_ms
 
 LOSS_POINTS = 1.0  # of the last exit's accuracy, that the calibrated policy may lose
+FLOAT_BYTES = 4
 CUT_SHARE = 4 / 7  # of the exits, that a weak device holds
 
 
@@ -63,6 +66,7 @@ def sized(run: EnsembleRun) -> Sized:
     test = features.select("test")
     found = report(test)
     costs = student_costs(run)
+    image_bytes = FLOAT_BYTES * prod(run.data.preprocessing.shape)
     policies = {
         "final": FinalExit(),
         "calibrated": calibrated(features.select("calibration"), costs),
@@ -76,7 +80,7 @@ def sized(run: EnsembleRun) -> Sized:
         min(each[-1] for each in found.missing),
         tuple(int(own.stages_until(range(len(own.heads)))[-1] + sum(own.heads)) for own in costs),
         features.mean_features.astype(np.float32).nbytes,
-        {name: simulated_ms(test, policy, costs) for name, policy in policies.items()},
+        {name: simulated_ms(test, policy, costs, image_bytes) for name, policy in policies.items()},
     )
 
 
@@ -97,7 +101,3 @@ def calibrated(split: Features, costs: Sequence[Costs]) -> ExitPolicy:
     tried = {kind: candidates(trial, kind, lost) for kind in kinds()}
     chosen = choose_all(tried, Objective(LOSS_POINTS), "multiply-adds")
     return next(iter(chosen.values())).policy
-
-
-def simulated_ms(test: Features, policy: ExitPolicy, costs: Sequence[Costs]) -> float:
-    return 1.0
