@@ -21,6 +21,7 @@ from edgesdk import (
     RandomExit,
 )
 from edgesdk.bundle import read_plain_bundle, write_bundle
+from edgesdk.core.missing import MISSING_US
 
 BRIGHTNESSES = (0.0, 0.2, 0.45, 0.55, 0.9, 1.0)
 
@@ -277,6 +278,9 @@ class TestSeveralDevices:
         result = camera.submit(tiny.image(0.9), deadline_ms=500, on_deadline="best").result(WAIT_S)
         assert is_answer(result, 0.9, 2, None) and result.reason == "degraded"
         assert is_answer(camera.infer(tiny.image(0.9)), 0.9, 2, None)  # without a deadline too
+        for _ in range(3):  # nor do all others wait for it
+            result = camera.infer(tiny.image(0.9))
+            assert result.degraded and result.latency_us < MISSING_US / 2
         fleet.open("two")
         assert camera.wait_until_up(timeout=WAIT_S)
         eventually(lambda: not camera.infer(tiny.image(0.9)).degraded)

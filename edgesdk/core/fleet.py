@@ -36,6 +36,7 @@ from .exits import ExitPolicy
 from .guests import Guests, deadline_passed
 from .leases import LEASE
 from .link import DELAY_WEIGHT
+from .missing import Missing
 from .offload import DEFAULT_OFFLOADING, Offloading, check_offloading
 from .output_queue import OutputQueue
 from .peer import Peer
@@ -46,7 +47,6 @@ from .worker import DEFAULT_MAX_BATCH, Task, Worker
 
 ADMISSION, PART = "admission", "part"
 OVERDUE = "no result came in time, and no sign of life"
-MISSING_US = 2_000_000  # that an ensemble's item waits for a part that nobody holds
 PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no other way back
 
 
@@ -79,6 +79,9 @@ class FleetWorker(Worker, Queues):
             identity, self, source, policy, self._admission, self._agenda, disturb
         )
         self._neighbours = self._exchange.neighbours
+        self._missing = Missing(
+            [(part, stage) for part, plan in enumerate(plans) for stage in range(len(plan.stages))]
+        )
         self._guests = self._exchange.guests
         self._delay_us = 0.0  # Gamma_n
         self._started_us = 0  # when the running batch began
@@ -154,6 +157,8 @@ class FleetWorker(Worker, Queues):
         actions: List[Action] = []
         self._handlers[event.__class__](event, now_us, actions)
         if self._output:
+            if self._missing:
+                self._give_up_parts(now_us, actions)
             self._offload(now_us, actions)
         if not self._running:
             self._run_next(now_us, actions)
@@ -249,13 +254,12 @@ class FleetWorker(Worker, Queues):
             self._exchange.return_stranded(task, task.guest, now_us, actions)
         self._exchange.look_around(now_us, actions)
         if self._source.part_count > 1:
-            self._give_up_parts(now_us, actions)
+            self._missing.look(self._output.held | self._neighbours.shared_stages, now_us)
 
     def _give_up_parts(self, now_us: int, actions: List[Action]) -> None:
-        """Of an ensemble: what nobody holds, the others answer without."""
         for task in self._output.orphans(self._neighbours.shared_stages):
             item, part = task.item, task.part
-            if now_us - self._source.submitted_us(item) >= MISSING_US:
+            if self._missing.is_given_up(task.needs, now_us):
                 self.withdraw(item, part)
                 detail = "no worker holds part {}".format(part)
                 self._source.fail_part(item, part, "attempts", detail, now_us, actions)

@@ -150,10 +150,6 @@ class Source:
         """When an open item must be answered, or None."""
         return self._items[item].deadline_us
 
-    def submitted_us(self, item: int) -> int:
-        """When the application handed an open item over."""
-        return self._items[item].submitted_us
-
     def open_items(self) -> List[int]:
         """Every item without an outcome, oldest first."""
         return list(self._items)
