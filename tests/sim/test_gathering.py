@@ -1,4 +1,4 @@
-"""Ensembles in the simulator: the same exits and answers as with real students, whatever happens."""
+"""Ensembles in the simulator: exits and answers as with real students, whatever happens."""
 
 import numpy as np
 import pytest
