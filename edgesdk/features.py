@@ -169,7 +169,7 @@ def similarities(values: np.ndarray) -> np.ndarray:
 
 def write_features(path: Union[str, "PathLike[str]"], features: Features) -> None:
     """Write the file `path`: whole, or not at all. Raises EdgeError if it cannot be written."""
-    _check(features, "features")
+    check_features(features, "features")
     arrays = features._asdict()
     for index, values in enumerate(arrays.pop("students")):
         arrays[STUDENT.format(index)] = values
@@ -201,12 +201,13 @@ def read_features(path: Union[str, "PathLike[str]"]) -> Features:
     arrays = {name: found[name] for name in Features._fields[2:-1]}
     ensemble, data = (str(found[name]) for name in Features._fields[:2])
     result = Features(ensemble, data, **arrays, students=students)
-    _check(result, str(path))
+    check_features(result, str(path))
     return result
 
 
-def _check(features: Features, where: str) -> None:
-    """Raise ConfigError unless dtypes, shapes and values are what `Features` says."""
+def check_features(features: Features, where: str) -> None:
+    """Raise ConfigError, beginning with `where`, unless dtypes, shapes and values are what
+    `Features` says."""
     count, students = len(features.label), len(features.students)
     classes, width = len(features.bias), features.mean_features.shape[-1]
     floats, either = ("float32",), ("float16", "float32")

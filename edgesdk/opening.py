@@ -72,8 +72,10 @@ def choose(
     chosen_plan = choose_plan(verified, policy, plan)
     check_policy(verified.manifest, chosen_policy, chosen_plan.name)
     if membership is not None and place.pace is not None:
-        model_id = verified.manifest.model_id
-        pace = read_pace(os.fspath(place.pace), model_id, chosen_plan.name)
+        manifest = verified.manifest
+        pace = read_pace(
+            os.fspath(place.pace), manifest.model_id, chosen_plan.name, len(manifest.parts)
+        )
         membership = membership._replace(pace=pace)
     return Chosen(verified, chosen_plan, chosen_policy, threads, max_batch, membership)
 

@@ -52,9 +52,10 @@ class Profile(NamedTuple):
         if not found or [time.stage for time in found] != list(range(len(found))):
             measured = sorted({(s.plan, s.batch) for s in self.stages if s.part == part})
             raise ConfigError(
-                "profile: found no times of every stage of plan {!r} at batch {}, only {}; "
+                "profile: found no times of every stage of plan {!r}{} at batch {}, only {}; "
                 "{}".format(
                     plan,
+                    " of part {}".format(part) if part else "",
                     batch,
                     ", ".join("{!r} at {}".format(*each) for each in measured) or "none",
                     REMEASURE,

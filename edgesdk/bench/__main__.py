@@ -6,13 +6,27 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import cli
 from ..backends import open_backend
-from ..bundle import read_plain_bundle
+from ..bundle import read_bundle, read_plain_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
-from . import codec, core, engine, fleet, kernels, link, pipeline, sim, telemetry, torch_eager
+from . import (
+    codec,
+    core,
+    distree_exit,
+    engine,
+    ensemble,
+    ensemble_command,
+    fleet,
+    kernels,
+    link,
+    pipeline,
+    sim,
+    telemetry,
+    torch_eager,
+)
 from .images import read_test_images
 from .timing import conditions, pin
 
@@ -50,7 +64,19 @@ def measure_kernels(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     _progress("")
     rows = [kernels.row(each) for each in measured]
     cli.say("\n".join(cli.table(kernels.HEADER, rows)), arguments.json)
-    return [figure for each in measured for figure in kernels.figures(each)]
+    found = [figure for each in measured for figure in kernels.figures(each)]
+    return found + ([] if torch is None else _measure_exits(torch, arguments))
+
+
+def _measure_exits(torch: Any, arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    measured = []
+    for case in distree_exit.cases():
+        _progress(case.name)
+        measured.append(distree_exit.measure(case, torch, arguments.seconds))
+    _progress("")
+    rows = [distree_exit.row(each) for each in measured]
+    cli.say("\n" + "\n".join(cli.table(distree_exit.HEADER, rows)), arguments.json)
+    return [figure for each in measured for figure in distree_exit.figures(each)]
 
 
 def measure_core(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -85,7 +111,7 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Every stage and head of a plan; a profile if one is asked for."""
     if arguments.slower is not None and not arguments.profile:
         raise ConfigError("--slower changes the profile only; name its file with --profile")
-    bundle = read_plain_bundle(arguments.bundle)
+    bundle = read_bundle(arguments.bundle)
     backend = open_backend(arguments.backend, arguments.threads)
     cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
     times = engine.measure(bundle, arguments.plan, backend, arguments.seconds)
@@ -163,6 +189,11 @@ def measure_pipeline(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return (pipeline if arguments.workers is None else fleet).measure(arguments)
 
 
+def measure_ensemble(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """An ensemble live: a process for each student."""
+    return ensemble_command.run(arguments, _progress)
+
+
 def measure_telemetry(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Looking at workers in every way there is, beside not looking."""
     return telemetry.measure(arguments)
@@ -206,6 +237,14 @@ BENCHES = {
         seconds=30.0,
         options=link.options,
         place=link.place,
+    ),
+    "ensemble": Bench(
+        "an ensemble live, a paced process for each student, policies in turns",
+        measure_ensemble,
+        seconds=ensemble.SECONDS,
+        per="in all",
+        options=ensemble_command.options,
+        place=lambda arguments: {},  # its processes share all cores that this one may use
     ),
     "telemetry": Bench(
         "what it costs to look at workers: metrics, observers, timelines, traces",

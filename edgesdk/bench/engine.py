@@ -23,11 +23,16 @@ BATCHES = (1, DEFAULT_MAX_BATCH)
 
 
 class Rig:
-    """The stages of one plan and arrays of one batch size: what the executor does, step by step."""
+    """The stages of one plan of a part, and arrays of one batch size: what the executor does, step
+    by step."""
 
-    def __init__(self, bundle: Bundle, plan: str, backend: Backend, batch: int) -> None:
-        self.stages: List[LoadedStage] = list(load_stages(bundle, plan, backend).values())
-        first = bundle.manifest.parts[0].segments[0].input_shape
+    def __init__(
+        self, bundle: Bundle, plan: str, backend: Backend, batch: int, part: int = 0
+    ) -> None:
+        spec = bundle.manifest.parts[part]
+        held = [(part, index) for index in range(len(spec.plans[plan].stages))]
+        self.stages: List[LoadedStage] = list(load_stages(bundle, plan, backend, held).values())
+        first = spec.segments[0].input_shape
         shapes = [first] + [stage.output_shape for stage in self.stages]
         self.arrays = [np.zeros((batch,) + shape, np.float32) for shape in shapes]
         self.arrays[0][...] = np.random.RandomState(SEED).standard_normal(self.arrays[0].shape)
@@ -57,7 +62,8 @@ class Rig:
 def measure(
     bundle: Bundle, plan: str, backend: Backend, seconds: float, batches: Sequence[int] = BATCHES
 ) -> List[StageTime]:
-    """Times of every stage and head of a plan, for each of `batches`, `seconds` for each.
+    """Times of every stage and head of a plan, of all parts, for each of `batches`, `seconds` for
+    each.
 
     Raises ConfigError for a plan that the bundle lacks.
     """
@@ -67,9 +73,12 @@ def measure(
             "plan: found {!r}, expected one of {}".format(plan, ", ".join(sorted(plans)))
         )
     times: List[StageTime] = []
+    part_count = len(bundle.manifest.parts)
     for batch in batches:
-        rig = Rig(bundle, plan, backend, batch)
-        times += _stage_times(rig, plan, batch, seconds)
+        for part in range(part_count):
+            rig = Rig(bundle, plan, backend, batch, part)
+            found = _stage_times(rig, plan, batch, seconds / part_count)
+            times += [time._replace(part=part) for time in found]
     return times
 
 
@@ -125,7 +134,7 @@ def row(time: StageTime) -> Tuple[str, ...]:
         for value in (time.head_p50_us, time.head_p95_us)
     ]
     return (
-        "{} {}".format(time.plan, time.stage),
+        "{} {}{}".format(time.plan, time.stage, _of_part(time)),
         str(time.batch),
         "{:.1f}".format(time.p50_us),
         "{:.1f}".format(time.p95_us),
@@ -134,11 +143,18 @@ def row(time: StageTime) -> Tuple[str, ...]:
     )
 
 
+def _of_part(time: StageTime) -> str:
+    """Plain networks have one part, of which nobody speaks."""
+    return " of part {}".format(time.part) if time.part else ""
+
+
 def figures(times: Sequence[StageTime]) -> List[Dict[str, Any]]:
     """p50 and p95 of each stage and head."""
     result = []
     for time in times:
-        name = "plan {}, stage {}, batch {}".format(time.plan, time.stage, time.batch)
+        name = "plan {}, stage {}{}, batch {}".format(
+            time.plan, time.stage, _of_part(time), time.batch
+        )
         for what, value in (
             ("stage p50", time.p50_us),
             ("stage p95", time.p95_us),

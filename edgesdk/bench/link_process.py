@@ -59,6 +59,11 @@ class Child:
         """Its number in the system."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
     def explain(self) -> str:
         """Whether it still runs, and the last it wrote on standard error; for messages."""
         status = self._process.poll()

@@ -31,6 +31,7 @@ from ..pipeline import Pipeline
 from ..runtime.zeromq_observer import Observer
 from .images import read_test_images
 from .link_process import Child
+from .timing import Interval, median_of
 
 TURN_S = 0.5  # long beside a look, short beside what others do to this machine
 LOOKS_PER_S = 10
@@ -38,7 +39,6 @@ WINDOW = 64  # images in flight: both workers always have some
 ANSWER_S = 30.0
 ROUNDS_MIN = 3
 LOST_PERCENT_MAX = 2.0  # by one look a second
-CERTAIN = 0.98  # of the median of n: this times the root of n is how many ranks it may be off
 ALONE_COUNT = 10
 SOURCE, WORKER = "source", "worker"
 SEED = 0
@@ -244,23 +244,14 @@ def take_turns(pairs: Sequence[Pair], images: Iterator[Any], seconds: float) -> 
     return turns
 
 
-class Lost(NamedTuple):
-    """Percent: the median of turns, and between which two it is, with 95 % certainty."""
-
-    median: float
-    low: float
-    high: float
-
-
-def lost_percent(turns: Sequence[Turn], column: int) -> Lost:
-    """What is lost of one of the rates, against the turns around each."""
-    lost = sorted(
-        100 * (1 - on[column] / (0.5 * (before[column] + behind[column])))
-        for on, before, behind in turns
+def lost_percent(turns: Sequence[Turn], column: int) -> Interval:
+    """What is lost of one of the rates, against the turns around each: the median of turns."""
+    return median_of(
+        [
+            100 * (1 - on[column] / (0.5 * (before[column] + behind[column])))
+            for on, before, behind in turns
+        ]
     )
-    middle, ranks = len(lost) // 2, math.ceil(CERTAIN * math.sqrt(len(lost)))
-    low, high = max(0, middle - ranks), min(len(lost) - 1, middle + ranks)
-    return Lost(statistics.median(lost), lost[low], lost[high])
 
 
 def _alone(pairs: Sequence[Pair]) -> List[Tuple[str, float]]:
@@ -321,7 +312,7 @@ def figures(turns: Turns) -> List[Dict[str, Any]]:
                 about = "{}: {} of {}".format(way.name, name, of)
                 result.append(cli.figure(about, value, "%"))
             if way.looks:
-                value = lost.median / LOOKS_PER_S
+                value = lost.value / LOOKS_PER_S
                 about = "{}: {} lost by one look a second".format(way.name, of)
                 ok = None if way.target is None else value <= way.target
                 result.append(cli.figure(about, value, "%", way.target, ok))

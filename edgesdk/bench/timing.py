@@ -1,5 +1,6 @@
 """How things are timed: in turns on pinned cores, so that a busy machine slows all alike."""
 
+import math
 import os
 import platform
 import statistics
@@ -8,6 +9,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 SLICE_US = 300.0  # one turn of a callable: long beside the clock's own cost, short beside a burst
 ROUNDS_MIN = 5
+CERTAIN = 0.98  # of the median of n: this times the root of n is how many ranks it may be off
+CERTAIN_DEVIATIONS = 1.96  # of a mean: so many standard errors it may be off
 
 
 class Timing(NamedTuple):
@@ -17,10 +20,45 @@ class Timing(NamedTuple):
     median_us: float
 
 
+class Interval(NamedTuple):
+    """What was found, and between which two it is, with 95 % certainty."""
+
+    value: float
+    low: float
+    high: float
+
+
+def median_of(values: Sequence[float]) -> Interval:
+    """The median, and where it is by the order of `values` alone, however they are spread."""
+    ordered = sorted(values)
+    middle, ranks = len(ordered) // 2, math.ceil(CERTAIN * math.sqrt(len(ordered)))
+    low, high = max(0, middle - ranks), min(len(ordered) - 1, middle + ranks)
+    return Interval(statistics.median(ordered), ordered[low], ordered[high])
+
+
+def ratio_of_means(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """The mean of `ours` by the mean of `theirs`, which were measured in pairs.
+
+    What disturbs both of a pair alike widens nothing: the error is that of the mean of
+    `ours - ratio * theirs`. Not a number below two pairs.
+    """
+    below = statistics.mean(theirs)
+    ratio = statistics.mean(ours) / below
+    if len(ours) < 2:
+        return Interval(ratio, math.nan, math.nan)
+    rest = statistics.stdev([one - ratio * other for one, other in zip(ours, theirs)])
+    error = CERTAIN_DEVIATIONS * rest / math.sqrt(len(ours)) / below
+    return Interval(ratio, ratio - error, ratio + error)
+
+
 def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> List[Timing]:
     """Time `calls` against each other for about `seconds` in all."""
-    rounds = interleaved_rounds(calls, seconds)
-    return [Timing(min(times_us), statistics.median(times_us)) for times_us in rounds]
+    return [timing_of(times_us) for times_us in interleaved_rounds(calls, seconds)]
+
+
+def timing_of(times_us: Sequence[float]) -> Timing:
+    """Of the rounds of one call."""
+    return Timing(min(times_us), statistics.median(times_us))
 
 
 def interleaved_rounds(calls: Sequence[Callable[[], object]], seconds: float) -> List[List[float]]:

@@ -71,6 +71,13 @@ def _cosine_difference(torch: Any, feature: Any, first: Any) -> Call:
     return lambda: feature.norm(dim=1) * first.norm(dim=1) / (feature * first).sum(1)
 
 
+def _distree_exit(
+    torch: Any, features: Any, scale: Any, shift: Any, projection: Any, first: Any
+) -> Call:
+    feature = _exit_feature(torch, features, scale, shift, projection)
+    return lambda: 1 / torch.nn.functional.cosine_similarity(feature(), first)
+
+
 def _gather_rows(torch: Any, rows: Any, indices: Any) -> Call:
     return lambda: rows.index_select(0, indices)
 
@@ -93,6 +100,7 @@ _BUILDERS: Dict[str, Callable[..., Call]] = {
     "exit_scores": _exit_scores,
     "exit_feature": _exit_feature,
     "cosine_difference": _cosine_difference,
+    "distree_exit": _distree_exit,
     "gather_rows": _gather_rows,
     "quantize_u8": _quantize_u8,
     "dequantize_u8": _dequantize_u8,

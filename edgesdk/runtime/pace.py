@@ -25,46 +25,41 @@ class Measured(NamedTuple):
 
 
 class Pace:
-    """The times of the stages of plan `plan_name` in `profile`.
+    """The times of the stages of plan `plan_name` in `profile`, of each of `part_count` parts.
 
     `stage_us` may be asked from any thread; `stage` and what is counted belong to the one that
     computes: `paced_count` stages so far, `overrun_count` of them took longer than they should,
     the worst `worst_ratio` times as long. Raises ConfigError for a profile without these stages.
     """
 
-    def __init__(self, profile: Profile, plan_name: str) -> None:
+    def __init__(self, profile: Profile, plan_name: str, part_count: int = 1) -> None:
         self.device = profile.device
         self.paced_count = self.overrun_count = 0
         self.worst_ratio = 0.0
         self._plan_name = plan_name
-        first = profile.stage_times(plan_name)
-        by_stage: List[Dict[int, Measured]] = [{} for _ in first]
-        for time_ in profile.stages:
-            if (time_.part, time_.plan) == (0, plan_name) and time_.stage < len(first):
-                by_stage[time_.stage][time_.batch] = _measured(time_)
-        self._stages = [[found[batch] for batch in sorted(found)] for found in by_stage]
+        self._parts = [_stages_of(profile, plan_name, part) for part in range(part_count)]
 
-    def stage_us(self, stage: int, batch: int, evaluate: bool) -> float:
+    def stage_us(self, stage: int, batch: int, evaluate: bool, part: int = 0) -> float:
         """How long `stage` takes there on a batch of `batch`, with its exit head if `evaluate`.
 
         Between two measured batches in proportion, beyond the largest as long for each sample as
         there. Raises ConfigError for a stage that the profile lacks.
         """
-        if not 0 <= stage < len(self._stages):
+        stages = self._parts[part]
+        if not 0 <= stage < len(stages):
             raise ConfigError(
                 "pace: found no stage {} of plan {!r} in the profile, only {}; {}".format(
-                    stage, self._plan_name, len(self._stages), REMEASURE
+                    stage, self._plan_name, len(stages), REMEASURE
                 )
             )
-        measured = self._stages[stage]
-        stage_us, head_us = _at(measured, batch)
+        stage_us, head_us = _at(stages[stage], batch)
         return stage_us + head_us if evaluate else stage_us
 
     @contextlib.contextmanager
     def stage(self, action: RunStage, closing: threading.Event) -> Iterator[None]:
         """Around the computation of `action`: it ends when the time is up, or `closing` is set. If
         the computation raises, nothing is waited for."""
-        pace_us = self.stage_us(action.stage, len(action.items), action.evaluate)
+        pace_us = self.stage_us(action.stage, len(action.items), action.evaluate, action.part)
         begun_s = time.perf_counter()
         yield
         taken_us = (time.perf_counter() - begun_s) * 1e6
@@ -88,12 +83,12 @@ class Pace:
         }
 
 
-def read_pace(path: str, model_id: str, plan_name: str) -> Pace:
+def read_pace(path: str, model_id: str, plan_name: str, part_count: int = 1) -> Pace:
     """The pace of the device whose profile is in file `path`, which must be of the network
     `model_id`. Raises ConfigError, with the file, for one that cannot be used."""
     profile = read_profile(path, model_id)
     try:
-        return Pace(profile, plan_name)
+        return Pace(profile, plan_name, part_count)
     except ConfigError as error:
         raise ConfigError("{}: {}".format(path, error)) from None
 
@@ -106,6 +101,16 @@ def wait_until(end_s: float, closing: threading.Event) -> None:
         closing.wait(left_s - SPIN_S)
     while time.perf_counter() < end_s and not closing.is_set():
         time.sleep(0)  # other threads may have the interpreter meanwhile
+
+
+def _stages_of(profile: Profile, plan_name: str, part: int) -> List[List[Measured]]:
+    """For every stage of a part what was measured, by rising batch."""
+    first = profile.stage_times(plan_name, part=part)
+    by_stage: List[Dict[int, Measured]] = [{} for _ in first]
+    for time_ in profile.stages:
+        if (time_.part, time_.plan) == (part, plan_name) and time_.stage < len(first):
+            by_stage[time_.stage][time_.batch] = _measured(time_)
+    return [[found[batch] for batch in sorted(found)] for found in by_stage]
 
 
 def _measured(time_: StageTime) -> Measured:

@@ -1,6 +1,6 @@
 """`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan.
 
-`distill|evaluate`: an ensemble of students, and how good it is.
+`distill|evaluate`: an ensemble of students, and how good it is. `reproduce`: a paper's experiments.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from typing import Any, Optional, Sequence
 from .. import cli
 from . import distillation_command, options
 from .calibration import command as calibration
+from .distree import command as reproduction
 from .recipe import MAX_LOSS_POINTS
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     distill.add_evaluate_arguments(
         _add_command(commands, "evaluate", distill.EVALUATE, distill.EVALUATE_EXAMPLE)
+    )
+    reproduction.add_arguments(
+        _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE)
     )
     return result
 

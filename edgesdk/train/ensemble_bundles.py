@@ -1,7 +1,7 @@
 """A distilled ensemble becomes a bundle: a part for each student, one classifier, provenance.
 
-Its thresholds are those of DistrEE, where the students have the paper's seven exits: they fit the
-paper's networks, so the default policy is the last exit.
+Its policies are those of DistrEE's Table II. Their thresholds, for seven exits, fit the paper's
+networks: so the default policy is the last exit, and `calibrate` adds others.
 """
 
 import os
@@ -10,10 +10,10 @@ from typing import Any, Union
 import torch
 
 from ..bundle import Bundle, write_bundle
-from ..core.exits import DISTREE_DIFFERENCE
 from ..errors import ConfigError
 from .bundles import CHECK_COUNT, part_document, plain
 from .counting import multiply_adds
+from .distree.paper import paper_policies
 from .evaluation import EnsembleRun, record_features, report
 from .export import export_student, npz
 from .students import Ensemble
@@ -57,13 +57,10 @@ def _classifier(ensemble: Ensemble) -> bytes:
 
 def _manifest(run: EnsembleRun) -> dict[str, Any]:
     ensemble, shape = run.ensemble, run.data.preprocessing.shape
-    policies: dict[str, Any] = {"final": {"kind": "final"}}
-    if ensemble.exit_count == len(DISTREE_DIFFERENCE):
-        policies["difference"] = {
-            "kind": "difference",
-            "thresholds": list(DISTREE_DIFFERENCE),
-            "provenance": {"paper": "DistrEE, section IV"},
-        }
+    policies = {
+        name: {**policy.describe(), "provenance": {"paper": "DistrEE, section IV"}}
+        for name, policy in paper_policies(ensemble.exit_count).items()
+    }
     return {
         "name": run.name,
         "labels": run.data.labels,

@@ -1,7 +1,7 @@
 """How good a trained ensemble is: at each branch, in mixtures of exits, with a student missing."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -47,8 +47,9 @@ class Report(NamedTuple):
     missing_mixture: tuple[float, ...]
 
 
-def load_ensemble(directory: Path) -> EnsembleRun:
-    """The run that `python -m edgesdk.train distill` left in `directory`.
+def load_ensemble(directory: Path, data: Optional[DataSet] = None) -> EnsembleRun:
+    """The run that `python -m edgesdk.train distill` left in `directory`, with `data` if its images
+    are loaded already.
 
     Raises ConfigError if it is that of a single network, and what `checkpoint.load`, `data_set`
     and `check_same_images` raise.
@@ -56,7 +57,7 @@ def load_ensemble(directory: Path) -> EnsembleRun:
     state = checkpoint.load(directory)
     check_is_ensemble(state)
     settings, distillation = Settings(**state["settings"]), Distillation(**state["distillation"])
-    data = data_set(settings.data)
+    data = data_set(settings.data) if data is None else data
     check_same_images(state, data)
     ensemble = build_ensemble(
         settings.model,

@@ -19,6 +19,18 @@ PACKAGES = ("torch", "onnx", "onnxruntime")
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Data, where the run lives, seed and machine."""
+    add_data_option(command)
+    command.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="where the run lives"
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="continue a run that was interrupted"
+    )
+    add_machine_options(command)
+
+
+def add_data_option(command: argparse.ArgumentParser) -> None:
+    """`--data`."""
     command.add_argument(
         "--data",
         required=True,
@@ -27,12 +39,10 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         "cifar-10-batches-py, or a tar of either; of train/, the last tenth of each class by file "
         "name is held out for calibration",
     )
-    command.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="where the run lives"
-    )
-    command.add_argument(
-        "--resume", action="store_true", help="continue a run that was interrupted"
-    )
+
+
+def add_machine_options(command: argparse.ArgumentParser) -> None:
+    """Seed, threads and device."""
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     command.add_argument(
         "--threads", type=positive, default=1, help="of torch, default %(default)s"
@@ -91,6 +101,11 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number from 0, as argparse reads it."""
+    return 0 if text == "0" else positive(text)
 
 
 def numbers(text: str) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ def curves(history: Sequence[dict[str, Any]], title: str) -> bytes:
     loss.set(xlabel="epoch", ylabel="training loss (weighted sum over exits)")
     _accuracies(accuracy, history, "exit")
     figure.legend(loc="outside right center", fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def branch_curves(history: Sequence[dict[str, Any]], title: str) -> bytes:
@@ -39,7 +39,7 @@ def branch_curves(history: Sequence[dict[str, Any]], title: str) -> bytes:
         accuracy.plot(epochs, percent, color=f"C{index}", linewidth=0.6, alpha=0.7)
     _accuracies(accuracy, history, "branch")
     figure.legend(loc="outside right center", fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def filter_groups(weights: np.ndarray, groups: Sequence[Sequence[int]], title: str) -> bytes:
@@ -54,7 +54,7 @@ def filter_groups(weights: np.ndarray, groups: Sequence[Sequence[int]], title: s
         axes.axhline(end - 0.5, color="white", linewidth=1)
         axes.axvline(end - 0.5, color="white", linewidth=1)
     axes.set(title=title, xlabel="filter, by group", ylabel="filter, by group")
-    return _png(figure)
+    return png(figure)
 
 
 def _panels(title: str) -> tuple[Figure, Any]:
@@ -86,7 +86,8 @@ def _marker(epochs: Sequence[int]) -> str:
     return "o" if len(epochs) == 1 else ""  # a line of one point is invisible
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture as a file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()

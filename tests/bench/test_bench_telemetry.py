@@ -27,13 +27,13 @@ def turns(*ratios, before=100.0, behind=100.0):
 
 class TestLost:
     def test_is_the_median_over_turns(self):
-        assert lost_percent(turns(0.5, 0.98, 0.96, 0.97, 1.5), 0).median == pytest.approx(3.0)
+        assert lost_percent(turns(0.5, 0.98, 0.96, 0.97, 1.5), 0).value == pytest.approx(3.0)
 
     def test_is_told_of_both_rates(self):
-        assert lost_percent(turns(0.9, 0.9, 0.9), 1).median == pytest.approx(10.0)
+        assert lost_percent(turns(0.9, 0.9, 0.9), 1).value == pytest.approx(10.0)
 
     def test_a_machine_that_becomes_slower_changes_nothing(self):
-        assert lost_percent(turns(0.98, before=120.0, behind=80.0), 0).median == pytest.approx(2.0)
+        assert lost_percent(turns(0.98, before=120.0, behind=80.0), 0).value == pytest.approx(2.0)
 
     def test_is_between_two_ranks_and_the_more_turns_the_nearer(self):
         ratios = [1 - number / 1000 for number in range(101)]  # lost 0 to 10 %

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny
+import tiny_ensemble
 
 from edgesdk.backends import open_backend
 from edgesdk.bench import __main__ as bench
@@ -45,6 +46,21 @@ def test_every_stage_and_head_is_timed_at_every_batch(whole_bundle, backend):
 def test_other_plans_have_other_stages(whole_bundle, backend):
     times = engine.measure(whole_bundle, "merged", backend, 0.001)
     assert [(t.plan, t.stage) for t in times] == [("merged", 0)] * len(engine.BATCHES)
+
+
+def test_every_part_of_an_ensemble_is_timed(tmp_path, backend, capsys):
+    path = str(tmp_path / "profile.json")
+    ensemble = tiny_ensemble.write_tiny_ensemble(tmp_path / "ensemble" / "1")
+    arguments = ["--bundle", ensemble.path, "--seconds", "0.001", "--profile", path]
+    assert bench.main(["engine", *arguments]) == 0
+    profile = read_profile(path, ensemble.manifest.model_id)
+    for part in range(tiny_ensemble.PART_COUNT):
+        times = profile.stage_times("full", part=part)
+        assert len(times) == tiny_ensemble.EXIT_COUNT and all(t.head_p50_us for t in times)
+    out = capsys.readouterr().out
+    assert "full 2 " in out and "full 2 of part 1 " in out
+    names = [figure["name"] for figure in engine.figures(profile.stages)]
+    assert len(set(names)) == len(names) == 4 * len(profile.stages)
 
 
 def test_a_plan_that_is_not_there(whole_bundle, backend):

@@ -1,7 +1,9 @@
 """Timing in turns, pinning, and what is said about the machine."""
 
 import json
+import math
 import os
+from random import Random
 
 import pytest
 
@@ -48,6 +50,34 @@ def test_a_slow_call_still_gets_its_rounds():
 def test_what_a_call_raises_is_not_swallowed():
     with pytest.raises(ZeroDivisionError):
         timing.interleaved([lambda: 1 // 0], seconds=0.001)
+
+
+class TestIntervals:
+    def test_of_a_median_are_two_ranks(self):
+        found = timing.median_of(list(range(101)))
+        assert found == (50, 40, 60)  # 0.98 * sqrt(101), up: 10 ranks
+        assert timing.median_of([3.0]) == (3.0, 3.0, 3.0)
+        assert timing.median_of([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
+
+    def test_of_a_ratio_of_means_hold_the_truth_as_often_as_they_say(self):
+        rng, held = Random(0), 0
+        for _ in range(400):
+            theirs = [rng.uniform(1, 3) for _ in range(50)]
+            ours = [0.5 * each * rng.uniform(0.8, 1.2) for each in theirs]
+            found = timing.ratio_of_means(ours, theirs)
+            held += found.low <= 0.5 <= found.high
+        assert 0.91 < held / 400 < 0.98
+
+    def test_what_slows_both_of_a_pair_widens_nothing(self):
+        theirs = [1.0, 1.0, 9.0, 1.0]
+        found = timing.ratio_of_means([0.5 * each for each in theirs], theirs)
+        assert found == pytest.approx((0.5, 0.5, 0.5))
+        apart = timing.ratio_of_means([0.5, 0.5, 0.5, 4.5], theirs)
+        assert apart.value == pytest.approx(0.5) and apart.high > 1
+
+    def test_one_pair_says_nothing_of_its_error(self):
+        value, low, high = timing.ratio_of_means([1.0], [2.0])
+        assert value == 0.5 and math.isnan(low) and math.isnan(high)
 
 
 def test_pinning_keeps_the_last_cores(own_cores):

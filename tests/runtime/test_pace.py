@@ -50,6 +50,18 @@ class TestTimes:
     def test_are_those_of_the_plan(self):
         assert Pace(PROFILE, "merged").stage_us(0, 1, True) == 8
 
+    def test_of_an_ensemble_are_those_of_the_part(self):
+        other = TIMES[0]._replace(part=1, p50_us=7000.0)
+        pace = Pace(PROFILE._replace(stages=(*TIMES, other)), "full", 2)
+        assert pace.stage_us(0, 1, True) == 1100
+        assert pace.stage_us(0, 1, True, part=1) == 7100
+        with pytest.raises(ConfigError, match="found no stage 1 of plan 'full'"):
+            pace.stage_us(1, 1, False, part=1)
+
+    def test_a_part_that_was_not_measured(self):
+        with pytest.raises(ConfigError, match="stage of plan 'full' of part 1 at batch 1"):
+            Pace(PROFILE, "full", 2)
+
     def test_a_plan_that_was_not_measured(self):
         with pytest.raises(ConfigError, match="no times of every stage of plan 'fast'"):
             Pace(PROFILE, "fast")
@@ -81,6 +93,14 @@ def run(stage=0, count=1, evaluate=False):
 
 
 class TestWaiting:
+    def test_a_stage_takes_as_long_as_in_its_part(self):
+        times = [TIMES[0]._replace(part=part, p50_us=us) for part, us in ((0, 60e6), (1, 20e3))]
+        slow = Pace(PROFILE._replace(stages=times), "full", 2)
+        begun_s = time.perf_counter()
+        with slow.stage(RunStage(1, 0, (0,), False), threading.Event()):
+            pass
+        assert 0.02 <= time.perf_counter() - begun_s < 20
+
     def test_a_stage_takes_as_long_as_there(self):
         slow = Pace(PROFILE._replace(stages=(TIMES[0]._replace(p50_us=30_000.0),)), "full")
         begun_s = time.perf_counter()

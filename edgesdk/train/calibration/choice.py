@@ -90,21 +90,47 @@ def candidate(
     scores: np.ndarray,
 ) -> Candidate:
     """`outcomes.replay` of a policy, all images at once; `scores` as `thresholds.sureness`."""
-    leaves = np.ones((outcomes.image_count, len(exit_indices)), bool)  # at the final exit, all do
+    position = positions(policy, exit_indices, scores)
+    cost_at = costs_at(policy, exit_indices, costs)
+    right = outcomes.correct[np.arange(outcomes.image_count), np.asarray(exit_indices)[position]]
+    cost = float(np.bincount(position, minlength=len(cost_at)) @ cost_at) / outcomes.image_count
+    return judged(policy, exit_indices, cost, right, outcomes.correct[:, -1])
+
+
+def positions(
+    policy: ThresholdPolicy, exit_indices: Sequence[int], scores: np.ndarray
+) -> np.ndarray:
+    """int64 [n]: which of `exit_indices` each image leaves at; `scores` as `candidate`."""
+    leaves = np.ones((len(scores), len(exit_indices)), bool)  # at the final exit, all do
     np.greater(scores, bounds(policy, exit_indices), out=leaves[:, :-1])
-    position = leaves.argmax(axis=1)
+    position: np.ndarray = leaves.argmax(axis=1)
+    return position
+
+
+def costs_at(policy: ThresholdPolicy, exit_indices: Sequence[int], costs: Costs) -> np.ndarray:
+    """float64 [len(exit_indices)]: what it costs to leave at each, heads on the way included."""
     heads = costs.heads_each(compares(policy.kind))[list(exit_indices)]
     evaluated = [policy.evaluates(index, None) for index in exit_indices[:-1]] + [True]
-    cost_at = costs.stages_until(exit_indices) + np.cumsum(heads * evaluated)
-    right = outcomes.correct[np.arange(outcomes.image_count), np.asarray(exit_indices)[position]]
-    final = outcomes.correct[:, -1]
+    until: np.ndarray = costs.stages_until(exit_indices) + np.cumsum(heads * evaluated)
+    return until
+
+
+def judged(
+    policy: ThresholdPolicy,
+    exit_indices: Sequence[int],
+    cost: float,
+    right: np.ndarray,
+    final: np.ndarray,
+) -> Candidate:
+    """A policy of mean `cost`, by which images it answers right and which the full network does:
+    bool [n] each."""
     lost, gained = int((final & ~right).sum()), int((right & ~final).sum())
     return Candidate(
         policy,
         tuple(exit_indices),
-        float(np.bincount(position, minlength=len(cost_at)) @ cost_at) / outcomes.image_count,
+        cost,
         float(right.mean()),
-        100 * pessimistic_loss(lost, gained) / outcomes.image_count,
+        100 * pessimistic_loss(lost, gained) / len(right),
     )
 
 

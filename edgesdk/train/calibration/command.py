@@ -1,7 +1,7 @@
 """`python -m edgesdk.train calibrate`: choose thresholds and a plan for a bundle, by data."""
 
 import argparse
-from typing import Any, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ... import cli
 from ...errors import BackendUnavailable, ConfigError
@@ -25,7 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--max-loss-points",
         type=float,
         metavar="X",
-        help=f"fastest plan that loses at most X percent points; default: {MAX_LOSS_POINTS:g}",
+        help=f"cheapest plan that loses at most X percent points; default: {MAX_LOSS_POINTS:g}",
     )
     objective.add_argument(
         "--budget-madds", type=float, metavar="N", help="best plan of N multiply-adds per image"
@@ -41,7 +41,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
     command.add_argument("--threads", type=int, default=1, help="default %(default)s")
     command.add_argument(
-        "--outcomes", metavar="FILE", help=".npz of every exit's answers: read, or else written"
+        "--outcomes",
+        metavar="FILE",
+        help=".npz of every exit's answers (of an ensemble: features): read, or else written",
     )
     command.add_argument("--plot", metavar="FILE", help="picture of accuracy against cost")
     command.add_argument(
@@ -64,34 +66,61 @@ def run(arguments: argparse.Namespace) -> int:
     return _codecs_only(arguments) if arguments.codecs_only else _calibrate(arguments)
 
 
-def _calibrate(arguments: argparse.Namespace) -> int:
-    from ...bundle import read_plain_bundle
-    from ..data import data_set
-    from .plot import draw
-    from .workflow import apply, calibrate
+class _Way(NamedTuple):
+    """How plain networks, or ensembles, are calibrated, drawn, shown, and changed."""
 
-    size = read_plain_bundle(arguments.bundle).manifest.preprocessing.height
-    result = calibrate(arguments.bundle, data_set(arguments.data, size), _request(arguments))
-    for line in _lines(result) + _codec_lines(result.codecs):
+    calibrate: Callable[..., Any]
+    draw: Callable[[Any, str], None]
+    lines: Callable[[Any], list[str]]
+    document: Callable[[Any], dict[str, Any]]
+    apply: Callable[[Any], Any]
+
+
+def _way(is_ensemble: bool) -> _Way:
+    if is_ensemble:
+        from . import ensemble_command, ensemble_plot, ensembles
+
+        shown = (ensemble_plot.draw, ensemble_command.lines, ensemble_command.document)
+        return _Way(ensembles.calibrate, *shown, ensembles.apply)
+    from . import plot, workflow
+
+    return _Way(workflow.calibrate, plot.draw, _lines, _document, workflow.apply)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from ...bundle import read_bundle
+    from ..data import data_set
+
+    bundle = read_bundle(arguments.bundle)
+    is_ensemble = bundle.manifest.classifier is not None
+    way, request = _way(is_ensemble), _request(arguments, is_ensemble)
+    data = data_set(arguments.data, bundle.manifest.preprocessing.height)
+    result = way.calibrate(arguments.bundle, data, request)
+    for line in way.lines(result):
         cli.say(line, arguments.json)
     if arguments.plot:
-        draw(result, arguments.plot)
+        way.draw(result, arguments.plot)
         cli.say(f"picture: {arguments.plot}", arguments.json)
-    apply(result)
-    cli.say(f"updated: {result.bundle.path}", arguments.json)
+    way.apply(result)
+    cli.say(f"updated: {bundle.path}", arguments.json)
     if arguments.json:
-        cli.print_json(_document(result))
+        cli.print_json(way.document(result))
     return 0
 
 
 def _codecs_only(arguments: argparse.Namespace) -> int:
     from ...backends import open_backend
-    from ...bundle import read_plain_bundle
+    from ...bundle import read_bundle
     from ...bundle_update import update_bundle
     from ..data import data_set
     from .codecs import codecs_document, default_decider, measure_codecs
 
-    bundle = read_plain_bundle(arguments.bundle)
+    bundle = read_bundle(arguments.bundle)
+    if bundle.manifest.classifier is not None:
+        raise ConfigError(
+            f"codecs-only: found the ensemble {bundle.path}, expected a plain network; what lossy "
+            "codecs cost is not measured for ensembles: leave --codecs-only away"
+        )
     data = data_set(arguments.data, bundle.manifest.preprocessing.height)
     backend = open_backend(arguments.backend, arguments.threads)
     found = measure_codecs(bundle, data, backend, default_decider(bundle.manifest))
@@ -107,7 +136,7 @@ def _codecs_only(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _request(arguments: argparse.Namespace) -> Any:
+def _request(arguments: argparse.Namespace, is_ensemble: bool) -> Any:
     from .choice import Objective
     from .workflow import Request
 
@@ -115,9 +144,10 @@ def _request(arguments: argparse.Namespace) -> Any:
     budget = arguments.budget_us if arguments.budget_madds is None else arguments.budget_madds
     if points is None and budget is None:
         points = MAX_LOSS_POINTS
+    by_time = arguments.budget_us is not None or not is_ensemble
     return Request(
         Objective(points, budget),
-        "us" if arguments.budget_madds is None else "multiply-adds",
+        "us" if by_time and arguments.budget_madds is None else "multiply-adds",
         arguments.name,
         arguments.backend,
         arguments.threads,
@@ -173,6 +203,7 @@ def _lines(result: Any) -> list[str]:
         f"{conditions['threads']} thread(s), {conditions['cpu']}",
         *cli.table((*header, "leave at each exit, %"), table),
         *_overheads(result.measured.costs),
+        *_codec_lines(result.codecs),
     ]
 
 

@@ -57,7 +57,7 @@ class Report(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def multiply_add_costs(segments: Sequence[int], exits: Sequence[int]) -> Costs:
+def multiply_add_costs(segments: Sequence[float], exits: Sequence[float]) -> Costs:
     """Costs in multiply-adds: those of each segment and of each head."""
     return Costs(
         "multiply-adds",
@@ -75,9 +75,17 @@ def mean_cost(
     replayed: Replay, exit_indices: Sequence[int], costs: Costs, compares: bool = False
 ) -> float:
     """Mean cost of the images of a replay on a plan with `exit_indices`."""
+    return float(image_costs(replayed, exit_indices, costs, compares).mean())
+
+
+def image_costs(
+    replayed: Replay, exit_indices: Sequence[int], costs: Costs, compares: bool = False
+) -> np.ndarray:
+    """The same of each image: float64 [n]."""
     position = np.searchsorted(exit_indices, replayed.exit_index)
     stages = costs.stages_until(exit_indices)[position]
-    return float((stages + replayed.evaluated @ costs.heads_each(compares)).mean())
+    total: np.ndarray = stages + replayed.evaluated @ costs.heads_each(compares)
+    return total
 
 
 def report(

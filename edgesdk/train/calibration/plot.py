@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -55,8 +55,24 @@ def oracle(outcomes: Outcomes) -> Replay:
 
 
 def draw(result: Result, path: str) -> None:
-    """Write the picture to `path`. Raises BackendUnavailable without matplotlib, EdgeError if the
-    file cannot be written or is of a kind that matplotlib does not know."""
+    """Write the picture to `path`. Raises what `write_picture` raises."""
+
+    def draw_into(figure: Any) -> None:
+        axes = figure.subplots(1, 2, sharey=True)
+        _draw_into(axes, result)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
+        figure.suptitle(_title(result), fontsize=11)
+
+    write_picture(path, (12, 5.2), draw_into)
+
+
+def write_picture(path: str, inches: tuple[float, float], draw_into: Callable[[Any], None]) -> None:
+    """Write to `path` what `draw_into` draws into the matplotlib figure that it is given.
+
+    Raises BackendUnavailable without matplotlib, EdgeError if the file cannot be written or is of a
+    kind that matplotlib does not know.
+    """
     try:
         import matplotlib
 
@@ -66,12 +82,9 @@ def draw(result: Result, path: str) -> None:
         raise BackendUnavailable(
             f'the picture needs matplotlib ({error}); pip install "edgesdk[demo]"'
         ) from None
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5.2), sharey=True, layout="constrained")
+    figure = pyplot.figure(figsize=inches, layout="constrained")
     try:
-        _draw_into(axes, result)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
-        figure.suptitle(_title(result), fontsize=11)
+        draw_into(figure)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:

@@ -1,13 +1,16 @@
 """Runs a bundle, every stage and every head of it, over the splits that calibration looks at."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from tqdm import tqdm
 
 from ...backends import Backend
 from ...bundle import Bundle
-from ...core.events import RunStage
+from ...core.events import RunStage, StageDone
 from ...core.spec import FULL_PLAN, Preprocessing
 from ...errors import ConfigError
+from ...features import Features, check_features
 from ...outcomes import SPLITS, Outcomes, outcomes_from_logits
 from ...runtime.executor import Executor
 from ..data import DataSet
@@ -20,16 +23,11 @@ def record(bundle: Bundle, data: DataSet, backend: Backend) -> Outcomes:
 
     Raises ConfigError if the labels or the geometry of `data` are not those of the bundle.
     """
-    check_labels(bundle, data)
     executor = Executor(bundle, FULL_PLAN, backend, keep_logits=True)
     logits, labels, names = [], [], []
-    for split in SPLITS:
-        loaded = data.load(split)
-        images = renormalised(
-            loaded.images.numpy(), data.preprocessing, bundle.manifest.preprocessing
-        )
+    for split, images, its_labels in _splits(bundle, data):
         logits.append(_logits(executor, images, bundle, split))
-        labels.append(loaded.labels.numpy())
+        labels.append(its_labels)
         names += [split] * len(images)
     return outcomes_from_logits(
         bundle.manifest.model_id,
@@ -38,6 +36,40 @@ def record(bundle: Bundle, data: DataSet, backend: Backend) -> Outcomes:
         np.concatenate(labels),
         np.concatenate(logits, axis=1),
     )
+
+
+def record_ensemble(bundle: Bundle, data: DataSet, backend: Backend) -> Features:
+    """The same of an ensemble: what each exit of each student gives to the classifier.
+
+    Raises what `record` raises.
+    """
+    executor = Executor(bundle, FULL_PLAN, backend)
+    students, labels, names = [], [], []
+    for split, images, its_labels in _splits(bundle, data):
+        students.append(_features(executor, images, bundle, split))
+        labels.append(its_labels)
+        names += [split] * len(images)
+    found = Features(
+        bundle.manifest.name,
+        data.name,
+        np.array(names, dtype=str),
+        np.concatenate(labels).astype(np.int32),
+        *bundle.classifier(),
+        tuple(np.concatenate(parts) for parts in zip(*students)),
+    )
+    check_features(found, bundle.path)
+    return found
+
+
+def _splits(bundle: Bundle, data: DataSet) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, images as the bundle takes them, and labels, of each split that is looked at."""
+    check_labels(bundle, data)
+    for split in SPLITS:
+        loaded = data.load(split)
+        images = renormalised(
+            loaded.images.numpy(), data.preprocessing, bundle.manifest.preprocessing
+        )
+        yield split, images, loaded.labels.numpy()
 
 
 def renormalised(images: np.ndarray, source: Preprocessing, target: Preprocessing) -> np.ndarray:
@@ -75,19 +107,41 @@ def check_labels(bundle: Bundle, data: DataSet) -> None:
 def _logits(executor: Executor, images: np.ndarray, bundle: Bundle, split: str) -> np.ndarray:
     exits, classes = len(bundle.manifest.parts[0].exits), len(bundle.manifest.labels)
     logits = np.empty((exits, len(images), classes), np.float32)
-    bar = tqdm(total=len(images), desc=f"outcomes, {split}", unit=" images", disable=None)
-    with bar:
+    for done in _every_stage(executor, images, (exits,), f"outcomes, {split}"):
+        for item in done.items:
+            logits[done.stage, item] = executor.logits(item, done.stage)
+    return logits
+
+
+def _features(
+    executor: Executor, images: np.ndarray, bundle: Bundle, split: str
+) -> list[np.ndarray]:
+    """Of each student float32 [n, M, D]."""
+    depths = [len(part.exits) for part in bundle.manifest.parts]
+    assert bundle.manifest.classifier is not None
+    size = bundle.manifest.classifier.feature_size
+    students = [np.empty((len(images), depth, size), np.float32) for depth in depths]
+    for done in _every_stage(executor, images, depths, f"features, {split}"):
+        assert done.features is not None  # an ensemble's exits give theirs
+        rows = np.frombuffer(b"".join(done.features), np.float32)
+        students[done.part][list(done.items), done.stage] = rows.reshape(-1, size)
+    return students
+
+
+def _every_stage(
+    executor: Executor, images: np.ndarray, depths: Sequence[int], title: str
+) -> Iterator[StageDone]:
+    """Run all stages and heads of all parts on `images` [n,C,H,W]; item i is image i."""
+    with tqdm(total=len(images), desc=title, unit=" images", disable=None) as bar:
         for begin in range(0, len(images), BATCH):
             batch = images[begin : begin + BATCH]
             items = tuple(range(begin, begin + len(batch)))
             buffer = executor.take_input(len(batch), batch.shape[1:])
             buffer.array[...] = batch
             executor.admit(items, buffer)
-            for exit_index in range(exits):
-                executor.run(RunStage(0, exit_index, items, True))
-                for item in items:
-                    logits[exit_index, item] = executor.logits(item, exit_index)
+            for part, depth in enumerate(depths):
+                for stage in range(depth):
+                    yield executor.run(RunStage(part, stage, items, True))
             for item in items:
                 executor.release(item)
             bar.update(len(batch))
-    return logits

@@ -124,12 +124,24 @@ def loss_curve(scores: np.ndarray, lost: np.ndarray) -> LossCurve:
 
 def loss_curves(outcomes: Outcomes, kind: str) -> list[LossCurve]:
     """One curve per early exit; none for patience, whose thresholds are whole numbers."""
-    if kind == "patience":
-        return []
     scores = sureness(outcomes, kind, range(outcomes.exit_count))
     correct = outcomes.correct
-    lost = correct[:, -1:] & ~correct[:, :-1]
-    return [loss_curve(scores[:, i], lost[:, i]) for i in range(scores.shape[1])]
+    return pooled_curves(kind, [scores], [correct[:, -1:] & ~correct[:, :-1]])
+
+
+def pooled_curves(
+    kind: str, scores: Sequence[np.ndarray], lost: Sequence[np.ndarray]
+) -> list[LossCurve]:
+    """The same of several networks that share a policy: for each, `sureness` and bool `lost`, both
+    [n, its early exits]. Those without an exit say nothing about it."""
+    if kind == "patience":
+        return []
+    curves = []
+    for index in range(max(columns.shape[1] for columns in scores)):
+        having = [pair for pair in zip(scores, lost) if index < pair[0].shape[1]]
+        columns, losses = ([values[:, index] for values in each] for each in zip(*having))
+        curves.append(loss_curve(np.concatenate(columns), np.concatenate(losses)))
+    return curves
 
 
 def family(

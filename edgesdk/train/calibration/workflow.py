@@ -72,7 +72,7 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
     `record`, `merged_stages` and `measure` raise.
     """
     check_objective(request.objective)
-    _check_name(request.name)
+    check_name(request.name)
     bundle = read_plain_bundle(path)
     plans = plans_of(len(bundle.manifest.parts[0].exits))
     outcomes = _outcomes(bundle, data, request)
@@ -132,7 +132,8 @@ def final_report(outcomes: Outcomes, multiply_adds: Costs, times: Optional[Costs
     return report(outcomes, replay(outcomes, FinalExit(), last), last, multiply_adds, times)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ConfigError for a name that a plan and a policy of ours cannot have."""
     if not name or name in (FULL_PLAN, "final", UNCUT_PLAN):
         raise ConfigError(
             f"name: found {name!r}, which has a meaning of its own; expected another, such as "

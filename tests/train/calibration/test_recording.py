@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import tiny
+import tiny_ensemble as te
 import torch
 from calibration_cases import TINY, load_tiny, tiny_data
 
 import edgesdk
 from edgesdk.backends import open_backend
 from edgesdk.errors import ConfigError
-from edgesdk.train.calibration.recording import record, renormalised
+from edgesdk.train.calibration.recording import record, record_ensemble, renormalised
 from edgesdk.train.data import Split
 
 
@@ -106,3 +107,40 @@ def test_another_mean_and_deviation_are_undone(bundle):
 def test_the_same_preprocessing_changes_no_bit():
     images = torch.rand(3, 1, 6, 6).numpy()
     assert renormalised(images, TINY, TINY) is images
+
+
+# --- an ensemble's features ---------------------------------------------------------------------
+
+
+@pytest.fixture(params=["onnxruntime", "torch"])
+def features(request, tmp_path):
+    bundle = te.write_tiny_ensemble(tmp_path / "ensemble")
+    return record_ensemble(bundle, tiny_data(), open_backend(request.param, 1))
+
+
+def test_features_are_those_of_every_exit_of_every_student_by_hand(features):
+    images = load_tiny("calibration").images.numpy()
+    found = features.select("calibration")
+    assert found.depths == (3, 3)
+    assert found.label.tolist() == load_tiny("calibration").labels.tolist()
+    for row in range(0, 120, 7):
+        for student, values in enumerate(found.students):
+            expected = [te.feature(float(images[row, 0, 0, 0]), student, k) for k in range(3)]
+            assert values[row] == pytest.approx(np.stack(expected), abs=1e-5)
+
+
+def test_the_classifier_goes_with_the_features(features):
+    assert (features.ensemble, features.data) == ("tiny-ensemble", "tiny")
+    assert np.array_equal(features.weight, te.weight())
+    assert features.mean_features.tolist() == [list(te.MISSING)] * 2
+    assert features.split.tolist() == ["calibration"] * 120 + ["test"] * 120
+
+
+def test_features_that_are_not_finite_are_refused(tmp_path):
+    def load(split):
+        found = load_tiny(split)
+        return Split(found.images * float("nan"), found.labels)
+
+    bundle = te.write_tiny_ensemble(tmp_path / "ensemble")
+    with pytest.raises(ConfigError, match="student_0 has values that are not finite"):
+        record_ensemble(bundle, tiny_data(load=load), open_backend(None, 1))
