@@ -1,31 +1,12 @@
 """Fleets of the simulator with the students of `tiny_ensemble`."""
 
-import numpy as np
 import tiny_ensemble as te
 
 from edgesdk.bundle import write_bundle
-from edgesdk.features import Features, write_features
+from edgesdk.features import write_features
 from edgesdk.sim.scenario import parse_scenario
 
 BRIGHTNESSES = tuple(each / 20 for each in range(21))
-
-
-def features_by_hand(brightnesses, depths=(te.EXIT_COUNT,) * te.PART_COUNT):
-    """What the students say of images of these brightnesses, all of the test split."""
-    count = len(brightnesses)
-    return Features(
-        "tiny-ensemble",
-        "by hand",
-        np.array(["test"] * count),
-        np.array([0 if b > 0.5 else 1 for b in brightnesses], np.int32),
-        te.weight(),
-        np.zeros(2, np.float32),
-        np.array([te.MISSING] * te.PART_COUNT, np.float32),
-        tuple(
-            np.array([[te.feature(b, part, k) for k in range(depth)] for b in brightnesses])
-            for part, depth in enumerate(depths)
-        ),
-    )
 
 
 def write_mixed_ensemble(path):
@@ -42,7 +23,7 @@ def fleet(folder, depths=(3, 3), **changes):
     """A camera without students, "one" and "two" with one each, and images of BRIGHTNESSES."""
     write = te.write_tiny_ensemble if depths == (3, 3) else write_mixed_ensemble
     bundle = write(folder / "bundle")
-    write_features(folder / "features.npz", features_by_hand(BRIGHTNESSES, depths))
+    write_features(folder / "features.npz", te.features_by_hand(BRIGHTNESSES, depths))
     document = {
         "name": "students",
         "duration_s": 10,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_ensemble as te
-from ensemble_worlds import BRIGHTNESSES, features_by_hand, fleet
+from ensemble_worlds import BRIGHTNESSES, fleet
 
 from edgesdk import CosineDifference, MaxProbability, Pipeline
 from edgesdk.core.events import Classify, Deliver
@@ -64,7 +64,7 @@ def brightness(scenario, image):
 
 
 class TestTokens:
-    FEATURES = features_by_hand(BRIGHTNESSES, (3, 2))
+    FEATURES = te.features_by_hand(BRIGHTNESSES, (3, 2))
 
     def test_are_as_long_as_the_real_features_and_all_different(self):
         found = {

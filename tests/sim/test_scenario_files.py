@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_ensemble as te
-from ensemble_worlds import features_by_hand, write_mixed_ensemble
+from ensemble_worlds import write_mixed_ensemble
 from test_scenario_model import read, refusal
 
 from edgesdk.bundle import read_bundle
@@ -169,7 +169,7 @@ class TestEnsemble:
 
     @pytest.fixture
     def bundle(self, tmp_path):
-        write_features(tmp_path / "f.npz", features_by_hand([0.1, 0.9, 0.6]))
+        write_features(tmp_path / "f.npz", te.features_by_hand([0.1, 0.9, 0.6]))
         return te.write_tiny_ensemble(tmp_path / "bundle")
 
     @pytest.fixture
@@ -193,7 +193,7 @@ class TestEnsemble:
 
     def test_students_may_differ_in_depth(self, tmp_path):
         bundle = write_mixed_ensemble(tmp_path / "bundle")
-        write_features(tmp_path / "f.npz", features_by_hand([0.1, 0.9], depths=(3, 2)))
+        write_features(tmp_path / "f.npz", te.features_by_hand([0.1, 0.9], depths=(3, 2)))
         model = {"bundle": bundle.path, "features": "f.npz", "multiply_adds_per_us": 0.1}
         found = read(model, tmp_path)
         assert [len(part.stage_us) for part in found.parts] == [3, 2]
@@ -257,5 +257,5 @@ class TestEnsemble:
         ids=range(6),
     )
     def test_features_of_another_ensemble(self, model, tmp_path, change, says):
-        write_features(tmp_path / "f.npz", change(features_by_hand([0.1, 0.9, 0.6])))
+        write_features(tmp_path / "f.npz", change(te.features_by_hand([0.1, 0.9, 0.6])))
         assert re.search(says, refusal(model, tmp_path))
