@@ -192,7 +192,7 @@ def read_features(path: Union[str, "PathLike[str]"]) -> Features:
     if missing or str(found["format"]) != FORMAT:
         raise ConfigError(
             "{}: found {}, expected features in the format {}, written by: python -m "
-            "edgesdk.train evaluate".format(
+            "edgesdk.train evaluate, or calibrate".format(
                 path, "no " + ", ".join(missing) if missing else found["format"], FORMAT
             )
         )

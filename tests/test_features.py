@@ -130,7 +130,7 @@ def save(path, **changed):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": "edgesdk-features-9"}, "found edgesdk-features-9, expected .* evaluate"),
+        ({"format": "edgesdk-features-9"}, "found edgesdk-features-9, expected .* calibrate"),
         ({"student_0": None}, "found no student_0"),
         ({"label": None, "bias": None}, "found no label, bias"),
         ({"student_1": None}, r"weight is float32 \[3, 8\], expected float32 \[3, 4\]"),

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from .. import cli
-from . import distillation_command, options
+from . import options
 from .calibration import command as calibration
 from .distree import command as reproduction
+from .ensembles import distillation_command
 from .recipe import MAX_LOSS_POINTS
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
@@ -176,8 +177,8 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _export_ensemble(arguments: argparse.Namespace) -> int:
-    from .ensemble_bundles import export_ensemble
-    from .evaluation import load_ensemble
+    from .ensembles.ensemble_bundles import export_ensemble
+    from .ensembles.evaluation import load_ensemble
 
     run = load_ensemble(arguments.run)
     cli.banner(options.PACKAGES, run.settings.seed, arguments.json)

@@ -11,10 +11,10 @@ import torch
 from tiny_training import TINY, tiny_network
 
 from edgesdk.train import models
-from edgesdk.train.distiller import Distiller
+from edgesdk.train.ensembles.distiller import Distiller
+from edgesdk.train.ensembles.students import build_ensemble
+from edgesdk.train.ensembles.teacher import Teacher
 from edgesdk.train.recipe import Distillation, Settings
-from edgesdk.train.students import build_ensemble
-from edgesdk.train.teacher import Teacher
 from edgesdk.train.trainer import fit
 
 TEACHER = {"model": "tiny", "epochs": 0, "epochs_done": 0, "weights": "tiny"}

@@ -10,4 +10,12 @@ temperature   how far the probabilities of each exit can be believed
 codecs        what features that travel by a lossy codec cost in accuracy
 plot          accuracy against cost
 command       `python -m edgesdk.train calibrate`
+
+and of ensembles, beside these
+
+ensembles         features, thresholds, figures -> better policies
+ensemble_choice   one policy for all students
+ensemble_figures  what a policy reaches and costs, the oracle
+ensemble_plot     accuracy against multiply-adds
+ensemble_command  what the command says
 """

@@ -52,16 +52,16 @@ def losses(features: Features) -> tuple[list[np.ndarray], list[np.ndarray]]:
     last = np.array(features.depths) - 1
     final = is_right(features, last)
     branches = [final & ~is_right(features, np.full_like(last, j)) for j in range(max(last))]
-    alone, together = [], []
+    single, together = [], []
     for student, depth in enumerate(features.depths):
         lost = np.empty((len(final), depth - 1), bool)
         for exit_index in range(depth - 1):
             exits = last.copy()
             exits[student] = exit_index
             lost[:, exit_index] = final & ~is_right(features, exits)
-        alone.append(lost)
+        single.append(lost)
         together.append(np.array(branches[: depth - 1]).reshape(-1, len(final)).T)
-    return alone, together
+    return single, together
 
 
 def candidates(trial: Trial, kind: str, lost: Sequence[Sequence[np.ndarray]]) -> list[Candidate]:

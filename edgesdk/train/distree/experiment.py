@@ -15,10 +15,10 @@ from ..calibration.ensemble_plot import draw
 from ..calibration.workflow import Request as Calibration
 from ..data import DataSet
 from ..distributed import Group
-from ..ensemble_bundles import export_ensemble
-from ..evaluation import report
-from ..students import depths_of
-from ..teacher import Teacher
+from ..ensembles.ensemble_bundles import export_ensemble
+from ..ensembles.evaluation import report
+from ..ensembles.students import depths_of
+from ..ensembles.teacher import Teacher
 from . import paper, scaling, tables
 from .results import Results, TeacherFigures
 from .trainings import Recipe, TrainedStudents, trained_students, trained_teacher

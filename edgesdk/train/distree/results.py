@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, Optional
 
 from ...bench.ensemble import Measured
-from ..evaluation import Report
+from ..ensembles.evaluation import Report
 from .scaling import Sized
 from .tables import Criterion, PolicyRow, TableOne
 

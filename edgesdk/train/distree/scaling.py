@@ -18,7 +18,7 @@ from ..calibration.costs import Costs, multiply_add_costs
 from ..calibration.ensemble_choice import candidates, choose_all, losses, trial_of
 from ..calibration.thresholds import kinds
 from ..counting import multiply_adds
-from ..evaluation import EnsembleRun, record_features, report
+from ..ensembles.evaluation import EnsembleRun, record_features, report
 from .simulation import simulated_ms
 
 LOSS_POINTS = 1.0  # of the last exit's accuracy, that the calibrated policy may lose

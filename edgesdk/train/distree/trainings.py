@@ -13,13 +13,13 @@ import torch
 from ...errors import ConfigError
 from .. import trainer
 from ..data import DataSet
-from ..distiller import Distiller
 from ..distributed import Group
-from ..evaluation import EnsembleRun, load_ensemble
+from ..ensembles.distiller import Distiller
+from ..ensembles.evaluation import EnsembleRun, load_ensemble
+from ..ensembles.students import build_ensemble
+from ..ensembles.teacher import Teacher, load_teacher
 from ..models import MultiExit, seeded_model
 from ..recipe import Distillation, Settings
-from ..students import build_ensemble
-from ..teacher import Teacher, load_teacher
 
 TEACHER = "teacher"
 

@@ -61,25 +61,27 @@ def test_families_go_from_nobody_to_everybody(kind):
 
 def test_an_image_is_lost_where_leaving_makes_a_right_answer_wrong():
     features = random_features(3, 30, (3, 2), skill=1.0)
-    alone, together = losses(features)
-    assert [lost.shape for lost in alone] == [lost.shape for lost in together] == [(60, 2), (60, 1)]
+    single, together = losses(features)
+    assert (
+        [lost.shape for lost in single] == [lost.shape for lost in together] == [(60, 2), (60, 1)]
+    )
 
     def right(image, *exits):
         return gathered(features, np.array(exits))[image].argmax() == features.label[image]
 
     for image in range(60):
         final = right(image, 2, 1)
-        assert alone[0][image].tolist() == [final and not right(image, j, 1) for j in (0, 1)]
-        assert alone[1][image].tolist() == [final and not right(image, 2, 0)]
+        assert single[0][image].tolist() == [final and not right(image, j, 1) for j in (0, 1)]
+        assert single[1][image].tolist() == [final and not right(image, 2, 0)]
         branches = [final and not right(image, j, min(j, 1)) for j in (0, 1)]
         assert together[0][image].tolist() == branches
         assert together[1][image].tolist() == branches[:1]
-    assert alone[0].any() and together[1].any()
+    assert single[0].any() and together[1].any()
 
 
 def test_one_student_alone_is_a_plain_network():
-    alone, together = losses(random_features(3, 30, (4,)))
-    assert np.array_equal(alone[0], together[0]) and alone[0].any()
+    single, together = losses(random_features(3, 30, (4,)))
+    assert np.array_equal(single[0], together[0]) and single[0].any()
 
 
 def test_typical_costs_are_means_of_those_that_have_the_segment():

@@ -9,7 +9,7 @@ from edgesdk.features import Features
 from edgesdk.outcomes import Replay
 from edgesdk.train.counting import Costs
 from edgesdk.train.distree import paper, tables
-from edgesdk.train.students import build_ensemble
+from edgesdk.train.ensembles.students import build_ensemble
 
 COSTS = [Costs((10, 20, 40), (1, 2, 4)), Costs((5, 5), (3, 3))]
 

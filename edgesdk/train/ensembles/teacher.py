@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..errors import ConfigError
-from . import checkpoint
-from .data import DataSet
-from .models import ExitHead, MultiExit, build_model
+from ...errors import ConfigError
+from .. import checkpoint
+from ..data import DataSet
+from ..models import ExitHead, MultiExit, build_model
+from ..trainer import check_is_network, check_same_images
 from .partition import Partition, filter_graph, partition
-from .trainer import check_is_network, check_same_images
 
 BATCH = 250  # images of a pass over a split
 

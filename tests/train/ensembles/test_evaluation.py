@@ -8,7 +8,7 @@ from tiny_training import TINY, tiny_trainer
 
 from edgesdk.errors import ConfigError
 from edgesdk.features import Features, accuracy, gathered
-from edgesdk.train.evaluation import MIXTURE_DRAWS, load_ensemble, record_features, report
+from edgesdk.train.ensembles.evaluation import MIXTURE_DRAWS, load_ensemble, record_features, report
 from edgesdk.train.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("registered")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgesdk.train.distillation import (
+from edgesdk.train.ensembles.distillation import (
     Lesson,
     attention_loss,
     ensemble_loss,
@@ -12,9 +12,9 @@ from edgesdk.train.distillation import (
     mixtures,
     replaced,
 )
+from edgesdk.train.ensembles.students import Answers, Ensemble
 from edgesdk.train.models import ExitHead, MultiExit
 from edgesdk.train.recipe import Distillation
-from edgesdk.train.students import Answers, Ensemble
 
 CLASSES, SIZE = 3, 4
 

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..features import Features, accuracy
-from ..outcomes import SPLITS
-from . import checkpoint
-from .data import DataSet, data_set
+from ...features import Features, accuracy
+from ...outcomes import SPLITS
+from .. import checkpoint
+from ..data import DataSet, data_set
+from ..recipe import Distillation, Settings
+from ..trainer import EVALUATION_BATCH, check_same_images
 from .distiller import check_is_ensemble, restored_knowledge
-from .recipe import Distillation, Settings
 from .students import Ensemble, build_ensemble
 from .teacher import Knowledge
-from .trainer import EVALUATION_BATCH, check_same_images
 
 MIXTURE_DRAWS = 10  # of every image, for the mean accuracy of mixtures
 

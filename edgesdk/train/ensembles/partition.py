@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import networkx
 import numpy as np
 
-from ..errors import ConfigError
+from ...errors import ConfigError
 
 GAIN_MIN = 1e-12  # of modularity, which is below 1: less is rounding, and could go in circles
 

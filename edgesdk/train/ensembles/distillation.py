@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .recipe import Distillation
+from ..recipe import Distillation
 from .students import Answers, Ensemble, at_branches
 
 

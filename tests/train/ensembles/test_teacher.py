@@ -8,8 +8,8 @@ from tiny_training import TINY, tiny_network, tiny_trainer
 
 from edgesdk.errors import ConfigError
 from edgesdk.train import models
+from edgesdk.train.ensembles.teacher import Teacher, divided, load_teacher
 from edgesdk.train.models import MultiExit
-from edgesdk.train.teacher import Teacher, divided, load_teacher
 from edgesdk.train.trainer import fit
 
 
@@ -51,7 +51,7 @@ def test_it_never_learns():
 def test_activations_do_not_depend_on_batches_and_hardly_on_precision(monkeypatch):
     teacher, images = Teacher(tiny_network(), {}), torch.randn(7, 1, 32, 32)
     whole = teacher.activations(images)
-    monkeypatch.setattr("edgesdk.train.teacher.BATCH", 3)
+    monkeypatch.setattr("edgesdk.train.ensembles.teacher.BATCH", 3)
     assert torch.allclose(teacher.activations(images), whole, atol=1e-6)
     reduced = teacher.activations(images, reduced=True)
     assert reduced.dtype == torch.float32

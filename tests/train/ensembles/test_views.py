@@ -3,7 +3,7 @@
 import torch
 from tiny_training import TINY
 
-from edgesdk.train.views import Taught, Views
+from edgesdk.train.ensembles.views import Taught, Views
 
 
 class Teacher:

@@ -9,14 +9,14 @@ from tiny_training import tiny_network
 from edgesdk.errors import ConfigError
 from edgesdk.train import models
 from edgesdk.train.counting import multiply_adds, table_one
-from edgesdk.train.models import ExitHead, MultiExit
-from edgesdk.train.students import (
+from edgesdk.train.ensembles.students import (
     MEAN_MOMENTUM,
     Ensemble,
     at_branches,
     build_ensemble,
     depths_of,
 )
+from edgesdk.train.models import ExitHead, MultiExit
 
 CIFAR = (3, 32, 32)
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import cli
-from ..files import write_atomically
-from . import options
-from .recipe import Distillation
+from ... import cli
+from ...files import write_atomically
+from .. import options
+from ..recipe import Distillation
 
 if TYPE_CHECKING:
     from .evaluation import EnsembleRun, Report
@@ -97,8 +97,8 @@ def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
 def distill(arguments: argparse.Namespace) -> int:
     """Train, and print the accuracies of the last epoch."""
     with options.training(arguments) as group:
-        from . import trainer
-        from .data import data_set
+        from .. import trainer
+        from ..data import data_set
         from .distiller import Distiller
         from .students import build_ensemble, depths_of
         from .teacher import load_teacher
@@ -155,8 +155,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from ..features import write_features
-    from . import plots
+    from ...features import write_features
+    from .. import plots
     from .evaluation import load_ensemble, record_features, report
 
     torch.set_num_threads(arguments.threads)
@@ -177,7 +177,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _document(run: "EnsembleRun", found: "Report") -> dict[str, Any]:
-    from .counting import multiply_adds, table_one
+    from ..counting import multiply_adds, table_one
 
     shape, students = run.data.preprocessing.shape, run.ensemble.parts
     return {

@@ -18,8 +18,8 @@ from tiny_training import TINY, tiny_trainer
 from edgesdk.errors import ConfigError
 from edgesdk.train import checkpoint
 from edgesdk.train.bundles import load_run
-from edgesdk.train.distiller import restored_knowledge
-from edgesdk.train.teacher import Knowledge, load_teacher
+from edgesdk.train.ensembles.distiller import restored_knowledge
+from edgesdk.train.ensembles.teacher import Knowledge, load_teacher
 from edgesdk.train.trainer import fit, start_from
 
 PATIENCE_S = 120
@@ -110,7 +110,7 @@ def test_the_teacher_stays_as_it_was(uninterrupted):
 
 def test_what_students_learn_from_does_not_change_on_resuming(uninterrupted, monkeypatch):
     """It is read from the checkpoint: the teacher is not asked again."""
-    monkeypatch.setattr("edgesdk.train.distiller.divided", None)
+    monkeypatch.setattr("edgesdk.train.ensembles.distiller.divided", None)
     resumed = tiny_distiller(epochs=4)
     fit(resumed, uninterrupted[1], resume=True)
     assert torch.equal(resumed.knowledge.projection, uninterrupted[0].knowledge.projection)

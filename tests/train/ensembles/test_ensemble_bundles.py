@@ -10,8 +10,8 @@ from edgesdk import CosineDifference, FixedExit, Pipeline
 from edgesdk.errors import BundleError, ConfigError
 from edgesdk.features import gathered
 from edgesdk.train import __main__ as command
-from edgesdk.train.ensemble_bundles import export_ensemble
-from edgesdk.train.evaluation import load_ensemble, record_features
+from edgesdk.train.ensembles.ensemble_bundles import export_ensemble
+from edgesdk.train.ensembles.evaluation import load_ensemble, record_features
 from edgesdk.train.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("registered")

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from .data import DataSet
+from ..data import DataSet
 
 SEED_LIMIT = 2**62
 

@@ -18,8 +18,8 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .models import ExitHead, ExitNetwork, MultiExit, build_model
+from ...errors import ConfigError
+from ..models import ExitHead, ExitNetwork, MultiExit, build_model
 
 FEATURE_SIZE = 64  # of every exit, DistrEE Table I
 MEAN_MOMENTUM = 0.01  # of a batch in the running mean of a student's features

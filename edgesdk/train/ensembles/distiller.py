@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..errors import ConfigError
-from . import plots, trainer
-from .data import DataSet, Split
+from ...errors import ConfigError
+from .. import plots, trainer
+from ..data import DataSet, Split
+from ..distributed import ALONE, Group
+from ..recipe import Distillation, Settings, checked_distillation
 from .distillation import Lesson, ensemble_loss
-from .distributed import ALONE, Group
 from .partition import Partition
-from .recipe import Distillation, Settings, checked_distillation
 from .students import Answers, Ensemble
 from .teacher import Knowledge, Teacher, divided
 from .views import Taught, Views

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgesdk.errors import ConfigError
-from edgesdk.train.partition import (
+from edgesdk.train.ensembles.partition import (
     _balanced,
     _merged,
     _modularity_matrix,
