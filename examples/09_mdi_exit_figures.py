@@ -56,20 +56,21 @@ def load(name, changes=()):
 files = {key: os.path.abspath(getattr(options, key) or "") for key in ("profile", "outcomes")}
 files = dict(files, bundle=os.path.abspath(options.bundle), plan="full", policy="final")
 network = load(LOCAL, [("model", files)] if measured else []).model
-total_us = sum(network.stage_us) / speed
+(part,) = network.parts  # an ensemble has several
+total_us = sum(part.stage_us) / speed
 local_hz = 1e6 / total_us  # what one board can do without exits
 
 
 def simulate(name, changes, threshold, wifi_mbit_s=None, seed=0):
     """The report of one run. `threshold` None: no early exit. Links of 1 Gbit/s, or one channel."""
     policy = {"kind": "max_probability", "thresholds": threshold}
-    sizes = network.feature_bytes
+    sizes = part.feature_bytes
     if name == FULL:
         sizes = (JPEG_BYTES,) + sizes[1:]
     if name == SMALL:
         sizes = tuple(size // 4 for size in sizes)
     model = network._replace(
-        feature_bytes=sizes,
+        parts=(part._replace(feature_bytes=sizes),),
         policy=make_policy(policy if threshold is not None else {"kind": "final"}),
     )
     if name != LOCAL:
@@ -107,13 +108,13 @@ def most_hz(name, threshold):
     """What the boards of a topology can do at most when items leave at `threshold`."""
     spent_us = 0.0
     for image in network.images:
-        for exit_index, stage_us in zip(network.exit_indices, network.stage_us):
+        for exit_index, stage_us in zip(part.exit_indices, part.stage_us):
             spent_us += stage_us
-            if image.scores[exit_index].max_probability > threshold:
+            if image.scores[0][exit_index].max_probability > threshold:
                 break
     nodes = {LOCAL: 1, "2-Node": 2, MESH_3: 3, "3-Node-Circular": 3, FULL: 10}.get(name, 5)
     most = nodes * speed * 1e6 * len(network.images) / spent_us
-    return most if name in BASELINES else min(most, 1e6 * speed / network.stage_us[0])
+    return most if name in BASELINES else min(most, 1e6 * speed / part.stage_us[0])
 
 
 def percent(share):
@@ -348,9 +349,7 @@ def save(figure, name):
 
 print(
     "{:g} s for each point; one board takes {:.3f} ms an item without exits ({:.1f}/s), "
-    "stage 0 {:.2f} ms".format(
-        seconds, total_us / 1000, local_hz, network.stage_us[0] / speed / 1000
-    )
+    "stage 0 {:.2f} ms".format(seconds, total_us / 1000, local_hz, part.stage_us[0] / speed / 1000)
 )
 done = []
 if options.only in (None, "threshold"):

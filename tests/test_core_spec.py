@@ -11,6 +11,7 @@ from edgesdk.core.events import WAKE, PeerFound, RunStage, Submit, Timer
 from edgesdk.core.exits import FixedExit, MaxProbability, RandomExit
 from edgesdk.core.metrics import Metrics
 from edgesdk.core.offload import Offloading
+from edgesdk.core.spec import Plan
 from edgesdk.core_spec import new_core
 from edgesdk.errors import ConfigError
 
@@ -48,6 +49,16 @@ def test_every_field_has_its_effect():
     assert core._admission.period_us == 500_000
     core, _ = new_core(SPEC._replace(part_count=2))
     assert core._source.part_count == 2
+
+
+def test_the_students_of_an_ensemble_may_differ_much_in_depth():
+    (whole,) = SPEC.plans
+    shallow = Plan("full", whole.stages[:1])
+    for plans in ((whole, shallow), (shallow, whole)):
+        core, _ = new_core(SPEC._replace(plans=plans, part_count=2))
+        assert len(core._plans) == 2
+        with pytest.raises(ConfigError, match="thresholds"):
+            new_core(SPEC._replace(plans=plans, policy=MaxProbability([0.5])))
 
 
 def test_only_a_disturbed_core_is():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_ensemble as te
 from pages import (
     DOCUMENTS,
     ROOT,
@@ -18,6 +19,7 @@ from pages import (
     code,
     commands,
     environment,
+    fenced,
     links,
     name_of,
     run,
@@ -31,6 +33,7 @@ from edgesdk import digits
 from edgesdk.bundle import read_bundle
 from edgesdk.cluster import local_cluster_text, read_cluster
 from edgesdk.demo.processes import write_cluster
+from edgesdk.features import write_features
 from edgesdk.keys import make_keys
 from edgesdk.outcomes import outcomes_from_logits, write_outcomes
 
@@ -73,6 +76,7 @@ NOT_RUN = {
 CHEAPER = {  # what is added, by the begin of the command
     "python -m edgesdk.simulate examples/scenarios/chaos.toml": "",  # its faults take their time
     "python -m edgesdk.simulate examples": "--duration-s 8",
+    "python -m edgesdk.simulate students.toml": "",  # a student is killed at 20 s
     "python -m edgesdk.bench engine": "--seconds 0.05",
     "python -m edgesdk.bench": "--seconds 0.01",
 }
@@ -131,6 +135,7 @@ def place(tmp_path_factory):
     (folder / "application.py").write_text("import edgesdk\n" + given + program)
     write_outcomes(str(folder / "cifar10.npz"), drawn_outcomes(folder))
     write_traces(folder)
+    write_students(folder)
     return folder, environment(folder, {})
 
 
@@ -141,6 +146,14 @@ def drawn_outcomes(folder):
     labels = logits[-1].argmax(axis=1)
     split = ["test", "calibration"] * 30
     return outcomes_from_logits(model_id, "cifar10", split, labels, logits)
+
+
+def write_students(folder):
+    """Two students that are computed by hand, what they say of some images, and a fleet of them."""
+    te.write_tiny_ensemble(folder / "engines/students/1")
+    write_features(folder / "students.npz", te.features_by_hand([0.1, 0.3, 0.45, 0.55, 0.9]))
+    (block,) = [b for b in fenced(ROOT / "docs/simulation.md") if b.title == "students.toml"]
+    (folder / block.title).write_text(block.text)
 
 
 def write_traces(folder):

@@ -25,7 +25,7 @@ from ..core.metrics import Metrics
 from ..sim.cores import new_metrics
 from ..sim.cores import new_worker as new_core
 from ..sim.simulator import Simulator
-from ..sim.spec import Image, Link, Model, Node, Scenario, Workload
+from ..sim.spec import Image, Link, Model, Node, Part, Scenario, Workload
 from ..sim.world import Observer
 
 SEED = 0
@@ -121,7 +121,9 @@ def clusters(worker_count: int, item_count: int) -> Scenario:
         share -= item_count * first // worker_count
         workloads.append(Workload(group[0], "periodic", rate_hz=100.0, item_count=share))
     end_us = 100 * item_count // worker_count * 1_000_000 + 60_000_000
-    model = local().model._replace(stage_us=(4_000,) * STAGE_COUNT)
+    model = local().model
+    slower = model.parts[0]._replace(stage_us=(4_000,) * STAGE_COUNT)
+    model = model._replace(parts=(slower,))
     nodes = tuple(Node(name) for name in names)
     return Scenario("clusters", model, nodes, tuple(links), tuple(workloads), duration_us=end_us)
 
@@ -129,10 +131,9 @@ def clusters(worker_count: int, item_count: int) -> Scenario:
 def local() -> Scenario:
     """One node, every item through seven exits."""
     exits = tuple(range(STAGE_COUNT))
-    image = Image(1, (Scores(1, 0.5, 0.2, 0.3),) * STAGE_COUNT)
-    sizes = (100_000,) * STAGE_COUNT
-    policy = MaxProbability([0.9] * STAGE_COUNT)
-    model = Model(exits, (100,) * STAGE_COUNT, sizes, (image,), policy)
+    image = Image(1, ((Scores(1, 0.5, 0.2, 0.3),) * STAGE_COUNT,))
+    part = Part(exits, (100,) * STAGE_COUNT, (100_000,) * STAGE_COUNT)
+    model = Model((part,), (image,), MaxProbability([0.9] * STAGE_COUNT))
     workload = Workload("a", "periodic", rate_hz=1000.0, item_count=ITEM_COUNT)
     return Scenario("local", model, (Node("a"),), (), (workload,))
 

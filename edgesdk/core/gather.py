@@ -4,7 +4,7 @@ A plain network has one part, and its answer is the item's. An ensemble waits fo
 the deadline, or where a part has failed, it makes do with the parts that are there.
 """
 
-from typing import Dict, FrozenSet, NamedTuple, Optional, Set, Tuple
+from typing import Dict, NamedTuple, Optional, Set, Tuple
 
 from .events import Answer
 
@@ -17,54 +17,51 @@ class Gathered(NamedTuple):
 
 
 class Gather:
-    """The answers of one item's parts, final and provisional."""
+    """The answers of one item's parts, final and provisional. `ended`: the parts that have left, or
+    failed; what another attempt of one says is too late. To be read only."""
 
-    __slots__ = ("_answers", "_ended", "_part_count", "_reason")
+    __slots__ = ("_answers", "_part_count", "_reason", "ended")
 
     def __init__(self, part_count: int) -> None:
         self._part_count = part_count
         self._answers: Dict[int, Answer] = {}  # the latest of each part
-        self._ended: Set[int] = set()  # parts that have left, or failed
+        self.ended: Set[int] = set()
         self._reason = ""  # of the part that left last: it is what the item waited for
 
     def note(self, part: int, answer: Answer) -> None:
         """An exit was evaluated and the item goes on: good enough only at the deadline."""
-        self._answers[part] = answer
+        if part not in self.ended:
+            self._answers[part] = answer
 
     def leave(self, part: int, answer: Answer, reason: str) -> Optional[Gathered]:
         """A part has left at an exit. The item is gathered when it was the last one."""
-        if part in self._ended:  # the answer of another attempt was faster
+        if part in self.ended:  # the answer of another attempt was faster
             return None
         self._answers[part] = answer
-        self._ended.add(part)
+        self.ended.add(part)
         self._reason = reason
         return self._if_complete()
 
     def fail(self, part: int) -> Optional[Gathered]:
         """A part will not leave: what it has noted is no answer. Gathered, without it, if it was
         the last one and others have left. Nothing is left to wait for if it `is_lost`."""
-        if part in self._ended:
+        if part in self.ended:
             return None
         self._answers.pop(part, None)
-        self._ended.add(part)
+        self.ended.add(part)
         return self._if_complete()
-
-    @property
-    def ended(self) -> FrozenSet[int]:
-        """The parts that have left, or failed."""
-        return frozenset(self._ended)
 
     @property
     def is_lost(self) -> bool:
         """Whether every part has failed."""
-        return len(self._ended) == self._part_count and not self._answers
+        return len(self.ended) == self._part_count and not self._answers
 
     def at_deadline(self) -> Optional[Gathered]:
         """What can be answered now: all parts ("deadline"), some ("degraded"), or nothing."""
         return self._gathered("deadline") if self._answers else None
 
     def _if_complete(self) -> Optional[Gathered]:
-        if len(self._ended) < self._part_count or not self._answers:
+        if len(self.ended) < self._part_count or not self._answers:
             return None
         return self._gathered(self._reason)
 

@@ -125,6 +125,11 @@ class Source:
         """Whether `item` is admitted and has no outcome yet."""
         return item in self._items
 
+    def is_wanted(self, item: int, part: int) -> bool:
+        """Whether `item` waits for this part."""
+        entry = self._items.get(item)
+        return entry is not None and part not in entry.gather.ended
+
     def admit(self, event: Submit, actions: List[Action]) -> None:
         """Enter the items of `event` into the table."""
         for item, tag in zip(event.items, event.tags):

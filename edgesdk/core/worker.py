@@ -118,7 +118,7 @@ class Worker:
         exit_index, is_final = exits[event.stage], event.stage == len(exits) - 1
         for position, item in enumerate(event.items):
             task = self._running.pop(item)
-            if not self._is_wanted(task):  # its deadline passed while the stage ran
+            if not self._is_wanted(task):  # its deadline passed, or it was answered elsewhere
                 self._source.metrics.dropped_answers += 1
             elif event.scores is None or exit_index is None:
                 self._continue(task)
@@ -187,7 +187,7 @@ class Worker:
         self._source.start(task.item)
 
     def _is_wanted(self, task: Task) -> bool:
-        return self._source.is_open(task.item)
+        return self._source.is_wanted(task.item, task.part)
 
     def _note(self, task: Task, answer: Answer) -> None:
         self._source.note(task.item, task.part, answer)

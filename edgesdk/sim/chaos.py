@@ -66,7 +66,7 @@ def draw(seed: int) -> Scenario:
 def _bearable(fault: Fault) -> Fault:
     """A source that lacks a student asks others for it again and again: where that hangs, for
     longer than the time of grace."""
-    return fault._replace(factor=20.0) if fault.factor == HANGING else fault
+    return fault._replace(factor=4.0) if fault.kind == "slow" else fault
 
 
 def _theme(

@@ -1,6 +1,7 @@
 """What must hold in every simulation, whatever goes wrong in it: checked from outside the core.
 
-    outcomes      an admitted item ends once, with an answer that is the network's
+    outcomes      an admitted item ends once, with an answer that is the network's, from where the
+                  policy lets it leave; of an ensemble, with that of the students that were there
     places        every live task is in exactly one place, and features are held for just these;
                   of an ensemble's item, every part has a task or has ended
     limits        no queue, window or table is above its limit
@@ -10,6 +11,7 @@
 A check that fails raises `Violation`. An exception of the core itself is one too.
 """
 
+from random import Random
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..core.events import WAKE, Action, Classify, Deliver, Event, Outcome, Submit
@@ -42,6 +44,8 @@ class Checks(Observer):
         self._scenario = scenario
         self._is_quick = _is_quick(scenario)
         self._has_deadlines = any(w.deadline_us is not None for w in scenario.workloads)
+        decides = scenario.model.policy.kind != "random" and scenario.admission.kind != "threshold"
+        self._has_one_answer = decides and not self._has_deadlines
         self._bodies: Dict[str, Body] = {}
         self._admitted: Dict[str, Set[int]] = {}  # without an outcome yet, by source
         self._ended: Dict[str, Set[int]] = {}
@@ -125,10 +129,28 @@ class Checks(Observer):
             raise Violation(
                 "{}: item {} has the answer of another image".format(node, outcome.item)
             )
+        if self._has_one_answer:
+            for part, exit_index in enumerate(exits):
+                if exit_index not in (None, self._exit_of(image, part)):
+                    raise Violation(
+                        "{}: part {} of item {} left at exit {}, where its policy does not "
+                        "let it".format(node, part, outcome.item, exit_index)
+                    )
         if (None in exits) != (outcome.reason == "degraded"):
             raise Violation(
                 "{}: item {} left at {}: {}".format(node, outcome.item, exits, outcome.reason)
             )
+
+    def _exit_of(self, image: int, part: int) -> int:
+        """Where the policy lets an image leave a part."""
+        model = self._scenario.model
+        indices, scores = model.parts[part].exit_indices, model.images[image].scores[part]
+        state = model.policy.start(indices, Random(0))
+        for exit_index in indices[:-1]:
+            leaves, state = model.policy.step(exit_index, scores[exit_index], state)
+            if leaves:
+                return exit_index
+        return indices[-1]
 
     def _check_places(self, node: str, body: Body, worker: FleetWorker) -> None:
         """Conservation of tasks, and of their features."""

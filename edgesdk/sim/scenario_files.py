@@ -140,7 +140,7 @@ def _times(
         profile = read_profile(_path(field.get("profile"), folder), manifest.model_id)
         parts = range(len(manifest.parts))
         times = [[_total_us(time) for time in profile.stage_times(plan, 1, p)] for p in parts]
-        return times, _measured_batch_share(profile, plan)
+        return times, _measured_batch_share(profile, plan, parts)
     if field.optional("profile") is not None:
         raise speed.fail("no multiply_adds_per_us beside a profile")
     per_us = speed.number(above=0)
@@ -163,13 +163,15 @@ def _total_us(time: StageTime) -> float:
     return time.p50_us + (time.head_p50_us or 0.0)
 
 
-def _measured_batch_share(profile: Profile, plan: str) -> float:
+def _measured_batch_share(profile: Profile, plan: str, parts: Sequence[int]) -> float:
     """From the largest batch in the profile: what each further item costs, 1 for no batches."""
     largest = max(time.batch for time in profile.stages if time.plan == plan)
     if largest == 1:
         return 1.0
-    one = sum(_total_us(time) for time in profile.stage_times(plan))
-    many = sum(_total_us(time) for time in profile.stage_times(plan, largest))
+    one, many = [
+        sum(_total_us(time) for part in parts for time in profile.stage_times(plan, batch, part))
+        for batch in (1, largest)
+    ]
     return min(max((many / one - 1) / (largest - 1), 0.001), 1.0)
 
 

@@ -312,6 +312,20 @@ class TestLeases:
         told = hand.handle(Classified(asked.item, Scores(1, 0.9, 0.8, 0.1)))
         assert said(CancelTask, told, 2) == [CancelTask(ItemId(1, 7, 0))]
 
+    def test_a_part_that_runs_here_when_its_result_comes_changes_it_no_more(self):
+        hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
+        hand.meet(2, stages=STAGES, delay_us=1)
+        run = run_of(hand.submit(0))
+        assert (run.part, run.stage) == (0, 0)
+        hand.send_result(2, 0, Answer(2, ANSWER.scores, b"far"))  # of an attempt before
+        run = run_of(hand.done(run))  # it notes exit 0
+        while run.part == 0:
+            run = run_of(hand.done(run))
+        assert (run.part, run.stage) == (1, 0)
+        assert hand.metrics.dropped_answers == 1
+        (asked,) = [a for a in hand.done(run, 0.9) if isinstance(a, Classify)]
+        assert asked.features[0] == b"far"
+
     def test_a_part_that_was_tried_too_often_leaves_the_item_to_the_others(self):
         hand = ByHand(part_count=2, stages=STAGES + tuple((1, s) for s in range(3)))
         hand.meet(2, stages=STAGES, delay_us=1)

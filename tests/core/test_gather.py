@@ -43,6 +43,15 @@ class TestEnsemble:
         assert gathered == Gathered((answer(1), answer(2)), "forced")
         assert gather.leave(1, answer(3), "final") is None
 
+    def test_what_a_part_notes_after_its_end_is_ignored(self):
+        gather = Gather(3)
+        gather.leave(0, answer(4), "threshold")
+        gather.fail(1)
+        gather.note(0, answer(1))
+        gather.note(1, answer(1))
+        gathered = Gathered((answer(4), None, answer(2)), "degraded")
+        assert gather.leave(2, answer(2), "forced") == gathered
+
     def test_at_the_deadline_a_missing_part_degrades_the_answer(self):
         gather = Gather(3)
         gather.leave(2, answer(1), "threshold")

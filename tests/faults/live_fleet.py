@@ -250,7 +250,7 @@ class Workers:
         the two a pace goes in proportion, as the simulator does."""
         model, node = self._scenario.model, self._nodes[name]
         stages = []
-        for stage, stage_us in enumerate(model.stage_us):
+        for stage, stage_us in enumerate(model.parts[0].stage_us):
             for batch in sorted({1, node.max_batch}):
                 us = stage_us / node.speed * (1 + model.batch_share * (batch - 1))
                 stages.append(StageTime(0, FULL_PLAN, stage, batch, us, us))
@@ -299,15 +299,16 @@ def refusal(text):
 
 def _shape(model):
     """(side, channels) of the network with the stages and features of `model`."""
-    input_bytes, feature_bytes = model.feature_bytes[0], model.feature_bytes[-1]
+    (part,) = model.parts
+    input_bytes, feature_bytes = part.feature_bytes[0], part.feature_bytes[-1]
     side = round((input_bytes / FLOAT_BYTES) ** 0.5)
     channels = feature_bytes // max(1, input_bytes)
     expected = (FLOAT_BYTES * side * side,) + (FLOAT_BYTES * side * side * channels,) * 2
-    if model.exit_indices != (0, 1, 2) or model.feature_bytes != expected or not channels:
+    if model.exit_indices != (0, 1, 2) or part.feature_bytes != expected or not channels:
         raise refusal(
             "model: found exits {} and feature_bytes {}, expected exits 0, 1, 2 and feature_bytes "
             "[4 * side ** 2, n, n], n a multiple of the first".format(
-                list(model.exit_indices), list(model.feature_bytes)
+                list(model.exit_indices), list(part.feature_bytes)
             )
         )
     return side, channels
@@ -319,7 +320,7 @@ def _exit_of(model, image):
     state = policy.start(model.exit_indices, Random(0))
     for exit_index in model.exit_indices[:-1]:
         if policy.evaluates(exit_index, state):
-            leaves, state = policy.step(exit_index, image.scores[exit_index], state)
+            leaves, state = policy.step(exit_index, image.scores[0][exit_index], state)
             if leaves:
                 return exit_index
     return model.exit_indices[-1]

@@ -83,6 +83,8 @@ def _unplayable(scenario):
     source = scenario.workloads[0].source
     if scenario.mode != "tcp":
         yield 'mode: found "chaos", but between real processes is TCP, which loses no message'
+    if scenario.model.features is not None:
+        yield "model: found an ensemble, but the networks of the test are plain"
     if scenario.model.policy.kind == "random":
         yield 'model.policy: found "random", but then one process alone answers otherwise'
     if scenario.admission.kind == "threshold":

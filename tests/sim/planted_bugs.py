@@ -3,7 +3,17 @@
 Whoever checks the core must find every one of them: a check that cannot fail checks nothing.
 """
 
-from edgesdk.core import exchange, fleet, leases, link, neighbours, offload, output_queue, peer
+from edgesdk.core import (
+    exchange,
+    fleet,
+    gather,
+    leases,
+    link,
+    neighbours,
+    offload,
+    output_queue,
+    peer,
+)
 from edgesdk.core.events import CancelTimer, Submit
 from edgesdk.core.source import Source
 
@@ -190,7 +200,19 @@ def literal_algorithms(patch):
     patch.setattr(output_queue.OutputQueue, "__init__", init)
 
 
+def part_given_up_in_silence(patch):
+    """A student that nobody can compute is waited for, for ever."""
+    patch.setattr(fleet.FleetWorker, "_give_up_parts", lambda self, now_us, actions: None)
+
+
+def item_answered_by_its_first_part(patch):
+    """An ensemble's item does not wait for the students that are away."""
+    patch.setattr(gather.Gather, "_if_complete", lambda self: self._gathered(self._reason))
+
+
 PLANTED = [
+    part_given_up_in_silence,
+    item_answered_by_its_first_part,
     no_dedup_at_source,
     dedup_forgets,
     accepted_before_it_is_queued,

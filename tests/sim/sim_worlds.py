@@ -16,7 +16,7 @@ from edgesdk.core.events import (
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core.messages import CONTROL, DATA, Envelope, ItemId, Load, Task
 from edgesdk.sim.simulator import Simulator
-from edgesdk.sim.spec import Image, Link, Model, Node, Scenario, Workload
+from edgesdk.sim.spec import Image, Link, Model, Node, Part, Scenario, Workload
 from edgesdk.sim.world import Observer
 
 SECOND = 1_000_000
@@ -25,9 +25,9 @@ SECOND = 1_000_000
 def model(stage_us=(1000, 1000, 1000), **changes):
     """Three stages. Every image of two leaves at the first exit, the others at the last."""
     exits = tuple(range(len(stage_us)))
-    easy = Image(3, tuple(Scores(3, 0.9, 0.8, 0.1) for _ in exits))
-    hard = Image(4, tuple(Scores(4 if i == exits[-1] else 5, 0.3, 0.1, 1.9) for i in exits))
-    found = Model(exits, tuple(stage_us), (1000,) * len(stage_us), (easy, hard), None)
+    easy = Image(3, (tuple(Scores(3, 0.9, 0.8, 0.1) for _ in exits),))
+    hard = Image(4, (tuple(Scores(4 if i == exits[-1] else 5, 0.3, 0.1, 1.9) for i in exits),))
+    found = Model((Part(exits, tuple(stage_us), (1000,) * len(exits)),), (easy, hard), None)
     return found._replace(policy=MaxProbability(0.8), **changes)
 
 

@@ -78,9 +78,9 @@ class TestComputing:
 
     def test_items_get_the_scores_of_the_images_in_turn(self):
         world = local()
-        easy, hard = world.model.images
+        (easy,), (hard,) = [image.scores for image in world.model.images]
         _, event = self.stage_done(world, items=(0, 1, 2))
-        assert event.scores == [easy.scores[0], hard.scores[0], easy.scores[0]]
+        assert event.scores == [easy[0], hard[0], easy[0]]
 
     def test_a_head_that_is_not_wanted_gives_no_scores(self):
         assert self.stage_done(local(), evaluate=False)[1].scores is None
@@ -116,7 +116,7 @@ class TestFeatures:
             local(ONE), scripted(on_Submit=[RunStage(0, 0, (0,), True)], on_StageDone=[])
         )
         (body,) = simulator.bodies
-        assert body.held == {0: (ItemId(1, body.epoch, 0), 1)}
+        assert body.held == {(0, 0): (ItemId(1, body.epoch, 0), 0, 1)}
 
     def test_what_was_released_meanwhile_stays_gone(self):
         releases = scripted(
@@ -148,8 +148,8 @@ class TestFeatures:
 
         _, simulator = watch(pair((ONE,)), Keeper)
         a, b = simulator.bodies
-        assert a.held == {0: (ItemId(1, a.epoch, 0), 0)}
-        assert b.held == {-7: a.held[0]}
+        assert a.held == {(0, 0): (ItemId(1, a.epoch, 0), 0, 0)}
+        assert b.held == {(-7, 0): a.held[(0, 0)]}
 
     def test_what_is_not_kept_is_dropped(self):
         class Drops(Forward):
@@ -375,4 +375,4 @@ def test_a_stage_that_fails_takes_its_time_and_says_so():
     recorder, simulator = watch(local(ONE, faults=(Fault("fail", "a", 0, None, 1.0),)), worker)
     ((now_us, event),) = recorder.at("a", StageFailed)
     assert (now_us, event.items) == (1000, (0,))
-    assert simulator.bodies[0].held[0][1] == 0  # the features are as they were
+    assert simulator.bodies[0].held[(0, 0)][2] == 0  # the features are as they were

@@ -100,39 +100,6 @@ class TestAfterTheWarmUp:
         assert source.bound_per_s is None
 
 
-class TestTheBound:
-    """Stages of 1, 2 and 3 ms."""
-
-    def bound(self, exit_shares, **changes):
-        scenario = parse_scenario(world(**changes), "")
-        return report.bound_per_s(scenario, ["a"], exit_shares)
-
-    def test_is_what_all_nodes_can_compute(self):
-        assert self.bound({2: 1.0}) == pytest.approx(2 / 0.006)
-        assert self.bound({0: 0.5, 2: 0.5}) == pytest.approx(2 / 0.0035)
-
-    def test_but_no_more_than_stage_0_at_the_source(self):
-        assert self.bound({0: 1.0}) == pytest.approx(1 / 0.001)
-
-    def test_unless_inputs_may_be_sent(self):
-        sent = {"offload_inputs": True}
-        assert self.bound({0: 1.0}, offloading=sent) == pytest.approx(2 / 0.001)
-
-    def test_a_fast_node_counts_as_several(self):
-        nodes = [{"name": "a"}, {"name": "b", "speed": 4}]
-        assert self.bound({2: 1.0}, node=nodes) == pytest.approx(5 / 0.006)
-
-    def test_one_that_holds_nothing_does_not_count(self):
-        nodes = [{"name": "a", "stages": []}, {"name": "b"}]
-        sent = {"offload_inputs": True}
-        assert self.bound({2: 1.0}, node=nodes, offloading=sent) == pytest.approx(1 / 0.006)
-
-    def test_batches_are_full(self):
-        model = dict(world()["model"], batch_share=0.5)
-        nodes = [{"name": "a", "max_batch": 3}, {"name": "b"}]
-        assert self.bound({2: 1.0}, model=model, node=nodes) == pytest.approx(2.5 / 0.006)
-
-
 class TestForPeople:
     def test_a_row_for_each_and_one_for_all_if_there_are_several(self):
         one = summarise(run([ended(3)]))
@@ -144,7 +111,7 @@ class TestForPeople:
     def test_rows_have_a_cell_for_each_column(self):
         found = summarise(run([ended(3)]))
         for header, rows in (
-            (report.SOURCE_HEADER, report.source_rows(found)),
+            (report.source_header(found), report.source_rows(found)),
             (report.exit_header(found), report.exit_rows(found)),
             (report.WORKER_HEADER, report.worker_rows(found)),
             (report.LINK_HEADER, report.link_rows(found)),

@@ -203,8 +203,8 @@ def test_nothing_grows_with_the_items():
                 half = event.items[0] // 10_000
                 sizes = (
                     len(body.held),
-                    len(body._wanted),
-                    len(body._armed),
+                    len(body.timers),
+                    len(body._timers._armed),
                     len(simulator.scheduler),
                 )
                 largest[half] = max(largest.get(half, sizes), sizes)

@@ -1,6 +1,7 @@
 """Links: the shorthands, the entries of their own, and what must be reachable."""
 
 import pytest
+from ensemble_worlds import fleet
 from worlds import world
 
 from edgesdk.errors import ConfigError
@@ -126,6 +127,37 @@ class TestMistakes:
         assert refusal(topology="tree").startswith("topology: found 'tree', expected one of mesh,")
 
 
+class TestStudents:
+    """An ensemble of two, of three stages each."""
+
+    def refusal(self, folder, **changes):
+        with pytest.raises(ConfigError) as caught:
+            fleet(folder, **changes)
+        return str(caught.value)
+
+    def test_nobody_need_hold_several(self, tmp_path):
+        _, scenario = fleet(tmp_path)
+        assert [(node.stages, node.parts) for node in scenario.nodes] == [
+            ((), None),
+            (None, (0,)),
+            (None, (1,)),
+        ]
+
+    def test_one_that_there_is_not(self, tmp_path):
+        nodes = [{"name": "camera"}, {"name": "one", "parts": [2]}]
+        message = self.refusal(tmp_path, node=nodes)
+        assert message.startswith("node[1].parts[0]: found 2, expected a part of the model, 0 to 1")
+
+    def test_one_that_nobody_holds(self, tmp_path):
+        nodes = [{"name": "camera", "stages": []}] + [{"name": n, "parts": [0]} for n in "ab"]
+        message = self.refusal(tmp_path, node=nodes)
+        assert message.startswith("node: found nobody that holds stage 0, 1, 2 of part 1")
+
+    def test_one_that_the_source_cannot_send_to(self, tmp_path):
+        message = self.refusal(tmp_path, topology="chain")  # camera - one - two
+        assert "of part 1 among those that tasks of source camera get to (camera)" in message
+
+
 class TestReach:
     def test_a_node_without_a_way_to_it(self):
         message = refusal(node=nodes("abc"))
@@ -141,6 +173,14 @@ class TestReach:
             link=[{"between": ["b", "a"], "offload": "forward"}],
         )
         assert "nobody that holds stage 2" in message and "source a get to (a)" in message
+
+    def test_a_stage_whose_holder_is_behind_one_that_takes_no_task(self):
+        three = [{"name": "a", "stages": [0, 1]}, {"name": "b", "stages": []}, {"name": "c"}]
+        message = refusal(node=three, link=None, topology="chain")
+        assert message.startswith("node: found nobody that holds stage 2")
+        assert "source a get to (a)" in message
+        three[1]["stages"] = [1]  # which it computes, and then knows somebody for the rest
+        parse_scenario(world(node=three, link=None, topology="chain"), "")
 
     def test_a_source_without_stage_0(self):
         split = [{"name": "a", "stages": [1, 2]}, {"name": "b"}]

@@ -9,7 +9,7 @@ from edgesdk.core.exits import MaxProbability
 from edgesdk.core.messages import Envelope, Greeting, Hello, Load, Welcome
 from edgesdk.sim.clock import Clock
 from edgesdk.sim.simulator import Simulator
-from edgesdk.sim.spec import Image, Link, Model, Node, Scenario, Workload
+from edgesdk.sim.spec import Image, Link, Model, Node, Part, Scenario, Workload
 from edgesdk.sim.world import Observer
 from edgesdk.telemetry.clocks import GOOD, Offset, Readings, align, offset_between
 
@@ -189,8 +189,9 @@ def world(seed):
     one that starts again."""
     rng = Random(seed)
     exits = (0, 1)
-    images = (Image(3, (Scores(3, 0.9, 0.8, 0.1),) * 2),)
-    model = Model(exits, (4_000, 6_000), (3_000, 2_000), images, MaxProbability(0.95))
+    images = (Image(3, ((Scores(3, 0.9, 0.8, 0.1),) * 2,)),)
+    part = Part(exits, (4_000, 6_000), (3_000, 2_000))
+    model = Model((part,), images, MaxProbability(0.95))
     nodes = tuple(
         Node(name, clock_offset_us=rng.randrange(10**9), drift_ppm=rng.uniform(-60, 60))
         for name in "abcd"
