@@ -130,23 +130,29 @@ def test_only_features_travel_back_with_their_real_size(tmp_path):
 
 
 class TestAStudentThatIsKilled:
-    def test_degrades_answers_after_the_core_gives_it_up(self, tmp_path):
+    def test_is_waited_for_until_the_core_gives_it_up_and_then_no_more(self, tmp_path):
         _, scenario = fleet(tmp_path, fault=[CRASH])
         found, totals = outcomes(scenario)
         assert len(found) == 100 and {outcome.status for _, outcome in found} == {"result"}
         late = [outcome for _, outcome in found if outcome.reason == "degraded"]
         assert 50 <= len(late) <= 52
-        assert all(2 * SECOND <= outcome.latency_us < 4 * SECOND for outcome in late)
+        waited = [outcome for outcome in late if outcome.latency_us > SECOND / 10]
+        assert 18 <= len(waited) <= 27  # of 10 in a second
+        assert waited == late[: len(waited)]
+        assert 2 * SECOND <= waited[0].latency_us < 3 * SECOND
         assert totals.sources[0].open_count == totals.sources[0].lost_count == 0
 
     def test_is_not_waited_for_beyond_the_deadline(self, tmp_path):
+        """And not until then, once it is given up."""
         workload = {"source": "camera", "kind": "periodic", "rate_hz": 10, "deadline_ms": 300}
         _, scenario = fleet(tmp_path, fault=[CRASH], workload=[dict(workload, on_deadline="best")])
         found, _ = outcomes(scenario)
         late = [(image, outcome) for image, outcome in found if outcome.reason == "degraded"]
         assert 50 <= len(late) <= 52
+        waited = [outcome for _, outcome in late if outcome.latency_us > 290_000]
+        assert 18 <= len(waited) <= 27
         for image, outcome in late:
-            assert outcome.latency_us == pytest.approx(300_000, abs=100)
+            assert outcome.latency_us <= 300_100
             m = brightness(scenario, image)
             logits = te.logits(te.feature(m, 0, 2), np.array(te.MISSING))
             assert outcome.answer.scores.class_index == int(logits.argmax())
