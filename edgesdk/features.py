@@ -18,7 +18,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from . import kernels
-from .bundle import EnsembleClassifier
+from .bundle import Bundle, EnsembleClassifier
 from .core.events import Scores
 from .core.exits import ExitPolicy
 from .errors import ConfigError
@@ -232,6 +232,28 @@ def check_features(features: Features, where: str) -> None:
                 "{}: {} has values that are not finite; train again".format(where, name)
             )
     _check_texts(features, where, classes)
+
+
+def check_belongs(features: Features, bundle: Bundle, where: str) -> None:
+    """Raise ConfigError, beginning with `where`, unless the features are those of the bundle."""
+    manifest, classifier = bundle.manifest, bundle.classifier()
+    depths = [len(part.exits) for part in manifest.parts]
+    for what, found, expected in (
+        ("students", len(features.students), len(manifest.parts)),
+        ("classes", len(features.bias), len(manifest.labels)),
+        ("values per feature", features.mean_features.shape[1], classifier.missing.shape[1]),
+        ("exits of the students", list(features.depths), depths),
+    ):
+        if found != expected:
+            raise ConfigError(
+                "{}: {}: found {}, expected {}, for that is what the bundle {} has; record its "
+                "features".format(where, what, found, expected, bundle.path)
+            )
+    if not all(map(np.array_equal, features.classifier, classifier)):
+        raise ConfigError(
+            "{}: found features for another classifier than that of the bundle {}; record its "
+            "features".format(where, bundle.path)
+        )
 
 
 def _check_texts(features: Features, where: str, classes: int) -> None:

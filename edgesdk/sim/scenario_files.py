@@ -15,7 +15,7 @@ from ..core.exits import ExitPolicy, make_policy
 from ..core.spec import FULL_PLAN, Plan
 from ..core.spec import Part as BundlePart
 from ..errors import ConfigError
-from ..features import Features, outcomes_alone, read_features
+from ..features import Features, check_belongs, outcomes_alone, read_features
 from ..manifest import Manifest, check_policy
 from ..outcomes import Outcomes, read_outcomes
 from ..profiles import Profile, StageTime, read_profile
@@ -194,7 +194,7 @@ def _answers(
         raise outcomes.fail("features instead, for the bundle is an ensemble")
     path = _path(field.get("features"), folder)
     found = read_features(path)
-    _check_features(found, path, bundle)
+    check_belongs(found, bundle, path)
     found = found.select(SPLIT)
     count = len(found.label)
     found = found.take(np.array(Random(SEED).sample(range(count), count)))
@@ -214,25 +214,3 @@ def _scores(outcomes: Outcomes) -> List[Tuple[Scores, ...]]:
         for name in Scores._fields
     ]
     return [tuple(map(Scores, *rows)) for rows in zip(*columns)]
-
-
-def _check_features(features: Features, path: str, bundle: Bundle) -> None:
-    """Raise ConfigError unless the features are those of the bundle."""
-    manifest, classifier = bundle.manifest, bundle.classifier()
-    depths = [len(part.exits) for part in manifest.parts]
-    for what, found, expected in (
-        ("students", len(features.students), len(manifest.parts)),
-        ("classes", len(features.bias), len(manifest.labels)),
-        ("values per feature", features.mean_features.shape[1], classifier.missing.shape[1]),
-        ("exits of the students", list(features.depths), depths),
-    ):
-        if found != expected:
-            raise ConfigError(
-                "{}: {}: found {}, expected {}, for that is what the bundle {} has; record its "
-                "features".format(path, what, found, expected, bundle.path)
-            )
-    if not all(map(np.array_equal, features.classifier, classifier)):
-        raise ConfigError(
-            "{}: found features for another classifier than that of the bundle {}; record its "
-            "features".format(path, bundle.path)
-        )

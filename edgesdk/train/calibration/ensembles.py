@@ -25,7 +25,13 @@ from ...core.exits import (
 )
 from ...core.spec import FULL_PLAN
 from ...errors import ConfigError
-from ...features import Features, read_features, replay_students, write_features
+from ...features import (
+    Features,
+    check_belongs,
+    read_features,
+    replay_students,
+    write_features,
+)
 from ...outcomes import SPLITS
 from ..data import DataSet
 from .choice import Candidate, check_objective
@@ -166,7 +172,12 @@ def _features(bundle: Bundle, data: DataSet, request: Request) -> Features:
     file = request.outcomes_file
     if file is not None and Path(file).exists():
         features = read_features(file)
-        _check_belongs(features, bundle, data, file)
+        check_belongs(features, bundle, file)
+        if features.data != data.name:
+            raise ConfigError(
+                f"{file}: found features of the data {features.data}, expected {data.name}; delete "
+                "the file or name another"
+            )
         return features
     backend = open_backend(request.backend, request.threads)
     features = record_ensemble(bundle, data, backend)
@@ -174,23 +185,6 @@ def _features(bundle: Bundle, data: DataSet, request: Request) -> Features:
     if file is not None:
         write_features(file, features)
     return features
-
-
-def _check_belongs(features: Features, bundle: Bundle, data: DataSet, file: str) -> None:
-    classifier = bundle.classifier()
-    is_same = all(map(np.array_equal, features.classifier, classifier))
-    depths = [len(part.exits) for part in bundle.manifest.parts]
-    for name, found, expected in (
-        ("of the data", features.data, data.name),
-        ("of students with these exits:", list(features.depths), depths),
-        ("for so many classes:", len(features.bias), len(classifier.bias)),
-        ("for", "the bundle's classifier" if is_same else "another", "the bundle's classifier"),
-    ):
-        if found != expected:
-            raise ConfigError(
-                f"{file}: found features {name} {found}, expected {expected}; delete the file or "
-                "name another"
-            )
 
 
 def _row(name: str, policy: ExitPolicy, splits: Sequence[Features], costs: Sequence[Costs]) -> Row:
