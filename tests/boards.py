@@ -143,7 +143,9 @@ def xavier(root):
     tree.write("etc/nv_tegra_release", "# R35 (release), REVISION: 2.1, GCID: 32413640\n")
     tree.packages(nvidia_l4t_core="35.2.1-20230124153320", python3_libnvinfer="8.5.2-1+cuda11.4")
     tree.system("Ubuntu 20.04.5 LTS", "5.10.104-tegra").devices()
-    tree.write("usr/local/cuda/version.json", '{"cuda": {"name": "CUDA SDK", "version": "11.4.19"}}')
+    tree.write(
+        "usr/local/cuda/version.json", '{"cuda": {"name": "CUDA SDK", "version": "11.4.19"}}'
+    )
     tree.write("usr/local/cuda/bin/nvcc")
     tree.modes(8, MODES_XAVIER_NX, " fmode:quiet")
     for policy in (0, 2, 4):

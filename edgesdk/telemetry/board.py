@@ -152,4 +152,3 @@ def _distinct(sensors: Iterable[Sensor]) -> List[Sensor]:
 def _number(path: str) -> str:
     """The channel of a file: "0" of in_power0_input."""
     return "".join(re.findall("[0-9]+", os.path.basename(path))[:1])
-

@@ -28,7 +28,7 @@ class PowerMode(NamedTuple):
 
 class Clock(NamedTuple):
     """Of a group of processors ("cpu0", by its first one) or of the "gpu": MHz, None where it is
-    not told. Between `min_mhz` and `max_mhz` the governor is free; up to `limit_mhz` is possible."""
+    not told. The governor stays between `min_mhz` and `max_mhz`; up to `limit_mhz` is possible."""
 
     name: str
     governor: str
