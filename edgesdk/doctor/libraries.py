@@ -7,15 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any, Dict, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 from . import probes
 
 TIMEOUT_S = 60.0  # to import torch from the card of a Nano takes a good part of it
 GIVE_UP_S = 1.0  # a process that hangs in a driver cannot be killed either
 FAILURE_LENGTH_MAX = 400
+# Being asked leaves nothing behind: when they are imported, onnxruntime 1.29 and newer write to the
+# home folder and report to their maker.
+LEAVE_NOTHING = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "CUDA_CACHE_DISABLE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 # With it numpy 1.19.5 works on a Nano; whether numpy works without is what is asked.
 HIDDEN_FROM = {"numpy": ("OPENBLAS_CORETYPE",)}
+
+
+_LAUNCH = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](sys.argv[2])"
 
 
 class Answer(NamedTuple):
@@ -34,7 +44,12 @@ class Answer(NamedTuple):
 
 def ask(name: str, timeout_s: float = TIMEOUT_S) -> Answer:
     """One of `probes.PROBES`."""
-    return answer_of([sys.executable, probes.__file__, name], timeout_s, HIDDEN_FROM.get(name, ()))
+    return answer_of(command_for(name), timeout_s, HIDDEN_FROM.get(name, ()))
+
+
+def command_for(name: str) -> List[str]:
+    """What answers for a library, with the modules of the current folder and none of ours."""
+    return [sys.executable, "-c", _LAUNCH, probes.__file__, name]
 
 
 def answer_of(
@@ -42,7 +57,7 @@ def answer_of(
 ) -> Answer:
     """What a process prints that answers as probes do, without the variables `hidden`; it gets
     `timeout_s`. Raises nothing."""
-    surroundings = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", CUDA_CACHE_DISABLE="1")
+    surroundings = dict(os.environ, **LEAVE_NOTHING)
     for name in hidden:
         surroundings.pop(name, None)
     try:

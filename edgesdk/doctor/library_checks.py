@@ -221,7 +221,7 @@ def pycuda(facts: Facts, use: str) -> Check:
     if not answer.failure:
         built_for = answer.told.get("built_for_cuda")
         return Check("pycuda", OK, "{}, built for CUDA {}".format(answer.version, built_for))
-    advice = "It is compiled when it is installed, with nvcc, which must be on PATH; so:"
+    advice = "It is compiled when it is installed, by nvcc, which must be found."
     install = "PATH=/usr/local/cuda/bin:$PATH pip install pycuda"
     install += "==2022.1" if _is_python_36(facts) else ""
     return _failed("pycuda", _stops(use, TENSORRT), answer, advice, install)

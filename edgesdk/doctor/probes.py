@@ -1,4 +1,4 @@
-"""What runs in a process of its own: `python probes.py NAME` says what one library is.
+"""What runs in a process of its own, and says what one library is (`libraries.py` starts it).
 
 A library that does not fit the machine may kill its process, so no other has it. The answer is one
 JSON object on standard output, and nothing else is there, whatever the library prints. This file
@@ -8,7 +8,6 @@ imports nothing of edgesdk.
 import ctypes
 import json
 import os
-import sys
 from typing import Any, Callable, Dict, List
 
 CUDART = ["libcudart.so" + end for end in ("", ".13", ".12", ".11.0", ".10.2")]
@@ -127,7 +126,6 @@ def main(name: str) -> None:
     _leave_no_core_file()
     answer_to = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
-    sys.path[0] = ""  # as in the process that asks; not the folder of this file
     try:
         answer = PROBES[name]()
     except BaseException as error:  # whatever a library raises; also its sys.exit
@@ -145,7 +143,3 @@ def _leave_no_core_file() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         pass
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

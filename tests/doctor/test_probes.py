@@ -4,12 +4,12 @@ import ctypes
 import json
 import os
 import subprocess
-import sys
 
 import numpy
 import pytest
 
 from edgesdk.doctor import probes
+from edgesdk.doctor.libraries import command_for
 
 NOISY = "import os, sys\nprint('hello')\nos.write(1, b'from C')\n"
 
@@ -17,7 +17,7 @@ NOISY = "import os, sys\nprint('hello')\nos.write(1, b'from C')\n"
 def run(name, folder=None):
     """Status and answer of the probe, with what stands in `folder` before everything else."""
     done = subprocess.run(
-        [sys.executable, probes.__file__, name],
+        command_for(name),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(os.environ, PYTHONPATH=str(folder or ""), PYTHONDONTWRITEBYTECODE="1"),

@@ -114,7 +114,7 @@ def test_garbage_in_every_file_is_no_error(make, content, tmp_path):
     make(tmp_path)
     for path in files_of(tmp_path):
         path.write_bytes(content)
-    found, room, held = everything(str(tmp_path))
+    found, room, _ = everything(str(tmp_path))
     assert found.packages == {} and found.l4t is None and room.swaps == []
 
 
