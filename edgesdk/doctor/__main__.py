@@ -10,7 +10,7 @@ import textwrap
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import cli
-from .checks import LEVELS, PROBLEM, USES, Check, default_use
+from .checks import LEVELS, OK, PROBLEM, USES, Check, default_use
 from .facts import Facts, gather
 from .library_checks import all_checks
 
@@ -65,16 +65,28 @@ def report(checks: Sequence[Check], use: str) -> List[str]:
     for check in checks:
         level = check.level.upper() if check.level == PROBLEM else check.level
         head = "{}  {}  ".format(level.ljust(widths[0]), check.name.ljust(widths[1]))
-        lines += textwrap.wrap(check.found, COLUMNS, initial_indent=head, subsequent_indent=begin)
-        lines += textwrap.wrap(check.advice, COLUMNS, initial_indent=begin, subsequent_indent=begin)
+        lines += _wrapped(check.found, head, begin) + _wrapped(check.advice, begin, begin)
         lines += [begin + "$ " + command for command in check.command.splitlines()]
-    counts = ["{} {}".format(_count(checks, level), level) for level in LEVELS]
+    counts = [_count(checks, level) for level in LEVELS]
     state = "ready" if is_ready(checks) else "NOT ready"
     return lines + ["", "{} for {}: {}".format(state, use, ", ".join(counts))]
 
 
-def _count(checks: Sequence[Check], level: str) -> int:
-    return sum(check.level == level for check in checks)
+def _wrapped(text: str, first: str, begin: str) -> List[str]:
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=first,
+        subsequent_indent=begin,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _count(checks: Sequence[Check], level: str) -> str:
+    """ "1 problem", "3 notes", "15 ok"."""
+    count = sum(check.level == level for check in checks)
+    return "{} {}{}".format(count, level, "" if count == 1 or level == OK else "s")
 
 
 def as_json(facts: Facts, checks: Sequence[Check], use: str) -> Dict[str, Any]:

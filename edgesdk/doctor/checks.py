@@ -19,6 +19,7 @@ BUILD_BYTES = 1 * GIB  # building an engine takes about as much
 RUN_BYTES = 256 * MIB
 DISK_BYTES = 2 * GIB
 HOT_CELSIUS = 85.0
+OUTSIDE = " (Outside this container.)"  # of what changes the machine
 
 
 class Check(NamedTuple):
@@ -52,6 +53,8 @@ def _carefully(look: "Look", facts: Facts, use: str) -> Check:
         return Check(name, NOTE, found, "Please report this, with the output of --json.")
     if check.level == OK and check.advice:
         return Check(check.name, OK, "not needed; " + check.found)
+    if facts.machine.is_container and check.command.startswith("sudo "):
+        return check._replace(advice=check.advice + OUTSIDE)
     return check
 
 
@@ -214,10 +217,10 @@ def heat(facts: Facts, use: str) -> Check:
         found += "; over-current {} times since the start".format(facts.held.over_current_count)
     if facts.held.cooling or (zones and zones[hottest] >= HOT_CELSIUS):
         advice = "Cool it with a fan, or set a mode that takes less power."
-        return Check("heat", NOTE, found, advice, "sudo nvpmodel -q")
+        return Check("heat", NOTE, found, advice, "sudo nvpmodel -p --verbose")
     if facts.held.over_current_count:
         advice = "Use a supply that gives more, or set a mode that takes less power."
-        return Check("heat", NOTE, found, advice, "sudo nvpmodel -q")
+        return Check("heat", NOTE, found, advice, "sudo nvpmodel -p --verbose")
     return Check("heat", OK, found)
 
 

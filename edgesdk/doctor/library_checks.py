@@ -180,8 +180,16 @@ def cuda_toolkit(facts: Facts, use: str) -> Check:
     found = "{}no nvcc in /usr/local/cuda/bin".format(version + ", " if version else "")
     if use == CPU or not facts.libraries["pycuda"].failure:
         return Check("CUDA toolkit", OK, found)
-    install = "sudo apt-get install nvidia-jetpack" if facts.machine.is_jetson else ""
-    return Check("CUDA toolkit", NOTE, found, "pycuda is compiled with it; install it.", install)
+    return Check("CUDA toolkit", NOTE, found, *_not_installed(facts, "pycuda is compiled with it."))
+
+
+def _not_installed(facts: Facts, why: str, command: str = "") -> Tuple[str, str]:
+    """What to do for a part of JetPack; elsewhere `command`."""
+    if facts.machine.is_jetson and facts.machine.is_container:
+        return why + " Use an image that has it, such as NVIDIA's l4t-tensorrt.", ""
+    if facts.machine.is_jetson:
+        return why + " It belongs to JetPack.", "sudo apt-get install nvidia-jetpack"
+    return why, command
 
 
 def tensorrt(facts: Facts, use: str) -> Check:
@@ -210,9 +218,7 @@ def _no_tensorrt(facts: Facts, answer: Answer) -> Tuple[str, str]:
         whose = "It is there for the system's Python ({}), which this one is not or does not see."
         advice = whose.format(packaged) + " Make an environment that does, with edgesdk in it."
         return advice, "/usr/bin/python3 -m venv --system-site-packages ~/edgesdk-venv"
-    if facts.machine.is_jetson:
-        return "Install what belongs to JetPack.", "sudo apt-get install nvidia-jetpack"
-    return "Install it.", "pip install tensorrt"
+    return _not_installed(facts, "It builds and runs the engines.", "pip install tensorrt")
 
 
 def pycuda(facts: Facts, use: str) -> Check:

@@ -42,18 +42,26 @@ class TestOrder:
 
         return look
 
-    def test_what_stops_comes_first_and_equals_keep_their_order(self):
+    def test_what_stops_comes_first_and_equals_keep_their_order(self, tmp_path):
         looks = [self.look(*each) for each in [("a", OK), ("b", NOTE), ("c", PROBLEM), ("d", NOTE)]]
-        assert [check.name for check in judged(None, CPU, looks)] == ["c", "b", "d", "a"]
+        checks_found = judged(pc(tmp_path), CPU, looks)
+        assert [check.name for check in checks_found] == ["c", "b", "d", "a"]
 
-    def test_what_would_be_a_problem_for_another_use_is_not_needed(self):
-        assert judged(None, CPU, [self.look("a", OK)]) == [Check("a", OK, "not needed; found")]
+    def test_what_would_be_a_problem_for_another_use_is_not_needed(self, tmp_path):
+        found = judged(pc(tmp_path), CPU, [self.look("a", OK)])
+        assert found == [Check("a", OK, "not needed; found")]
 
-    def test_a_look_that_fails_does_not_stop_the_others(self):
+    @pytest.mark.parametrize(("command", "is_said"), [("sudo x", True), ("pip x", False)])
+    def test_who_is_in_a_container_changes_the_machine_outside(self, tmp_path, command, is_said):
+        facts = answers.facts(boards.container(tmp_path), answers.PC)
+        (found,) = judged(facts, CPU, [lambda *_: Check("a", NOTE, "x", "Do it.", command)])
+        assert found.advice == "Do it." + checks.OUTSIDE * is_said
+
+    def test_a_look_that_fails_does_not_stop_the_others(self, tmp_path):
         def odd_thing(facts, use):
             raise KeyError("zone")
 
-        failed, good = judged(None, CPU, [self.look("a", OK, ""), odd_thing])
+        failed, good = judged(pc(tmp_path), CPU, [self.look("a", OK, ""), odd_thing])
         assert (failed.name, failed.level, good.name) == ("odd thing", NOTE, "a")
         assert "KeyError: 'zone'" in failed.found
 

@@ -80,7 +80,7 @@ def test_a_person_reads_what_stops_it_and_the_command_below(tmp_path):
     lines = text_of(boards.nano(tmp_path), known, TENSORRT)
     assert lines[1].startswith("PROBLEM  pycuda") and "not installed" in lines[1]
     assert lines[3].strip() == "$ PATH=/usr/local/cuda/bin:$PATH pip install pycuda==2022.1"
-    assert lines[-1] == "NOT ready for tensorrt: 1 problem, 3 note, 16 ok"
+    assert lines[-1] == "NOT ready for tensorrt: 1 problem, 3 notes, 16 ok"
     commands = [line for line in lines if "$ " in line]
     assert max(len(line) for line in lines if line not in commands) <= doctor.COLUMNS
 

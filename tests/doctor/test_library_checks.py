@@ -96,6 +96,11 @@ class TestTensorRT:
         facts = answers.facts(tree, dict(answers.NANO, tensorrt=MISSING))
         assert lc.tensorrt(facts, TENSORRT).command == "sudo apt-get install nvidia-jetpack"
 
+    def test_a_container_needs_another_image(self, tmp_path):
+        facts = answers.facts(boards.container(tmp_path), answers.PC)
+        for found in (lc.tensorrt(facts, TENSORRT), lc.cuda_toolkit(facts, TENSORRT)):
+            assert found.level != OK and "l4t-tensorrt" in found.advice and not found.command
+
     def test_a_crash_is_told(self, tmp_path):
         found = lc.tensorrt(nano(tmp_path, {"tensorrt": SEGFAULT}), TENSORRT)
         assert found.found == "killed by SIGSEGV" and "--reinstall" in found.command
