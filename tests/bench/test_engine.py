@@ -63,6 +63,30 @@ def test_every_part_of_an_ensemble_is_timed(tmp_path, backend, capsys):
     assert len(set(names)) == len(names) == 4 * len(profile.stages)
 
 
+class Meter:
+    """Notes what it is to measure, in order, and gives the number of items for energy."""
+
+    def __init__(self):
+        self.asked = []
+
+    def measure_idle(self):
+        self.asked.append("idle")
+
+    def energy(self, call, item_count):
+        call()
+        self.asked.append(item_count)
+        return energy.Energy(10.0 * item_count, None) if len(self.asked) > 2 else None
+
+
+def test_energy_is_asked_for_each_stage_and_batch_after_idle(whole_bundle, backend):
+    meter = Meter()
+    times = engine.measure(whole_bundle, "full", backend, 0.001, (1, 4), meter)
+    stage_count = tiny.EXIT_COUNT
+    assert meter.asked == ["idle"] + [1] * stage_count + ["idle"] + [4] * stage_count
+    found = [time.energy_mj for time in times]
+    assert found == [None] + [10.0] * (stage_count - 1) + [40.0] * stage_count
+
+
 def test_a_plan_that_is_not_there(whole_bundle, backend):
     with pytest.raises(ConfigError, match="plan: found 'fast', expected one of full, merged"):
         engine.measure(whole_bundle, "fast", backend, 0.001)
