@@ -8,9 +8,9 @@
         --platform manylinux_2_17_x86_64 nvidia-tensorrt==8.4.1.5      # 774 MB
     python tests/trt/extract_names.py wheels
 
-Needs no GPU: the libraries behind the bindings are replaced by empty ones, which suffices for an import.
-It needs gcc, nm and readelf, and the Python of each wheel on PATH. What no wheel exists for is
-derived, in `trt_derived.py`.
+Needs no GPU: the libraries behind the bindings are replaced by empty ones, which suffices for an
+import. It needs gcc, nm and readelf, and the Python of each wheel on PATH. What no wheel exists
+for is derived, in `trt_derived.py`.
 """
 
 import argparse
@@ -49,7 +49,7 @@ _DUNDERS = ("__init__", "__len__", "__getitem__", "__bool__")
 
 
 def arguments(docstring):
-    """The overloads that a pybind docstring names: a list of lists of "name:type", "=" if optional."""
+    """The overloads in a pybind docstring, as lists of "name:type"; "=" ends what is optional."""
     lines = (docstring or "").splitlines()
     heads = [re.sub(r"^\d+\. ", "", line) for line in lines if re.match(r"\d+\. \w+\(", line)]
     if not heads and lines:

@@ -85,8 +85,8 @@ def test_arguments_are_those_of_the_signatures():
 def test_signatures_are_read_with_defaults_and_brackets():
     docstring = (
         "f(*args, **kwargs)\nOverloaded function.\n\n"
-        "1. f(self: tensorrt.tensorrt.A, x: Dict[str, int], kind: tensorrt.tensorrt.K = <K.B: 0>) -> int"
-        "\n\n    Text (with brackets).\n\n2. f(arg0: typing.SupportsInt) -> None\n"
+        "1. f(self: tensorrt.tensorrt.A, x: Dict[str, int], kind: tensorrt.tensorrt.K = <K.B: 0>)"
+        " -> int\n\n    Text (with brackets).\n\n2. f(arg0: typing.SupportsInt) -> None\n"
     )
     assert extract_names.arguments(docstring) == [["x:Dict[str,int]", "kind:K="], ["arg0:int"]]
     assert extract_names.arguments("f(self: A) -> None\n\n text\n") == [[]]

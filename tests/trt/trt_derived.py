@@ -2,9 +2,9 @@
 
 Each begins as the table of 8.4.1.5 (that of 8.6.1 holds all of it, so between the two nothing was
 removed). What differs was read in the bindings' C++ source, `pyCore.cpp` of NVIDIA/TensorRT:
-Builder, IBuilderConfig, Runtime, ICudaEngine, IExecutionContext, EngineInspector, Refitter and their
-enums. Names of layers, plugins and calibrators were not compared. A name of which it is not sure
-that a version has it is left out: code that would need it is refused.
+Builder, IBuilderConfig, Runtime, ICudaEngine, IExecutionContext, EngineInspector, Refitter and
+their enums. Names of layers, plugins and calibrators were not compared. A name of which it is not
+sure that a version has it is left out: code that would need it is refused.
 """
 
 import copy
@@ -15,7 +15,7 @@ NOT_YET_IN_8_2 = """
 MemoryPoolType IBuilderConfig.set_memory_pool_limit IBuilderConfig.get_memory_pool_limit
 Builder.max_threads Runtime.max_threads Refitter.max_threads TacticSource.EDGE_MASK_CONVOLUTIONS
 BuilderFlag.DIRECT_IO BuilderFlag.REJECT_EMPTY_ALGORITHMS
-""".split()
+"""
 
 NEW_IN_8_5 = """
 BuilderFlag.ENABLE_TACTIC_HEURISTIC DataType.UINT8 uint8 PreviewFeature TensorIOMode
@@ -37,7 +37,7 @@ IExecutionContext.temporary_allocator IExecutionContext.infer_shapes
 IExecutionContext.execute_async_v3 IExecutionContext.persistent_cache_limit
 IExecutionContext.nvtx_verbosity IOutputAllocator IOutputAllocator.__init__
 IOutputAllocator.tensorrt_version IOutputAllocator.reallocate_output IOutputAllocator.notify_shape
-""".split()
+"""
 
 # Where one name has other overloads or types than in the table that it is taken from.
 CHANGED_IN_8_5 = {
@@ -47,7 +47,7 @@ CHANGED_IN_8_5 = {
     "ICudaEngine.get_tensor_bytes_per_component": [["name:str"]],
     "ICudaEngine.get_tensor_components_per_element": [["name:str"]],
     "ICudaEngine.get_tensor_vectorized_dim": [["name:str"]],
-    # An address is an int from 8.5 on; before, the property takes a capsule, which Python has none of.
+    # From 8.5 on an address is an int; before, a capsule, of which Python has none.
     "IExecutionContext.device_memory": "int",
 }
 
@@ -55,14 +55,14 @@ CHANGED_IN_8_5 = {
 def add(tables):
     """Add 8.2.1 and 8.5.3 to `tables`, where those that they rest on are there."""
     if BASE in tables:
-        tables["8.2.1"] = _without(tables[BASE], NOT_YET_IN_8_2)
+        tables["8.2.1"] = _without(tables[BASE], NOT_YET_IN_8_2.split())
         tables["8.2.1"]["origin"] = (
             "derived: bindings 8.4.1.5 without what a pyCore.cpp of 8.2 lacks; layers, plugins, "
             "parser, calibrators as in 8.4.1.5; OBEY_ and PREFER_PRECISION_CONSTRAINTS as in an "
             "earlier reading of tag 8.2.1"
         )
     if BASE in tables and LATER in tables:
-        tables["8.5.3"] = _with(tables[BASE], tables[LATER], NEW_IN_8_5, CHANGED_IN_8_5)
+        tables["8.5.3"] = _with(tables[BASE], tables[LATER], NEW_IN_8_5.split(), CHANGED_IN_8_5)
         tables["8.5.3"]["origin"] = (
             "derived: bindings 8.4.1.5 and what a pyCore.cpp of 8.5 adds, as it is in bindings "
             "8.6.1; layers, plugins, parser, calibrators as in 8.4.1.5"
