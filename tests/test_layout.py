@@ -109,6 +109,7 @@ CROSS_CUTTING_TESTS = {
     "test_ros2_node.py",
     "test_stress.py",
     "test_system_packages.py",
+    "test_trt_behaviour.py",
     "test_trt_double.py",
     "test_trt_names.py",
     "test_tun_link.py",

@@ -168,8 +168,8 @@ def _python_for(wheel):
     return found
 
 
-def read_wheel(wheel):
-    """(version, table) of one wheel, read in a process with the wheel's Python."""
+def ask_wheel(wheel, script, *options):
+    """What a script, given `options` and the wheel's package, prints where that can be imported."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
@@ -179,9 +179,13 @@ def read_wheel(wheel):
         _make_stubs(library, folder)
         environment = dict(os.environ, LD_LIBRARY_PATH=folder, PYTHONPATH=folder)
         package = os.path.basename(os.path.dirname(library))
-        command = [_python_for(wheel), os.path.abspath(__file__), "--inside", package]
-        answer = subprocess.check_output(command, env=environment)
-    version, table = json.loads(answer.decode())
+        command = [_python_for(wheel), os.path.abspath(script)] + list(options) + [package]
+        return json.loads(subprocess.check_output(command, env=environment).decode())
+
+
+def read_wheel(wheel):
+    """(version, table) of one wheel."""
+    version, table = ask_wheel(wheel, __file__, "--inside")
     table["origin"] = "bindings " + version
     return version, table
 

@@ -189,10 +189,9 @@ class Stream:
     """pycuda.driver.Stream: what was asked waits in `waiting` until somebody waits for it."""
 
     def __init__(self, machine: Machine) -> None:
-        machine.current("cuStreamCreate")
-        self._machine = machine
-        self.handle = machine.new_handle()
+        self._machine, self.handle = machine, machine.new_handle()
         self.waiting: List[Callable[[], None]] = []
+        machine.current("cuStreamCreate")
         machine.streams[self.handle] = self
 
     def synchronize(self) -> None:

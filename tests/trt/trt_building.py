@@ -44,9 +44,9 @@ class DimsDouble:
         return self.sizes[arg0]
 
     def __eq__(self, other):
-        if not hasattr(other, "_double"):
-            raise TypeError("Dims compare with Dims: compare tuple(dims)")
-        return self.sizes == other._double.sizes
+        if not isinstance(other, (tuple, list)):
+            raise TypeError("Dims compare with tuples and lists, not even with Dims")
+        return self.sizes == tuple(other)
 
     __hash__ = None
 

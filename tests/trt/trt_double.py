@@ -3,6 +3,7 @@
     machine = Machine()                          # gpu_machine: the board, and the faults it has
     trt = double("8.2.1", machine)               # what `import tensorrt` gives there
     with installed("8.2.1", machine): ...        # in there, `import tensorrt` and pycuda give them
+    subprocess.run(..., env=environment("8.2.1"))    # and there in a process of its own
 
 It has the names of its version, with their arguments, and no others. What it does not implement of
 them raises NotImplementedError. Behaviour is in `trt_network.py`, `trt_building.py`,
@@ -12,10 +13,13 @@ parsed; onnxruntime computes it.
 
 Stricter than the real one: `with` blocks, which are deprecated no-ops, are refused; types are not
 converted (an address or an index is an int, a shape a tuple, a list or Dims); enums have no
-arithmetic beyond int(); Dims compare with Dims; every call wants a CUDA context that is current.
+arithmetic beyond int(); every call wants a CUDA context that is current.
 """
 
 import contextlib
+import inspect
+import json
+import os
 import sys
 import types
 
@@ -31,7 +35,8 @@ BEHAVIOURS = {}
 for part in (trt_network, trt_building, trt_engine):
     BEHAVIOURS.update(part.BEHAVIOURS)
 _NUMPY = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "BOOL": "bool"}
-_NUMPY_LATER = {"INT64": "int64", "UINT8": "uint8"}
+_NUMPY.update(INT64="int64", UINT8="uint8")
+_ITEM_BYTES = {"BF16": 2, "FP8": 1, "INT4": 0.5, "FP4": 0.5}
 
 
 class _Member:
@@ -44,6 +49,12 @@ class _Member:
 
     def __int__(self):
         return self.value
+
+    @property
+    def itemsize(self):
+        if self.owner != "DataType":
+            raise AttributeError("{} has no itemsize".format(self.owner))
+        return _ITEM_BYTES.get(self.name, np.dtype(_NUMPY.get(self.name, "V1")).itemsize)
 
     def __eq__(self, other):
         return isinstance(other, _Member) and (self.owner, self.value) == (other.owner, other.value)
@@ -102,7 +113,7 @@ class World:
         return self.types["Dims"](list(shape))
 
     def host_memory(self, data):
-        return self.types["IHostMemory"](data)
+        return bytes.__new__(self.types["IHostMemory"], data)
 
     def log(self, logger, severity, text):
         """Tell the logger. It is called from C++ that lets no exception pass."""
@@ -186,7 +197,12 @@ def _implemented(shell, owner, name):
 def _method(world, owner, name, overloads):
     def method(self, *args, **kwargs):
         given = _bind(world, owner + "." + name, overloads, args, kwargs)
-        return getattr(_implemented(self, owner, name), name)(**given)
+        found = getattr(_implemented(self, owner, name), name)
+        if set(given) - set(inspect.signature(found).parameters):
+            raise NotImplementedError(
+                "the double of TensorRT has no {}.{}({})".format(owner, name, ", ".join(given))
+            )
+        return found(**given)
 
     method.__name__ = name
     return method
@@ -247,6 +263,9 @@ def _host_memory_class(world, table):
     """IHostMemory: a buffer, which only C can make; so it is bytes that show only their table."""
 
     class IHostMemory(bytes):
+        def __new__(cls, *args, **kwargs):
+            raise TypeError("IHostMemory: No constructor defined!")
+
         def __getattribute__(self, name):
             if name == "nbytes":
                 return memoryview(self).nbytes
@@ -281,7 +300,7 @@ def _functions(world):
     def nptype(trt_type):
         if world.numbers < (8, 6):
             np.bool  # noqa: B018  its table of types holds this, which newer numpy lacks
-        name = dict(_NUMPY, **_NUMPY_LATER).get(trt_type.name)
+        name = _NUMPY.get(trt_type.name)
         if name is None:
             raise TypeError("no numpy type for {}".format(trt_type))
         return np.dtype(name).type
@@ -336,3 +355,19 @@ def installed(version, machine):
             sys.modules.pop(name, None)
             if module is not None:
                 sys.modules[name] = module
+
+
+def environment(version, broken=(), **machine):
+    """Variables for a child process in which `import tensorrt` and pycuda give doubles.
+
+    `broken` are faults, `machine` what Machine takes. What is misused or leaked there is on stderr
+    at its end, after "the double of a GPU: ".
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    paths = [os.path.join(here, "installed"), here, os.environ.get("PYTHONPATH", "")]
+    options = dict(machine, version=version, broken=sorted(broken))
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(path for path in paths if path),
+        EDGESDK_TRT_DOUBLE=json.dumps(options),
+    )

@@ -225,7 +225,7 @@ class EngineDouble:
     def serialize(self):
         return self._world.host_memory(trt_plan.pack(self._header, self._graph.data))
 
-    def create_execution_context(self, strategy=None, runtime_config=None):
+    def create_execution_context(self, strategy=None):
         if strategy is not None and strategy.name != "STATIC":
             return self.create_execution_context_without_device_memory()
         machine = self._world.machine
