@@ -50,15 +50,74 @@ def _copy(target: Callable[[], np.ndarray], source: Callable[[], np.ndarray]) ->
     return work
 
 
-def driver(machine: Machine) -> Any:
-    """The module `pycuda.driver` of `machine`. It knows the names of this function, no others."""
-    module = types.ModuleType("pycuda.driver")
+class _Driver:
+    """The functions of the module; those that need no state are its attributes."""
 
-    def init(flags: int = 0) -> None:
-        if machine.is_broken("no gpu"):
+    Error, LogicError, MemoryError, RuntimeError = Error, LogicError, MemoryError_, RuntimeError_
+    DeviceAllocation = DeviceAllocation
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.Device, self.Context = _device_class(machine), _context_class(machine)
+
+    def init(self, flags: int = 0) -> None:
+        if self._machine.is_broken("no gpu"):
             raise RuntimeError_("cuInit failed: no CUDA-capable device is detected")
-        machine.initialised = True
+        self._machine.initialised = True
 
+    def get_driver_version(self) -> int:
+        return 10020
+
+    def Stream(self, flags: int = 0) -> Stream:
+        return Stream(self._machine)
+
+    def Event(self, flags: int = 0) -> Event:
+        return Event(self._machine)
+
+    def mem_alloc(self, bytes: int) -> DeviceAllocation:
+        self._machine.current("cuMemAlloc")
+        return DeviceAllocation(self._machine, bytes)
+
+    def mem_get_info(self) -> Tuple[int, int]:
+        self._machine.current("cuMemGetInfo")
+        total_bytes = self._machine.memory_bytes
+        return total_bytes - self._machine.used_bytes, total_bytes
+
+    def pagelocked_empty(
+        self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0
+    ) -> np.ndarray:
+        self._machine.current("cuMemHostAlloc")
+        empty = np.empty(shape, dtype, order)
+        empty.reshape(-1).view(np.uint8)[:] = 0xA5
+        return empty
+
+    def memcpy_htod_async(self, dest: Any, src: Any, stream: Any = None) -> None:
+        machine, host = self._machine, _host_bytes(src, "cuMemcpyHtoDAsync")
+        work = _copy(lambda: machine.memory(int(dest), host.nbytes), lambda: host)
+        _queue(machine, "cuMemcpyHtoDAsync", stream, work)
+
+    def memcpy_dtoh_async(self, dest: Any, src: Any, stream: Any = None) -> None:
+        machine, host = self._machine, _host_bytes(dest, "cuMemcpyDtoHAsync")
+        if not host.flags.writeable:
+            raise ValueError("cuMemcpyDtoHAsync: the array is read-only")
+        work = _copy(lambda: host, lambda: machine.memory(int(src), host.nbytes))
+        _queue(machine, "cuMemcpyDtoHAsync", stream, work)
+
+    def memcpy_dtod_async(self, dest: Any, src: Any, size: int, stream: Any = None) -> None:
+        machine = self._machine
+        work = _copy(
+            lambda: machine.memory(int(dest), size), lambda: machine.memory(int(src), size)
+        )
+        _queue(machine, "cuMemcpyDtoDAsync", stream, work)
+
+    def memcpy_htod(self, dest: Any, src: Any) -> None:
+        self.memcpy_htod_async(dest, src)
+
+    def memcpy_dtoh(self, dest: Any, src: Any) -> None:
+        self.memcpy_dtoh_async(dest, src)
+
+
+def _device_class(machine: Machine) -> Any:
     def check_init(what: str) -> None:
         if not machine.initialised:
             raise LogicError("{} failed: initialization error".format(what))
@@ -84,10 +143,12 @@ def driver(machine: Machine) -> Any:
             return machine.memory_bytes
 
         def retain_primary_context(self) -> Context:
-            machine.primary = machine.primary or Context(machine, True)
-            machine.primary._retained_count += 1
-            return machine.primary
+            return machine.retain_primary()
 
+    return Device
+
+
+def _context_class(machine: Machine) -> Any:
     class ContextOfMachine(Context):
         @staticmethod
         def pop() -> None:
@@ -104,51 +165,13 @@ def driver(machine: Machine) -> Any:
         def get_current() -> Optional[Context]:
             return machine.stack()[-1] if machine.stack() else None
 
-    def memcpy_htod_async(dest: Any, src: Any, stream: Any = None) -> None:
-        host = _host_bytes(src, "cuMemcpyHtoDAsync")
-        work = _copy(lambda: machine.memory(int(dest), host.nbytes), lambda: host)
-        _queue(machine, "cuMemcpyHtoDAsync", stream, work)
+    return ContextOfMachine
 
-    def memcpy_dtoh_async(dest: Any, src: Any, stream: Any = None) -> None:
-        host = _host_bytes(dest, "cuMemcpyDtoHAsync")
-        if not host.flags.writeable:
-            raise ValueError("cuMemcpyDtoHAsync: the array is read-only")
-        work = _copy(lambda: host, lambda: machine.memory(int(src), host.nbytes))
-        _queue(machine, "cuMemcpyDtoHAsync", stream, work)
 
-    def memcpy_dtod_async(dest: Any, src: Any, size: int, stream: Any = None) -> None:
-        work = _copy(
-            lambda: machine.memory(int(dest), size), lambda: machine.memory(int(src), size)
-        )
-        _queue(machine, "cuMemcpyDtoDAsync", stream, work)
-
-    def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
-        machine.current("cuMemHostAlloc")
-        return np.full(shape, 0xA5, np.uint8 if dtype is None else dtype, order)
-
-    def mem_get_info() -> Tuple[int, int]:
-        machine.current("cuMemGetInfo")
-        return machine.memory_bytes - machine.used_bytes, machine.memory_bytes
-
-    def mem_alloc(bytes: int) -> DeviceAllocation:
-        machine.current("cuMemAlloc")
-        return DeviceAllocation(machine, bytes)
-
-    names = dict(locals())
-    for name in ("machine", "module", "check_init", "ContextOfMachine"):
-        del names[name]
-    names.update(
-        Context=ContextOfMachine,
-        Stream=lambda flags=0: Stream(machine),
-        Event=lambda flags=0: Event(machine),
-        DeviceAllocation=DeviceAllocation,
-        memcpy_htod=lambda dest, src: memcpy_htod_async(dest, src),
-        memcpy_dtoh=lambda dest, src: memcpy_dtoh_async(dest, src),
-        get_driver_version=lambda: 10020,
-        Error=Error,
-        LogicError=LogicError,
-        MemoryError=MemoryError_,
-        RuntimeError=RuntimeError_,
-    )
-    vars(module).update(names)
+def driver(machine: Machine) -> Any:
+    """The module `pycuda.driver` of `machine`. It knows the names of `_Driver`, no others."""
+    module, functions = types.ModuleType("pycuda.driver"), _Driver(machine)
+    for name in dir(functions):
+        if not name.startswith("_"):
+            setattr(module, name, getattr(functions, name))
     return module

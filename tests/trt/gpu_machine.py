@@ -142,6 +142,12 @@ class Machine:
         self.complaints.append("illegal access: {} bytes at {:#x}".format(size_bytes, address))
         raise LogicError("an illegal memory access was encountered")
 
+    def retain_primary(self) -> "Context":
+        """The primary context, one use of it more."""
+        self.primary = self.primary or Context(self)
+        self.primary.retained_count += 1
+        return self.primary
+
     def new_handle(self) -> int:
         return next(self._next_handle)
 
@@ -160,8 +166,8 @@ class Machine:
 class Context:
     """pycuda.driver.Context."""
 
-    def __init__(self, machine: Machine, is_primary: bool) -> None:
-        self._machine, self._is_primary, self._retained_count = machine, is_primary, 0
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self.retained_count = machine, 0
 
     def push(self) -> None:
         self._check_alive("cuCtxPushCurrent")
@@ -170,8 +176,8 @@ class Context:
     def detach(self) -> None:
         """Release it; the last release of a context frees it, and with it what was allocated."""
         self._check_alive("cuCtxDetach")
-        self._retained_count -= 1
-        if self._retained_count:
+        self.retained_count -= 1
+        if self.retained_count:
             return
         if self._machine.allocations:
             self._machine.complaints.append("a context was released with memory in use")
@@ -181,7 +187,7 @@ class Context:
         self._machine.primary = None
 
     def _check_alive(self, what: str) -> None:
-        if not self._retained_count:
+        if not self.retained_count:
             raise LogicError("{} failed: invalid device context".format(what))
 
 
