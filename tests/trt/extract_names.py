@@ -10,7 +10,8 @@
 
 Needs no GPU: the libraries behind the bindings are replaced by empty ones, which suffices for an
 import. It needs gcc, nm and readelf, and the Python of each wheel on PATH. What no wheel exists
-for is derived, in `trt_derived.py`.
+for is derived, in `trt_derived.py`. With EDGESDK_TENSORRT_WHEELS=wheels the tests compare the file,
+and what the doubles answer, with the bindings.
 """
 
 import argparse

@@ -103,6 +103,23 @@ def test_a_free_batch_needs_a_profile_that_fits():
     bench.close()
 
 
+def test_layers_keep_the_types_that_they_are_given():
+    bench = Bench("8.2.1")
+    trt, logger = bench.trt, bench.log.logger
+    network = trt.Builder(logger).create_network(1)
+    assert trt.OnnxParser(network, logger).parse(model_bytes())
+    layer = network.get_layer(0)
+    assert not layer.precision_is_set and network.num_layers == 1
+    layer.precision = trt.float16
+    layer.set_output_type(0, trt.float32)
+    assert layer.precision_is_set and layer.precision == trt.float16
+    assert layer.output_type_is_set(0) and not layer.output_type_is_set(1)
+    with pytest.raises(TypeError):
+        layer.precision = "float16"
+    assert network.get_layer(1) is None
+    bench.close()
+
+
 def test_int8_asks_a_calibrator_for_device_memory():
     bench = Bench("8.2.1", fast_int8=True)
     trt, cuda, logger = bench.trt, bench.cuda, bench.log.logger
@@ -171,6 +188,7 @@ def test_engines_of_elsewhere_give_none_and_a_log():
     for damaged, text in (
         (plan[:-1], "Serialization"),
         (plan[:4], "magic tag"),
+        (plan[:-1] + b"?", "checksum"),
         (b"", "magic tag"),
         (bytes(Bench("8.4.1.5").build()), "Version tag does not match"),
         (bytes(Bench("8.2.1", compute_capability=(8, 7)).build()), "incompatible device"),

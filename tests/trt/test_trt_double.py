@@ -190,6 +190,8 @@ def test_doubles_answer_as_the_bindings_do_without_a_gpu():
 
 def test_helpers_of_the_module():
     trt = double("8.6.1")
+    with pytest.raises(NotImplementedError):
+        trt.get_plugin_registry()
     assert trt.volume((2, 3, 4)) == 24 and trt.volume(()) == 1
     assert trt.nptype(trt.float32) is np.float32 and trt.nptype(trt.DataType.BOOL) is np.bool_
     assert tuple(trt.Dims([1, 2])) == (1, 2) and trt.Dims((1, 2)) == [1, 2]

@@ -4,6 +4,7 @@ import os
 
 import extract_names
 import pytest
+import trt_derived
 import trt_names
 
 WHEELS = "EDGESDK_TENSORRT_WHEELS"  # a folder; `extract_names.py` says how to fill it
@@ -71,6 +72,17 @@ def test_every_version_says_what_its_table_rests_on():
     assert derived == {"8.2.1", "8.5.3"}
     for version in set(origins) - derived:
         assert origins[version] == "bindings " + version
+
+
+def test_derived_tables_are_what_the_rules_make_of_their_neighbours():
+    versions = (trt_derived.BASE, trt_derived.LATER)
+    tables = {version: trt_names.table(version) for version in versions}
+    trt_derived.add(tables)
+    assert set(tables) == {"8.2.1", "8.4.1.5", "8.5.3", "8.6.1"}
+    for version in tables:
+        assert tables[version] == trt_names.table(version), version
+    with pytest.raises(ValueError, match="no such name"):
+        trt_derived._without(tables["8.2.1"], ["Builder.max_threads"])
 
 
 def test_arguments_are_those_of_the_signatures():

@@ -293,6 +293,13 @@ def _make_types(world, table):
             world.types[name] = _make_class(world, name, waiting.pop(name))
 
 
+def _missing(name):
+    def function(*args, **kwargs):
+        raise NotImplementedError("the double of TensorRT has no {}()".format(name))
+
+    return function
+
+
 def _functions(world):
     def volume(iterable):
         return int(np.prod(list(iterable), dtype=np.int64)) if len(list(iterable)) else 1
@@ -325,9 +332,9 @@ def double(version, machine=None):
         setattr(world.types[owner] if owner else module, last, made)
     for name, value in table["constants"].items():
         setattr(module, name, world.member(*value.split(".")))
-    for name, function in _functions(world).items():
-        if name in table["functions"]:
-            setattr(module, name, function)
+    functions = _functions(world)
+    for name in table["functions"]:
+        setattr(module, name, functions.get(name) or _missing(name))
     severities = world.types["ILogger.Severity"].__members__
     for owner in ("ILogger", "Logger"):
         for name, member in severities.items():

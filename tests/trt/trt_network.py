@@ -24,10 +24,28 @@ class TensorDouble:
 
 
 class LayerDouble:
-    """ILayer of a network: its name."""
+    """ILayer of a network: its name, and the types that it is asked to keep (up to 10)."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, world, name):
+        self._world, self.name, self._precision, self._output_types = world, name, None, {}
+
+    @property
+    def precision(self):
+        return self._precision or self._world.member("DataType", "FLOAT")
+
+    @precision.setter
+    def precision(self, dtype):
+        self._precision = dtype
+
+    @property
+    def precision_is_set(self):
+        return self._precision is not None
+
+    def set_output_type(self, index, dtype):
+        self._output_types[index] = dtype
+
+    def output_type_is_set(self, index):
+        return index in self._output_types
 
 
 class NetworkDouble:
@@ -47,7 +65,7 @@ class NetworkDouble:
             [world.wrap("ITensor", TensorDouble(world, t, is_input)) for t in tensors]
             for is_input, tensors in ((True, graph.inputs), (False, graph.outputs))
         )
-        self._layers = [world.wrap("ILayer", LayerDouble(name)) for name, _ in graph.nodes]
+        self._layers = [world.wrap("ILayer", LayerDouble(world, name)) for name, _ in graph.nodes]
 
     num_inputs = property(lambda self: len(self._inputs))
     num_outputs = property(lambda self: len(self._outputs))

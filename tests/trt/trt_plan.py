@@ -1,6 +1,7 @@
 """The engine files of the double, and what it knows of ONNX.
 
-An engine file: the magic, the length and the CRC of what follows, a JSON header, the ONNX bytes.
+An engine file: the magic, the length of the header, the CRC of what follows; a JSON header, the
+ONNX bytes.
 """
 
 import json
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime
 
 MAGIC = b"ENGINE-OF-A-DOUBLE"
-_LENGTHS = struct.Struct("<QQI")  # header bytes, ONNX bytes, CRC of both
+_LENGTH_AND_CRC = struct.Struct("<QI")
 
 # By ONNX's number of the type: TensorRT's and numpy's names.
 TYPES = {
@@ -91,20 +92,18 @@ class Graph:
 def pack(header, onnx_bytes):
     """An engine file: `header` is a dict of plain JSON values."""
     text = json.dumps(header, sort_keys=True).encode("ascii")
-    lengths = _LENGTHS.pack(len(text), len(onnx_bytes), zlib.crc32(text + onnx_bytes))
-    return MAGIC + lengths + text + onnx_bytes
+    crc = zlib.crc32(text + onnx_bytes)
+    return MAGIC + _LENGTH_AND_CRC.pack(len(text), crc) + text + onnx_bytes
 
 
 def unpack(data):
     """(header, ONNX bytes); raises ValueError for other files, and what is cut short or damaged."""
     data = bytes(data)
-    start = len(MAGIC) + _LENGTHS.size
+    start = len(MAGIC) + _LENGTH_AND_CRC.size
     if data[: len(MAGIC)] != MAGIC or len(data) < start:
         raise ValueError("magic tag does not match")
-    text_length, onnx_length, crc = _LENGTHS.unpack(data[len(MAGIC) : start])
+    text_length, crc = _LENGTH_AND_CRC.unpack(data[len(MAGIC) : start])
     rest = data[start:]
-    if len(rest) != text_length + onnx_length:
-        raise ValueError("size does not match")
     if zlib.crc32(rest) != crc:
         raise ValueError("checksum does not match")
     return json.loads(rest[:text_length].decode("ascii")), rest[text_length:]
