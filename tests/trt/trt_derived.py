@@ -57,15 +57,17 @@ def add(tables):
     if BASE in tables:
         tables["8.2.1"] = _without(tables[BASE], NOT_YET_IN_8_2.split())
         tables["8.2.1"]["origin"] = (
-            "derived: bindings 8.4.1.5 without what a pyCore.cpp of 8.2 lacks; layers, plugins, "
-            "parser, calibrators as in 8.4.1.5; OBEY_ and PREFER_PRECISION_CONSTRAINTS as in an "
-            "earlier reading of tag 8.2.1"
+            "derived: bindings 8.4.1.5 without what a pyCore.cpp of 8.2 (which tag is not known; "
+            "it has EngineInspector and no memory pools) lacks; layers, plugins, parser and "
+            "calibrators as in 8.4.1.5; BuilderFlag.OBEY_ and PREFER_PRECISION_CONSTRAINTS, which "
+            "that file lacks, were seen in an earlier reading of tag 8.2.1"
         )
     if BASE in tables and LATER in tables:
         tables["8.5.3"] = _with(tables[BASE], tables[LATER], NEW_IN_8_5.split(), CHANGED_IN_8_5)
         tables["8.5.3"]["origin"] = (
-            "derived: bindings 8.4.1.5 and what a pyCore.cpp of 8.5 adds, as it is in bindings "
-            "8.6.1; layers, plugins, parser, calibrators as in 8.4.1.5"
+            "derived: bindings 8.4.1.5 and what a pyCore.cpp of 8.5 (8.5.1 to 8.5.3, which of them "
+            "is not known) adds, as in bindings 8.6.1; layers, plugins, parser and calibrators "
+            "as in 8.4.1.5"
         )
 
 
