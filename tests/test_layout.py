@@ -83,6 +83,7 @@ CROSS_CUTTING_TESTS = {
     "test_build.py",
     "test_closing_among_neighbours.py",
     "test_closing.py",
+    "test_cuda_double.py",
     "test_device_tier.py",
     "test_ensembles.py",
     "test_docs.py",
@@ -108,6 +109,9 @@ CROSS_CUTTING_TESTS = {
     "test_ros2_node.py",
     "test_stress.py",
     "test_system_packages.py",
+    "test_trt_behaviour.py",
+    "test_trt_double.py",
+    "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
 }
