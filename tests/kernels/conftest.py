@@ -2,12 +2,34 @@
 
 import importlib
 
+import cuda_modules
 import pytest
 
 
-@pytest.fixture(params=["reference", "_native"])
+@pytest.fixture(scope="session")
+def cuda_on_cpu(tmp_path_factory):
+    """The CUDA kernels compiled for the CPU."""
+    module, library = cuda_modules.build_module(tmp_path_factory.mktemp("cuda"))
+    return cuda_modules.DeviceKernels(module, cuda_modules.HostMemory(), library)
+
+
+@pytest.fixture(scope="session")
+def cuda_on_gpu():
+    """The CUDA kernels as they were built, on the first GPU."""
+    module = importlib.import_module("edgesdk.kernels._cuda")
+    return cuda_modules.DeviceKernels(module, cuda_modules.GpuMemory())
+
+
+IMPLEMENTATIONS = ["reference", "_native", "cuda_on_cpu"]
+if cuda_modules.why_no_gpu() is None:  # else test_cuda.py says so, once
+    IMPLEMENTATIONS.append(pytest.param("cuda_on_gpu", marks=pytest.mark.cuda))
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
 def kernels(request):
-    """The module edgesdk.kernels.reference, then edgesdk.kernels._native."""
+    """The modules edgesdk.kernels.reference and _native, then the CUDA kernels."""
+    if request.param.startswith("cuda"):
+        return request.getfixturevalue(request.param)
     try:
         return importlib.import_module("edgesdk.kernels." + request.param)
     except ImportError as error:
