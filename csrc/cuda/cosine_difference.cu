@@ -49,15 +49,13 @@ __device__ Sums sum_of_block(const Sums &part) {
 }
 
 template <typename Pack>
-__device__ Sums sum_part(const float *a__d, const float *b__d, int64_t D) {
+__device__ void add_rows(const float *a__d, const float *b__d, int64_t D, Sums &sums) {
+  const int64_t pack_count = D / static_cast<int64_t>(sizeof(Pack) / sizeof(float));
   const Pack *a = reinterpret_cast<const Pack *>(a__d), *b = reinterpret_cast<const Pack *>(b__d);
-  Sums sums = {0, 0, 0};
 #pragma unroll 2
-  for (int64_t i = threadIdx.x; i < D / static_cast<int64_t>(sizeof(Pack) / sizeof(float));
-       i += blockDim.x) {
+  for (int64_t i = threadIdx.x; i < pack_count; i += blockDim.x) {
     add(__ldg(a + i), __ldg(b + i), sums);
   }
-  return sums;
 }
 
 // A block for each row.
@@ -66,8 +64,13 @@ __global__ void differences(const float *feature__bd, const float *first__bd, in
   const int64_t b = blockIdx.x;
   const float *a__d = feature__bd + b * D, *b__d = first__bd + b * D;
   const bool packs = has_packs(feature__bd, D) && has_packs(first__bd, D);
-  const Sums sums =
-      sum_of_block(packs ? sum_part<float4>(a__d, b__d, D) : sum_part<float>(a__d, b__d, D));
+  Sums part = {0, 0, 0};
+  if (packs) {
+    add_rows<float4>(a__d, b__d, D, part);
+  } else {
+    add_rows<float>(a__d, b__d, D, part);
+  }
+  const Sums sums = sum_of_block(part);
   if (threadIdx.x != 0) return;
   float difference;
   if (sums.aa == 0 || sums.bb == 0) {

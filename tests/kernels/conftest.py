@@ -7,9 +7,17 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def cuda_on_cpu(tmp_path_factory):
+def cuda_module_source(tmp_path_factory):
+    """The module around the CUDA kernels as C++."""
+    return cuda_modules.translate_module(tmp_path_factory.mktemp("cython"))
+
+
+@pytest.fixture(scope="session")
+def cuda_on_cpu(tmp_path_factory, cuda_module_source):
     """The CUDA kernels compiled for the CPU."""
-    module, library = cuda_modules.build_module(tmp_path_factory.mktemp("cuda"))
+    kernels = sorted((cuda_modules.ROOT / "csrc" / "cuda").glob("*.cu"))
+    folder = tmp_path_factory.mktemp("cuda")
+    module, library = cuda_modules.load_module(folder, kernels, cuda_module_source)
     return cuda_modules.DeviceKernels(module, cuda_modules.HostMemory(), library)
 
 

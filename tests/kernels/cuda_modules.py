@@ -46,8 +46,8 @@ def compile_shim(folder, sources, name, *flags):
     return library
 
 
-def build_module(folder):
-    """edgesdk.kernels._cuda for the CPU, compiled into `folder`, and its library through ctypes."""
+def translate_module(folder):
+    """The C++ that Cython makes of csrc/binding/_cuda.pyx, in `folder`."""
     if os.environ.get("EDGESDK_BUILD_NATIVE") == "no" or not shutil.which("c++"):
         pytest.skip("no C++ compiler, or EDGESDK_BUILD_NATIVE=no")
     pytest.importorskip("Cython")
@@ -57,9 +57,14 @@ def build_module(folder):
         + [str(binding / "_cuda.pyx")],
         check=True,
     )
-    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    return generated
+
+
+def load_module(folder, kernels, generated):
+    """edgesdk.kernels._cuda for the CPU with these kernels, and its library through ctypes."""
     python = "-I{}".format(sysconfig.get_paths()["include"])
-    path = compile_shim(folder, kernels + [generated], "_cuda.so", python, "-Wno-all", "-Wno-extra")
+    sources = list(kernels) + [generated]
+    path = compile_shim(folder, sources, "_cuda.so", python, "-Wno-all", "-Wno-extra")
     spec = importlib.util.spec_from_file_location("_cuda", str(path))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -226,9 +231,7 @@ class DeviceKernels:
             assert same_bits(found[0], other), "the order of threads, or the device, shows"
         return found[0]
 
-    def exit_head(
-        self, features, weight, bias, scale=None, shift=None, logits=False, out=None
-    ):
+    def exit_head(self, features, weight, bias, scale=None, shift=None, logits=False, out=None):
         checks.exit_head(features, weight, bias, scale, shift, logits, out)
         batch, count = features.shape[0], len(bias)
 

@@ -62,6 +62,11 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaGetLastError();
 const char *cudaGetErrorString(cudaError_t error);
 
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+cudaError_t cudaMalloc(void **address, size_t byte_count);
+cudaError_t cudaMemcpy(void *target, const void *source, size_t byte_count, cudaMemcpyKind kind);
+cudaError_t cudaFree(void *address);
+
 namespace cuda_shim {
 
 struct Place {

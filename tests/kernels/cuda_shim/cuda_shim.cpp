@@ -3,7 +3,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -12,7 +12,9 @@
 
 #include "cuda_runtime.h"
 
-extern char __start_cuda_shared[], __stop_cuda_shared[];  // of the section, made by the linker
+// The ends of the section, made by the linker where there is shared memory at all.
+extern char __start_cuda_shared[] __attribute__((weak));
+extern char __stop_cuda_shared[] __attribute__((weak));
 
 namespace cuda_shim {
 
@@ -43,10 +45,14 @@ Fiber *current;
 unsigned thread_count;
 bool any_flag;
 
-int order = 0, multiprocessors = 1;
+// Of the environment in programs that cannot call cuda_shim_configure.
+const char *const given_multiprocessors = getenv("CUDA_SHIM_MULTIPROCESSORS");
+
+int order = 0, multiprocessors = given_multiprocessors ? atoi(given_multiprocessors) : 1;
 std::mt19937 generator;
 cudaError_t last_error = cudaSuccess;
 std::string failure;
+int launch_count = 0;
 
 void fiber_main() {
   (*running_kernel)();
@@ -63,8 +69,7 @@ void wait_as(State state, const char *place) {
 
 std::string where(unsigned thread) {
   const Fiber &fiber = *fibers[thread];
-  const std::string name = "thread " + std::to_string(thread);
-  return fiber.state == State::kDone ? name + " has ended" : name + " waits at " + fiber.place;
+  return fiber.state == State::kDone ? "has ended" : std::string("waits at ") + fiber.place;
 }
 
 // The threads first..end-1 go on if all of them wait for the same.
@@ -123,12 +128,11 @@ bool run_block() {
     release(0, thread_count, State::kAtBlock);
     if (!moved) break;
   }
-  unsigned waiting = 0;
-  while (waiting < thread_count && fibers[waiting]->state == State::kDone) ++waiting;
-  if (waiting == thread_count) return true;
-  unsigned other = waiting == 0 ? 1 : 0;
-  while (other + 1 < thread_count && where(other).substr(9) == where(waiting).substr(9)) ++other;
-  failure = "threads that diverge: " + where(waiting) + ", " + where(other);
+  unsigned other = 0;  // one that waits for something else than thread 0, or has ended
+  while (other + 1 < thread_count && where(other) == where(0)) ++other;
+  if (where(other) == where(0) && fibers[0]->state == State::kDone) return true;
+  failure = "threads that diverge: thread 0 " + where(0) + ", thread " + std::to_string(other) +
+            " " + where(other);
   return false;
 }
 
@@ -169,6 +173,7 @@ cudaError_t run(dim3 grid, dim3 block, const std::function<void()> &kernel) {
     return failed(cudaErrorInvalidConfiguration, "a grid or block that the shim does not run");
   }
   while (fibers.size() < thread_count) fibers.push_back(std::unique_ptr<Fiber>(new Fiber));
+  ++launch_count;
   running_kernel = &kernel;
   generator.seed(static_cast<unsigned>(order));
   here.block_size = block;
@@ -200,8 +205,31 @@ cudaError_t cudaGetLastError() {
 
 const char *cudaGetErrorString(cudaError_t) { return cuda_shim::failure.c_str(); }
 
+cudaError_t cudaMalloc(void **address, size_t byte_count) {
+  *address = malloc(byte_count);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *target, const void *source, size_t byte_count, cudaMemcpyKind) {
+  memcpy(target, source, byte_count);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *address) {
+  free(address);
+  return cudaSuccess;
+}
+
 // Order 0: ascending, 1: descending, 2 and above: at random, by that seed.
+// No multiprocessors: no device.
 extern "C" void cuda_shim_configure(int order, int multiprocessors) {
   cuda_shim::order = order;
   cuda_shim::multiprocessors = multiprocessors;
+}
+
+// Kernels launched since this was asked.
+extern "C" int cuda_shim_launches() {
+  const int count = cuda_shim::launch_count;
+  cuda_shim::launch_count = 0;
+  return count;
 }

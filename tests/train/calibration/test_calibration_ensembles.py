@@ -234,7 +234,10 @@ def one_class_more(features):
         (changed_classifier, "found features for another classifier than"),
         (one_student_less_deep, r"exits of the students: found \[2, 3\], expected \[3, 3\]"),
         (one_class_more, "classes: found 3, expected 2"),
-        (lambda each: each._replace(data="other"), "found features of the data other, expected tiny; delete"),
+        (
+            lambda each: each._replace(data="other"),
+            "found features of the data other, expected tiny; delete",
+        ),
     ],
 )
 def test_features_of_another_ensemble_are_refused(path, tmp_path, change, message):
