@@ -15,7 +15,6 @@ constexpr int kPoolThreads = 256;
 constexpr int kExitThreads = 512;
 constexpr int64_t kSmallBytes = 128 * 1024;    // what one block reads about as fast as a launch
 constexpr int64_t kBytesOfABlock = 64 * 1024;  // of weights, where several blocks share them
-constexpr int kPoolRowsOfAWarp = 4;            // at most this many, while there are blocks
 
 // Written so that NaN stays: it is not below 0. Not fused: the values are the reference's.
 struct AffineRelu {
@@ -133,7 +132,9 @@ __global__ void leave(edgesdk_features input, bool pools, int share_count, Linea
 
 edgesdk_status launch_pool(const edgesdk_features &input, float *pooled__bc, int64_t *counters__b,
                            void *stream) {
-  const int64_t rows_of_a_block = kPoolRowsOfAWarp * (kPoolThreads / kWarp);
+  const bool packs = has_packs(input.features__bcs, input.S);
+  const int rows_of_a_warp = kWarp / group_width(packs ? input.S / 4 : input.S);
+  const int64_t rows_of_a_block = rows_of_a_warp * (kPoolThreads / kWarp);
   const unsigned blocks = block_count(ceil_div(input.B * input.C, rows_of_a_block));
   return launch(pool, blocks, kPoolThreads, stream, input, pooled__bc, counters__b);
 }

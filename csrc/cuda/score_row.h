@@ -19,12 +19,17 @@ __device__ inline void insert(float value, int64_t index, TopTwo &top) {
   top.second = loser > top.second ? loser : top.second;
 }
 
+// Past the first-level cache: another multiprocessor may have written what lies there.
+__device__ inline float read_fresh(const float *pointer) {
+  return *static_cast<const volatile float *>(pointer);
+}
+
 // Every lane has the result.
 __device__ inline TopTwo top_two(const float *row__n, int64_t N) {
   const float lowest = -INFINITY;
   TopTwo top = {lowest, lowest, N, N};
   for (int64_t n = lane_index(); n < N; n += kWarp) {
-    const float value = __ldcg(row__n + n);
+    const float value = read_fresh(row__n + n);
     insert(value, n, top);
     if (value != value && n < top.nan_index) top.nan_index = n;
   }
@@ -40,13 +45,13 @@ __device__ inline TopTwo top_two(const float *row__n, int64_t N) {
   return top;
 }
 
-// Past the first-level cache (__ldcg): another multiprocessor may have written the row.
+// One warp writes the scores of sample b.
 __device__ inline void score_row(const float *row__n, int64_t N, int64_t b,
                                  const edgesdk_scores &scores) {
   const TopTwo top = top_two(row__n, N);
   float sum = 0, weighted = 0;
   for (int64_t n = lane_index(); n < N; n += kWarp) {
-    const float distance = __ldcg(row__n + n) - top.first;
+    const float distance = read_fresh(row__n + n) - top.first;
     const float e = expf(distance);
     sum += e;
     weighted += e == 0 ? 0 : e * distance;  // probability 0 has entropy 0, also at -infinity

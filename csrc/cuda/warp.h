@@ -31,18 +31,18 @@ __device__ inline float sum_for_all(float value) {
 
 // Lanes for a row of `pack_count` packs: four reads each, to have that many under way, or a lane
 // alone where there are fewer.
-__device__ inline int group_width(int64_t pack_count) {
+__host__ __device__ inline int group_width(int64_t pack_count) {
   int width = kWarp;
   while (width > 1 && 4 * width > pack_count) width /= 2;
   return width;
 }
 
-__device__ inline bool is_aligned(const void *pointer, uintptr_t bytes) {
+__host__ __device__ inline bool is_aligned(const void *pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
 // Whether rows of `length` floats from here can be read as float4.
-__device__ inline bool has_packs(const float *rows, int64_t length) {
+__host__ __device__ inline bool has_packs(const float *rows, int64_t length) {
   return length % 4 == 0 && is_aligned(rows, sizeof(float4));
 }
 

@@ -132,7 +132,6 @@ T load(const char *place, const T *pointer) {
 #define __shfl_xor_sync(...) cuda_shim::shuffle_xor(CUDA_SHIM_PLACE, __VA_ARGS__)
 #define __shfl_down_sync(...) cuda_shim::shuffle_down(CUDA_SHIM_PLACE, __VA_ARGS__)
 #define __ldg(...) cuda_shim::load(CUDA_SHIM_PLACE, __VA_ARGS__)
-#define __ldcg(...) cuda_shim::load(CUDA_SHIM_PLACE, __VA_ARGS__)
 #define __threadfence() (void)0
 
 inline float __fadd_rn(float a, float b) { return a + b; }
