@@ -6,6 +6,12 @@
 Importing this package imports numpy and nothing heavier; backends load when a pipeline opens.
 """
 
+import os
+
+# Newer versions of onnxruntime on Linux write a device id and collect usage when they are imported,
+# unless this is set. What a robot runs is its owner's business: who wants it sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from .core.events import Scores
 from .core.exits import (
     CosineDifference,

@@ -20,7 +20,9 @@ class StageTime(NamedTuple):
     """One stage, run alone on a batch of `batch` samples: times in us, of the whole batch.
 
     `head_p50_us` and `head_p95_us` are those of the exit head behind it, None where the plan has no
-    exit. `energy_mj`: of the stage, None where it was not measured.
+    exit. `energy_mj`: of one item of the batch in the stage, by all that the board draws while
+    nothing else runs, and `energy_above_idle_mj`, by what it draws more than at rest; None where it
+    was not measured (`edgesdk.bench.energy` says how).
     """
 
     part: int
@@ -32,6 +34,7 @@ class StageTime(NamedTuple):
     head_p50_us: Optional[float] = None
     head_p95_us: Optional[float] = None
     energy_mj: Optional[float] = None
+    energy_above_idle_mj: Optional[float] = None
 
 
 class Profile(NamedTuple):
@@ -71,10 +74,14 @@ def write_profile(path: str, profile: Profile) -> None:
     """
     document = {"format": FORMAT, "format_version": FORMAT_VERSION}  # type: Dict[str, Any]
     document.update(profile._asdict())
-    document["stages"] = [dict(stage._asdict()) for stage in profile.stages]
+    document["stages"] = [_known(stage) for stage in profile.stages]
     document["links"] = list(profile.links)
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     write_atomically(path, text.encode("utf-8"))
+
+
+def _known(time: StageTime) -> Dict[str, Any]:
+    return {name: value for name, value in time._asdict().items() if value is not None}
 
 
 def read_profile(path: str, model_id: str, device: Optional[str] = None) -> Profile:
@@ -151,6 +158,7 @@ def _stage(field: Field) -> StageTime:
         head_p50_us=_positive_or_none(field, "head_p50_us"),
         head_p95_us=_positive_or_none(field, "head_p95_us"),
         energy_mj=_positive_or_none(field, "energy_mj"),
+        energy_above_idle_mj=_positive_or_none(field, "energy_above_idle_mj"),
     )
     if time.p95_us < time.p50_us:
         raise field.get("p95_us").fail("at least p50_us, {}".format(time.p50_us))

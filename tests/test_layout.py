@@ -43,11 +43,11 @@ NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 
 # Who may import what: the one module that knows a library, and the places that measure or train.
 DOORS = {
-    "zmq": ["runtime/zeromq*.py", "keys.py", "bench/*"],
-    "tensorrt": ["backends/trt*.py", "doctor.py"],
-    "pycuda": ["backends/trt*.py", "doctor.py"],
-    "onnxruntime": ["backends/onnx_runtime.py", "train/*", "bench/*"],
-    "torch": ["backends/pytorch*.py", "train/*", "bench/*"],
+    "zmq": ["doctor/probes.py", "runtime/zeromq*.py", "keys.py", "bench/*"],
+    "tensorrt": ["backends/trt*.py", "doctor/probes.py"],
+    "pycuda": ["backends/trt*.py", "doctor/probes.py"],
+    "onnxruntime": ["doctor/probes.py", "backends/onnx_runtime.py", "train/*", "bench/*"],
+    "torch": ["doctor/probes.py", "backends/pytorch*.py", "train/*", "bench/*"],
     "onnx": ["backends/pytorch*.py", "train/*", "bench/link_bundle.py"],
     "grpc": ["bench/link_grpc.py"],
     "zstandard": ["codec.py"],
@@ -85,6 +85,7 @@ CROSS_CUTTING_TESTS = {
     "test_closing.py",
     "test_cuda.py",
     "test_cuda_compiles.py",
+    "test_cuda_double.py",
     "test_device_tier.py",
     "test_ensembles.py",
     "test_docs.py",
@@ -110,6 +111,9 @@ CROSS_CUTTING_TESTS = {
     "test_ros2_node.py",
     "test_stress.py",
     "test_system_packages.py",
+    "test_trt_behaviour.py",
+    "test_trt_double.py",
+    "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
 }

@@ -12,7 +12,7 @@ from edgesdk.profiles import Profile, StageTime, read_profile, write_profile
 MODEL, DEVICE = "model-a", "Cortex-A57"
 TIMES = (
     StageTime(0, "full", 0, 1, 10.0, 12.5, 2.0, 3.0),
-    StageTime(0, "full", 1, 1, 20.0, 20.0, None, None, 1.5),
+    StageTime(0, "full", 1, 1, 20.0, 20.0, None, None, 1.5, 0.5),
     StageTime(0, "full", 0, 32, 200.0, 210.0, 20.0, 30.0),
     StageTime(0, "full", 1, 32, 400.0, 410.0),
 )
@@ -45,6 +45,12 @@ class TestRoundTrip:
         assert (document["format"], document["format_version"]) == ("edgesdk-profile", 1)
         assert document["stages"][0]["head_p95_us"] == 3.0
         assert document["links"] == []
+
+    def test_what_was_not_measured_is_not_in_the_file(self, path):
+        with open(path, encoding="utf-8") as file:
+            stages = json.load(file)["stages"]
+        assert "energy_mj" not in stages[0] and "head_p50_us" not in stages[1]
+        assert (stages[1]["energy_mj"], stages[1]["energy_above_idle_mj"]) == (1.5, 0.5)
 
     def test_keys_that_are_not_known_are_ignored(self, path):
         edited(path, lambda document: document.update(comment="on battery"))

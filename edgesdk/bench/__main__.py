@@ -16,6 +16,7 @@ from . import (
     codec,
     core,
     distree_exit,
+    energy,
     engine,
     ensemble,
     ensemble_command,
@@ -28,7 +29,7 @@ from . import (
     torch_eager,
 )
 from .images import read_test_images
-from .timing import conditions, pin
+from .timing import conditions, device_name, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
 
@@ -114,13 +115,19 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     bundle = read_bundle(arguments.bundle)
     backend = open_backend(arguments.backend, arguments.threads)
     cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
-    times = engine.measure(bundle, arguments.plan, backend, arguments.seconds)
+    is_measured = bool(arguments.profile) and arguments.slower is None
+    meter = energy.open_meter() if is_measured else None
+    times = engine.measure(bundle, arguments.plan, backend, arguments.seconds, meter=meter)
     rows = [engine.row(time) for time in times]
     cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
     if arguments.profile:
         profile = _profile(bundle.manifest.model_id, backend.name, times, arguments)
+        if meter is not None:
+            profile.conditions.update(power_rails=list(meter.rails), idle_w=meter.idle_w)
         write_profile(arguments.profile, profile)
         cli.say("profile written to " + arguments.profile, arguments.json)
+        if is_measured and meter is None:
+            cli.say("no energy in it: no sensor here tells what the board draws", arguments.json)
     return engine.figures(times)
 
 
@@ -151,7 +158,7 @@ def _profile(
     """What was measured, or what a slower device would have been measured as: that is another
     device, and plans made for it would be wrong for this one."""
     found = conditions(arguments.threads)
-    device = found["cpu"]
+    device = device_name(found)
     if arguments.slower is not None:
         found["slower"] = arguments.slower
         device = "{}, made {:g} times slower".format(device, arguments.slower)

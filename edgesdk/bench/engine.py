@@ -4,6 +4,7 @@ What it measures can be written as a profile (`edgesdk.profiles`), which plannin
 read.
 """
 
+import functools
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..core.worker import DEFAULT_MAX_BATCH
 from ..errors import ConfigError
 from ..profiles import StageTime
 from ..runtime.stages import LoadedStage, load_stages
+from .energy import Meter
 from .timing import interleaved_rounds
 
 SEED = 0
@@ -60,10 +62,15 @@ class Rig:
 
 
 def measure(
-    bundle: Bundle, plan: str, backend: Backend, seconds: float, batches: Sequence[int] = BATCHES
+    bundle: Bundle,
+    plan: str,
+    backend: Backend,
+    seconds: float,
+    batches: Sequence[int] = BATCHES,
+    meter: Optional[Meter] = None,
 ) -> List[StageTime]:
     """Times of every stage and head of a plan, of all parts, for each of `batches`, `seconds` for
-    each.
+    each. With a `meter` also the energy of every stage, which takes its time for each.
 
     Raises ConfigError for a plan that the bundle lacks.
     """
@@ -78,6 +85,8 @@ def measure(
         for part in range(part_count):
             rig = Rig(bundle, plan, backend, batch, part)
             found = _stage_times(rig, plan, batch, seconds / part_count)
+            if meter is not None:
+                found = _with_energy(rig, found, meter)
             times += [time._replace(part=part) for time in found]
     return times
 
@@ -96,6 +105,19 @@ def _stage_times(rig: Rig, plan: str, batch: int, seconds: float) -> List[StageT
         if stage.head is not None:
             head_p50_us, head_p95_us = times[count + index]
             time = time._replace(head_p50_us=head_p50_us, head_p95_us=head_p95_us)
+        result.append(time)
+    return result
+
+
+def _with_energy(rig: Rig, times: Sequence[StageTime], meter: Meter) -> List[StageTime]:
+    meter.measure_idle()
+    result = []
+    for time in times:
+        energy = meter.energy(functools.partial(rig.run_stage, time.stage), time.batch)
+        if energy is not None:
+            time = time._replace(
+                energy_mj=energy.total_mj, energy_above_idle_mj=energy.above_idle_mj
+            )
         result.append(time)
     return result
 
@@ -119,12 +141,13 @@ def slowed(times: Sequence[StageTime], factor: float) -> List[StageTime]:
             head_p50_us=grown(time.head_p50_us),
             head_p95_us=grown(time.head_p95_us),
             energy_mj=None,
+            energy_above_idle_mj=None,
         )
         for time in times
     ]
 
 
-HEADER = ("stage", "batch", "p50 us", "p95 us", "head p50 us", "head p95 us")
+HEADER = ("stage", "batch", "p50 us", "p95 us", "head p50 us", "head p95 us", "mJ per item")
 
 
 def row(time: StageTime) -> Tuple[str, ...]:
@@ -140,6 +163,7 @@ def row(time: StageTime) -> Tuple[str, ...]:
         "{:.1f}".format(time.p95_us),
         heads[0],
         heads[1],
+        "-" if time.energy_mj is None else "{:.4g}".format(time.energy_mj),
     )
 
 
@@ -149,18 +173,20 @@ def _of_part(time: StageTime) -> str:
 
 
 def figures(times: Sequence[StageTime]) -> List[Dict[str, Any]]:
-    """p50 and p95 of each stage and head."""
+    """p50 and p95 of each stage and head, and the energy of stages."""
     result = []
     for time in times:
         name = "plan {}, stage {}{}, batch {}".format(
             time.plan, time.stage, _of_part(time), time.batch
         )
-        for what, value in (
-            ("stage p50", time.p50_us),
-            ("stage p95", time.p95_us),
-            ("head p50", time.head_p50_us),
-            ("head p95", time.head_p95_us),
+        for what, value, unit in (
+            ("stage p50", time.p50_us, "us"),
+            ("stage p95", time.p95_us, "us"),
+            ("head p50", time.head_p50_us, "us"),
+            ("head p95", time.head_p95_us, "us"),
+            ("energy per item", time.energy_mj, "mJ"),
+            ("energy per item above idle", time.energy_above_idle_mj, "mJ"),
         ):
             if value is not None:
-                result.append(cli.figure("{}, {}".format(name, what), value, "us"))
+                result.append(cli.figure("{}, {}".format(name, what), value, unit))
     return result

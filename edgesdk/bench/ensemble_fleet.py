@@ -20,7 +20,7 @@ from ..results import AnyOutcome
 from ..runtime.zeromq_observer import Observer
 from . import engine
 from .link_process import Child
-from .timing import conditions
+from .timing import conditions, device_name
 
 SOURCE = "source"
 PROFILE_S = 1.0  # for the times of all stages of a plan
@@ -146,7 +146,7 @@ def write_pace(
     for plan in sorted({choose_plan(bundle, policy, None).name for policy in policies}):
         times += engine.measure(bundle, plan, backend, PROFILE_S, batches=(1,))
     found = dict(conditions(1), slower=slower)
-    device = "{}, made {:g} times slower".format(found["cpu"], slower)
+    device = "{}, made {:g} times slower".format(device_name(found), slower)
     slow = engine.slowed(times, slower)
     write_profile(path, Profile(bundle.manifest.model_id, device, backend.name, found, slow))
 

@@ -40,7 +40,7 @@ from ..trace.replay import replay
 from . import engine
 from .images import LabelledImages, read_test_images
 from .link_process import Child
-from .timing import conditions
+from .timing import conditions, device_name
 
 SLOWER = 80.0
 JOIN_S = 30.0
@@ -91,7 +91,7 @@ def _paced(bundle: Bundle, backend: Backend, slower: float, path: str) -> Pace:
     times = engine.slowed(engine.measure(bundle, FULL_PLAN, backend, MEASURE_S), slower)
     alone = [each for each in times if each.batch == 1]
     found = dict(conditions(1), slower=slower)
-    device = "{}, made {:g} times slower".format(found["cpu"], slower)
+    device = "{}, made {:g} times slower".format(device_name(found), slower)
     profile = Profile(bundle.manifest.model_id, device, backend.name, found, alone)
     write_profile(path, profile)
     return Pace(profile, FULL_PLAN)

@@ -7,6 +7,9 @@ import statistics
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
+from ..telemetry.kernel_files import lines
+from ..telemetry.speed import read_speed
+
 SLICE_US = 300.0  # one turn of a callable: long beside the clock's own cost, short beside a burst
 ROUNDS_MIN = 5
 CERTAIN = 0.98  # of the median of n: this times the root of n is how many ranks it may be off
@@ -98,31 +101,24 @@ def pin(thread_count: int) -> Optional[List[int]]:
 
 
 def conditions(thread_count: int) -> Dict[str, Any]:
-    """CPU name, threads, and the power mode where the system tells it."""
-    return {
-        "cpu": _field_of("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+    """CPU name, threads, and what the system tells of board, power mode and clocks: as they stand
+    now, so ask after a measurement what the clocks were in it."""
+    found = {
+        "cpu": _cpu_name("/proc/cpuinfo") or platform.processor() or "unknown",
         "threads": thread_count,
-        "power_mode": _jetson_power_mode()
-        or _content("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
+    found.update(read_speed())
+    return found
 
 
-def _jetson_power_mode() -> Optional[str]:
-    """What nvpmodel last set, as "pmode:0000"; None elsewhere."""
-    return _content("/var/lib/nvpmodel/status")
+def device_name(found: Dict[str, Any]) -> str:
+    """What the machine with these conditions is called: boards with equal processors differ."""
+    return str(found["board"] or found["cpu"])
 
 
-def _content(path: str) -> Optional[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip() or None
-    except OSError:
-        return None
-
-
-def _field_of(path: str, name: str) -> Optional[str]:
-    for line in (_content(path) or "").splitlines():
+def _cpu_name(path: str) -> Optional[str]:
+    for line in lines(path):
         key, _, value = line.partition(":")
-        if key.strip() == name:
+        if key.strip() == "model name":
             return value.strip()
     return None

@@ -16,7 +16,7 @@ import numpy as np
 from .. import cli, digits, timeline
 from ..backends import Backend
 from ..bench import engine
-from ..bench.timing import conditions
+from ..bench.timing import conditions, device_name
 from ..bundle import Bundle
 from ..pipeline import Pipeline
 from ..profiles import Profile, write_profile
@@ -108,7 +108,7 @@ def _profile(bundle: Bundle, plan: str, backend: Backend, slower: float) -> Prof
     """Of a device that is `slower` times as slow as this machine."""
     found = conditions(1)
     times = engine.measure(bundle, plan, backend, PROFILE_S, batches=(1,))
-    device = "{}, made {:g} times slower".format(found["cpu"], slower)
+    device = "{}, made {:g} times slower".format(device_name(found), slower)
     times = engine.slowed(times, slower)
     return Profile(bundle.manifest.model_id, device, backend.name, found, times)
 

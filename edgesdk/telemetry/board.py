@@ -9,11 +9,12 @@ them the answer is short, and nothing is ever raised: a worker must not stop for
     /sys/class/hwmon/hwmon*/power*_input                          uW; any other
 """
 
-import glob
 import os
 import re
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+
+from .kernel_files import found, text
 
 READ_EVERY_S = 1.0  # a reading of an INA3221 takes a millisecond of its bus
 CELSIUS_MIN, CELSIUS_MAX = -60.0, 200.0  # beyond is no board: a zone that is off says -256
@@ -21,7 +22,12 @@ WATT_MAX = 10_000.0
 CONSTANT_ZONES = ("PMIC-Die",)  # says the same whatever happens, on every Jetson
 UNCONNECTED = "NC"  # the rail of a channel that leads nowhere
 INA3221_CHANNELS = ("1", "2", "3")  # what hwmon numbers above is derived from these
-_SENSOR_BYTES_MAX = 100
+FEEDS = ("POM_5V_IN", "VDD_IN", "power_meter")  # rails that feed everything else
+# Of modules that measure no such rail: those that are parts of no other one.
+SUMMED = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
 
 
 class Sensor(NamedTuple):
@@ -55,17 +61,30 @@ class Board:
         read.update(_process(self._statm))
         return read
 
+    def read_power_w(self) -> Dict[str, float]:
+        """Power by rail, as `read` gives it, but measured now: it takes a millisecond per rail."""
+        return _values(self._rails, 0.0, WATT_MAX)
+
     def _sense(self) -> Dict[str, Any]:
         return {
             "temperature_c": _values(self._zones, CELSIUS_MIN, CELSIUS_MAX),
-            "power_w": _values(self._rails, 0.0, WATT_MAX),
+            "power_w": self.read_power_w(),
         }
+
+
+def total_rails(power_w: Dict[str, float]) -> Sequence[str]:
+    """Those of the rails whose sum is what the board or module draws; none, where nothing of the
+    kind is known to be among them."""
+    for feed in FEEDS:
+        if feed in power_w:
+            return (feed,)
+    return next((rails for rails in SUMMED if set(rails) <= set(power_w)), ())
 
 
 def _process(statm: str) -> Dict[str, int]:
     times = os.times()
     read = {"cpu_us": round((times[0] + times[1]) * 1e6)}
-    pages = _text(statm).split()
+    pages = text(statm).split()
     if len(pages) > 1 and pages[1].isdigit():
         read["resident_bytes"] = int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     return read
@@ -77,7 +96,7 @@ def _values(sensors: Sequence[Sensor], least: float, most: float) -> Dict[str, f
         try:
             value = sensor.scale
             for path in sensor.paths:
-                value *= int(_text(path))
+                value *= int(text(path))
         except ValueError:  # a zone that sleeps cannot be read; it may wake
             continue
         if least <= value <= most:
@@ -89,32 +108,32 @@ def _values(sensors: Sequence[Sensor], least: float, most: float) -> Dict[str, f
 
 
 def _zones(root: str) -> Iterator[Sensor]:
-    for folder in _found(root, "sys/class/thermal/thermal_zone*"):
-        kind = _text(os.path.join(folder, "type"))
+    for folder in found(root, "sys/class/thermal/thermal_zone*"):
+        kind = text(os.path.join(folder, "type"))
         if kind and kind not in CONSTANT_ZONES:
             yield Sensor(kind, (os.path.join(folder, "temp"),), 1e-3)
 
 
 def _rails_jetpack_4(root: str) -> Iterator[Sensor]:
-    for path in _found(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*/in_power*_input"):
+    for path in found(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*/in_power*_input"):
         folder, channel = os.path.dirname(path), _number(path)
-        name = _text(os.path.join(folder, "rail_name_" + channel)) or "rail " + channel
+        name = text(os.path.join(folder, "rail_name_" + channel)) or "rail " + channel
         if name != UNCONNECTED:
             yield Sensor(name, (path,), 1e-3)
 
 
 def _rails_hwmon(root: str) -> Iterator[Sensor]:
-    for folder in _found(root, "sys/class/hwmon/hwmon*"):
-        chip = _text(os.path.join(folder, "name"))
+    for folder in found(root, "sys/class/hwmon/hwmon*"):
+        chip = text(os.path.join(folder, "name"))
         if chip == "ina3221":
             for channel in INA3221_CHANNELS:
-                name = _text(os.path.join(folder, "in{}_label".format(channel)))
+                name = text(os.path.join(folder, "in{}_label".format(channel)))
                 paths = ["{}{}_input".format(what, channel) for what in ("in", "curr")]
                 if name and name != UNCONNECTED:
                     yield Sensor(name, tuple(os.path.join(folder, p) for p in paths), 1e-6)
             continue
-        for path in _found(folder, "power*_input"):
-            label = _text(os.path.join(folder, "power{}_label".format(_number(path))))
+        for path in found(folder, "power*_input"):
+            label = text(os.path.join(folder, "power{}_label".format(_number(path))))
             yield Sensor(" ".join(filter(None, (chip, label))) or "power", (path,), 1e-6)
 
 
@@ -130,21 +149,6 @@ def _distinct(sensors: Iterable[Sensor]) -> List[Sensor]:
     return distinct
 
 
-def _found(folder: str, pattern: str) -> List[str]:
-    """What matches, zone 2 before zone 10."""
-    paths = glob.glob(os.path.join(glob.escape(folder), pattern))
-    return sorted(paths, key=lambda path: ([int(n) for n in re.findall("[0-9]+", path)], path))
-
-
 def _number(path: str) -> str:
     """The channel of a file: "0" of in_power0_input."""
     return "".join(re.findall("[0-9]+", os.path.basename(path))[:1])
-
-
-def _text(path: str) -> str:
-    """What a small file says in one line; empty where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_SENSOR_BYTES_MAX).decode("ascii", "replace").strip()
-    except OSError:
-        return ""

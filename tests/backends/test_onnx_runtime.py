@@ -1,6 +1,10 @@
 """What only the onnxruntime backend does: bindings kept per pair of arrays."""
 
+import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import graphs
 import numpy as np
@@ -11,6 +15,7 @@ from edgesdk.errors import BundleError
 
 onnx_runtime = pytest.importorskip("edgesdk.backends.onnx_runtime")
 
+ROOT = str(Path(tiny.__file__).parents[1])
 SHAPE = (1, tiny.SIZE, tiny.SIZE)
 BINDINGS_MAX = onnx_runtime._BINDINGS_MAX
 
@@ -128,3 +133,11 @@ def test_a_failure_inside_a_kernel_is_raised_and_not_printed_as_well(tmp_path, c
     with pytest.raises(Exception, match="Reshape"):
         program.run(arrays(2)[0], np.empty((1, *by_seven), np.float32))
     assert capfd.readouterr() == ("", "")
+
+
+def test_it_leaves_nothing_in_the_home_folder(tmp_path):
+    """onnxruntime from 1.29 on would keep a device id there, and collect what is run."""
+    program = "from edgesdk.backends import open_backend; open_backend('onnxruntime')"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": ROOT}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,8 @@ import tiny_ensemble
 
 from edgesdk.backends import open_backend
 from edgesdk.bench import __main__ as bench
-from edgesdk.bench import engine
-from edgesdk.bench.timing import conditions
+from edgesdk.bench import energy, engine
+from edgesdk.bench.timing import conditions, device_name
 from edgesdk.errors import ConfigError
 from edgesdk.profiles import StageTime, read_profile
 
@@ -63,6 +63,30 @@ def test_every_part_of_an_ensemble_is_timed(tmp_path, backend, capsys):
     assert len(set(names)) == len(names) == 4 * len(profile.stages)
 
 
+class Meter:
+    """Notes what it is to measure, in order, and gives the number of items for energy."""
+
+    def __init__(self):
+        self.asked = []
+
+    def measure_idle(self):
+        self.asked.append("idle")
+
+    def energy(self, call, item_count):
+        call()
+        self.asked.append(item_count)
+        return energy.Energy(10.0 * item_count, None) if len(self.asked) > 2 else None
+
+
+def test_energy_is_asked_for_each_stage_and_batch_after_idle(whole_bundle, backend):
+    meter = Meter()
+    times = engine.measure(whole_bundle, "full", backend, 0.001, (1, 4), meter)
+    stage_count = tiny.EXIT_COUNT
+    assert meter.asked == ["idle"] + [1] * stage_count + ["idle"] + [4] * stage_count
+    found = [time.energy_mj for time in times]
+    assert found == [None] + [10.0] * (stage_count - 1) + [40.0] * stage_count
+
+
 def test_a_plan_that_is_not_there(whole_bundle, backend):
     with pytest.raises(ConfigError, match="plan: found 'fast', expected one of full, merged"):
         engine.measure(whole_bundle, "fast", backend, 0.001)
@@ -70,7 +94,7 @@ def test_a_plan_that_is_not_there(whole_bundle, backend):
 
 def test_what_was_not_measured_is_neither_shown_nor_reported():
     time = StageTime(0, "full", 2, 1, 10.0, 11.0)
-    assert engine.row(time) == ("full 2", "1", "10.0", "11.0", "-", "-")
+    assert engine.row(time) == ("full 2", "1", "10.0", "11.0", "-", "-", "-")
     assert len(engine.row(time)) == len(engine.HEADER)
     names = [figure["name"] for figure in engine.figures([time])]
     assert names == [
@@ -79,8 +103,16 @@ def test_what_was_not_measured_is_neither_shown_nor_reported():
     ]
 
 
+def test_energy_is_shown_and_reported():
+    time = StageTime(0, "full", 2, 1, 10.0, 11.0, energy_mj=3.25, energy_above_idle_mj=1.0)
+    assert engine.row(time)[-1] == "3.25"
+    found = {figure["name"]: (figure["value"], figure["unit"]) for figure in engine.figures([time])}
+    assert found["plan full, stage 2, batch 1, energy per item"] == (3.25, "mJ")
+    assert found["plan full, stage 2, batch 1, energy per item above idle"] == (1.0, "mJ")
+
+
 def test_what_was_not_measured_is_not_slower():
-    time = StageTime(0, "full", 2, 1, 10.0, 11.0, energy_mj=3.0)
+    time = StageTime(0, "full", 2, 1, 10.0, 11.0, energy_mj=3.0, energy_above_idle_mj=1.0)
     assert engine.slowed([time], 1.5) == [StageTime(0, "full", 2, 1, 15.0, 16.5)]
 
 
@@ -96,7 +128,8 @@ class TestCommand:
         assert sorted(found) == ["conditions", "figures", "versions"]
         assert len(found["figures"]) == 4 * tiny.EXIT_COUNT * len(engine.BATCHES)
         assert "profile written to " + path in err
-        device = conditions(1)["cpu"]
+        assert ("no energy in it" in err) == (energy.open_meter() is None)
+        device = device_name(conditions(1))
         profile = read_profile(path, whole_bundle.manifest.model_id, device)
         assert profile.backend == "onnxruntime" and profile.conditions["threads"] == 1
         assert len(profile.stage_times("full")) == tiny.EXIT_COUNT
@@ -105,7 +138,7 @@ class TestCommand:
         self, whole_bundle, tmp_path, capsys, monkeypatch
     ):
         times = engine.measure(whole_bundle, "full", open_backend("onnxruntime"), 0.001)
-        monkeypatch.setattr(engine, "measure", lambda *_: times)
+        monkeypatch.setattr(engine, "measure", lambda *_, **__: times)
         path = str(tmp_path / "profile.json")
         assert self.run(whole_bundle, "--profile", path, "--slower", "4", "--json") == 0
         profile = read_profile(path, whole_bundle.manifest.model_id)
@@ -116,7 +149,29 @@ class TestCommand:
             assert found.head_p95_us == pytest.approx(4 * time.head_p95_us)
         assert json.loads(capsys.readouterr().out)["figures"] == engine.figures(times)
         with pytest.raises(ConfigError, match="made 4 times slower"):
-            read_profile(path, whole_bundle.manifest.model_id, conditions(1)["cpu"])
+            read_profile(path, whole_bundle.manifest.model_id, device_name(conditions(1)))
+
+    def test_a_profile_has_the_energy_of_every_stage(
+        self, whole_bundle, tmp_path, capsys, monkeypatch
+    ):
+        rails = {"hwmon0/name": "power_meter", "hwmon0/power1_input": "5000000"}
+        for name, content in rails.items():
+            file = tmp_path / "sys/class/hwmon" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        meter = energy.open_meter(str(tmp_path), seconds=0.01)
+        monkeypatch.setattr(energy, "SETTLE_S", 0.0)
+        monkeypatch.setattr(energy, "open_meter", lambda: meter)
+        path = str(tmp_path / "profile.json")
+        assert self.run(whole_bundle, "--profile", path) == 0
+        profile = read_profile(path, whole_bundle.manifest.model_id)
+        for time in profile.stages:
+            us = time.energy_mj / 5.0 * 1e3 * time.batch  # at 5 W; slower than p50 by the loop
+            assert time.p50_us / 10 < us < time.p95_us * 100 + 1000
+            assert time.energy_above_idle_mj is None  # the same power as at rest
+        assert profile.conditions["power_rails"] == ["power_meter"]
+        assert profile.conditions["idle_w"] == [5.0] * len(engine.BATCHES)
+        assert "no energy" not in capsys.readouterr().out
 
     @pytest.mark.parametrize("factor", ["0.5", "inf", "nan", "x"])
     def test_slower_is_a_number_from_1(self, whole_bundle, factor, capsys):

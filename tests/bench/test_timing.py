@@ -96,13 +96,20 @@ def test_where_nothing_can_be_pinned(monkeypatch):
 
 def test_conditions_are_plain_json():
     found = json.loads(json.dumps(timing.conditions(3)))
-    assert sorted(found) == ["cpu", "power_mode", "threads"]
+    assert sorted(found) == ["board", "clocks", "cpu", "power_mode", "threads"]
     assert found["threads"] == 3
     assert found["cpu"]
 
 
+def test_boards_are_told_apart_by_name_where_their_processors_are_not():
+    cpu = "ARMv8 Processor rev 1 (v8l)"
+    assert timing.device_name({"cpu": cpu, "board": "NVIDIA Jetson Nano"}) == "NVIDIA Jetson Nano"
+    assert timing.device_name({"cpu": cpu, "board": None}) == cpu
+
+
 def test_an_unreadable_file_is_no_condition(tmp_path):
-    assert timing._content(str(tmp_path / "missing")) is None
+    assert timing._cpu_name(str(tmp_path / "missing")) is None
     (tmp_path / "cpuinfo").write_text("flags\t: a b\nmodel name\t: Some CPU: v2\n")
-    assert timing._field_of(str(tmp_path / "cpuinfo"), "model name") == "Some CPU: v2"
-    assert timing._field_of(str(tmp_path / "cpuinfo"), "Hardware") is None
+    assert timing._cpu_name(str(tmp_path / "cpuinfo")) == "Some CPU: v2"
+    (tmp_path / "cpuinfo").write_text("flags\t: a b\n")
+    assert timing._cpu_name(str(tmp_path / "cpuinfo")) is None

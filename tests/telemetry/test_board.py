@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from edgesdk.telemetry.board import READ_EVERY_S, Board
+from edgesdk.telemetry.board import READ_EVERY_S, Board, total_rails
 
 I2C = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/"
 
@@ -159,3 +159,30 @@ class TestReading:
         board = nano.board()
         board.read()["power_w"].clear()
         assert board.read()["power_w"]
+
+    def test_power_alone_is_read_whenever_it_is_asked_for(self, nano):
+        board = nano.board()
+        assert board.read_power_w()["POM_5V_IN"] == 2.45
+        nano.write(I2C, in_power0_input="3000")
+        assert board.read_power_w()["POM_5V_IN"] == 3.0
+
+
+class TestTotals:
+    """Rails of NVIDIA's documentation: some feed the others, some modules measure only parts."""
+
+    @pytest.mark.parametrize(
+        ("rails", "total"),
+        [
+            (["POM_5V_GPU", "POM_5V_IN", "POM_5V_CPU"], ["POM_5V_IN"]),
+            (["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"], ["VDD_IN"]),
+            (
+                ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"],
+                ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
+            ),
+            (["VDD_GPU_SOC", "VDD_CPU_CV"], []),
+            (["amdgpu PPT"], []),
+            ([], []),
+        ],
+    )
+    def test_what_is_the_whole(self, rails, total):
+        assert list(total_rails(dict.fromkeys(rails, 1.0))) == total

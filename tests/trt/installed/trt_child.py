@@ -1,0 +1,22 @@
+"""The machine of a child process, made as its environment says. At its end it tells of misuse."""
+
+import atexit
+import json
+import os
+import sys
+
+from gpu_machine import Machine
+
+_options = json.loads(os.environ["EDGESDK_TRT_DOUBLE"])
+VERSION = _options.pop("version")
+_broken = _options.pop("broken")
+MACHINE = Machine(**{k: tuple(v) if isinstance(v, list) else v for k, v in _options.items()})
+MACHINE.broken.update(_broken)
+
+
+@atexit.register
+def _check():
+    try:
+        MACHINE.check_clean()
+    except AssertionError as error:
+        sys.stderr.write("the double of a GPU: {}\n".format(error))
