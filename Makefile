@@ -91,7 +91,7 @@ soak: $(VENV)/.develop  ## simulate SEEDS worlds in which much goes wrong, under
 
 clean: ## remove what the build and the tools left, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f edgesdk/kernels/_native*.so $(VENV)/.demo $(VENV)/.develop $(VENV)/.docs $(DEVICE_VENV)/.develop
+	rm -f edgesdk/kernels/_native*.so edgesdk/kernels/_cuda*.so $(VENV)/.demo $(VENV)/.develop $(VENV)/.docs $(DEVICE_VENV)/.develop
 	find edgesdk tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and .venv36 too

@@ -1,7 +1,8 @@
 """Metadata and build of edgesdk (the setuptools of Python 3.6 cannot read pyproject.toml).
 
 EDGESDK_BUILD_NATIVE   yes: the native kernels must build; no: leave them out; unset: if possible
-EDGESDK_BUILD_CUDA     reserved: this version has no CUDA kernels, so yes is refused
+EDGESDK_BUILD_CUDA     the same for the CUDA kernels; unset: if possible, where there is an nvcc
+EDGESDK_CUDA_ARCHITECTURES   the compute capabilities they are for ("53;87"); unset: see CMakeLists
 """
 
 import os
@@ -29,30 +30,38 @@ def switch(name):
     return {"yes": True, "no": False}.get(value)
 
 
-class BuildKernels(build_ext):
-    """CMake builds the C++ kernels, Cython and setuptools the module around them."""
+def find_nvcc():
+    """The CUDA compiler: what CUDACXX names, else on PATH, else where JetPack has it."""
+    given = os.environ.get("CUDACXX")
+    return given or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 
-    def run(self):
-        try:
-            super().run()
-        except Exception as error:  # no compiler, no CMake, no Cython, or one that fails
-            if BUILD_NATIVE:
-                raise
-            self.extensions = []
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            print(
-                "edgesdk: native kernels not built ({}); the numpy reference will be used. "
-                "EDGESDK_BUILD_NATIVE=yes makes this an error.".format(reason),
-                file=sys.stderr,
-            )
+
+class BuildKernels(build_ext):
+    """CMake builds the C++ and CUDA kernels, Cython and setuptools the modules around them."""
+
+    def build_extensions(self):
+        built = []
+        for extension in self.extensions:
+            try:
+                self.build_extension(extension)
+                built.append(extension)
+            except Exception as error:  # no compiler, no CMake, no Cython, or one that fails
+                if WANTED[extension.name]:
+                    raise
+                reason = str(error).strip().split("\n")[0] or type(error).__name__
+                print(NOT_BUILT[extension.name].format(reason), file=sys.stderr)
+        self.extensions = built
 
     def build_extension(self, extension):
         import numpy
         from Cython.Build import cythonize
 
-        library = self.build_kernels()
-        extension.include_dirs.append(numpy.get_include())
-        extension.extra_objects.append(library)
+        if extension.name == CUDA.name:
+            self.add_cuda_kernels(extension)
+        else:
+            extension.include_dirs.append(numpy.get_include())
+            build = self.build_kernels("cmake", "edgesdk_kernels")
+            extension.extra_objects.append(os.path.join(build, "libedgesdk_kernels.a"))
         generated = os.path.join(self.build_temp, "cython")
         (compiled,) = cythonize(
             [extension], build_dir=generated, include_path=["csrc/binding"], quiet=True
@@ -60,22 +69,36 @@ class BuildKernels(build_ext):
         compiled._needs_stub = False
         super().build_extension(compiled)
 
-    def build_kernels(self):
+    def add_cuda_kernels(self, extension):
+        """With CUDA's runtime inside, so that importing the module needs no library of CUDA's."""
+        nvcc = find_nvcc()
+        if nvcc is None:
+            raise RuntimeError("nvcc not found; CUDACXX names it")
+        options = ["-DEDGESDK_BUILD_CUDA=ON", "-DCMAKE_CUDA_COMPILER=" + nvcc]
+        architectures = os.environ.get("EDGESDK_CUDA_ARCHITECTURES")
+        if architectures:
+            options.append("-DEDGESDK_CUDA_ARCHITECTURES=" + architectures)
+        build = self.build_kernels("cmake_cuda", "edgesdk_kernels_cuda", *options)
+        extension.extra_objects.append(os.path.join(build, "libedgesdk_kernels_cuda.a"))
+        with open(os.path.join(build, "cuda_library_dirs")) as file:
+            extension.library_dirs += file.read().split(";")
+        extension.libraries += ["cudart_static", "dl", "rt", "pthread"]
+
+    def build_kernels(self, folder, target, *options):
+        """Build one library of CMakeLists.txt; the folder it then lies in."""
         cmake = shutil.which("cmake")
         if cmake is None:
             raise RuntimeError("cmake not found")
-        build = os.path.join(os.path.abspath(self.build_temp), "cmake")
+        build = os.path.join(os.path.abspath(self.build_temp), folder)
         os.makedirs(build, exist_ok=True)
-        for command in ([cmake, HERE], [cmake, "--build", "."]):  # CMake 3.10 knows no -S, -B
-            subprocess.run(command, cwd=build, check=True)
-        return os.path.join(build, "libedgesdk_kernels.a")
+        configure = [cmake] + list(options) + [HERE]
+        for command in (configure, [cmake, "--build", ".", "--target", target]):
+            subprocess.run(command, cwd=build, check=True)  # CMake 3.10 knows no -S, -B
+        return build
 
 
 BUILD_NATIVE = switch("EDGESDK_BUILD_NATIVE")
-if switch("EDGESDK_BUILD_CUDA"):
-    raise SystemExit(
-        "EDGESDK_BUILD_CUDA: found yes, but this version of edgesdk has no CUDA kernels; unset it"
-    )
+BUILD_CUDA = switch("EDGESDK_BUILD_CUDA")
 
 NATIVE = Extension(
     "edgesdk.kernels._native",
@@ -85,6 +108,22 @@ NATIVE = Extension(
     language="c++",
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
 )
+CUDA = Extension(
+    "edgesdk.kernels._cuda",
+    ["csrc/binding/_cuda.pyx"],
+    include_dirs=["csrc/include"],
+    depends=["csrc/binding/edgesdk_cuda.pxd", "csrc/include/edgesdk/cuda.h"],
+    language="c++",
+)
+MODULES = [] if BUILD_NATIVE is False else [NATIVE]
+if BUILD_CUDA or (BUILD_CUDA is None and MODULES and find_nvcc()):
+    MODULES.append(CUDA)
+WANTED = {NATIVE.name: BUILD_NATIVE, CUDA.name: BUILD_CUDA}
+NOT_BUILT = {
+    NATIVE.name: "edgesdk: native kernels not built ({}); the numpy reference will be used. "
+    "EDGESDK_BUILD_NATIVE=yes makes this an error.",
+    CUDA.name: "edgesdk: CUDA kernels not built ({}). EDGESDK_BUILD_CUDA=yes makes this an error.",
+}
 MEASURE = ["scikit-learn", "Pillow", "matplotlib"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 LINT = ["ruff", "mypy", "clang-format", "vermin"]
@@ -102,7 +141,18 @@ EXTRAS = {
     "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
 }
-TEST = ["pytest", "pytest-timeout", "hypothesis", "vermin", "Cython>=3.0", "cmake>=3.10", "wheel"]
+# compiles the CUDA kernels for a Jetson Nano, which nvcc 13 no longer knows
+NVRTC = 'nvidia-cuda-nvrtc-cu12; python_version >= "3.9"'
+TEST = [
+    "pytest",
+    "pytest-timeout",
+    "hypothesis",
+    "vermin",
+    "Cython>=3.0",
+    "cmake>=3.10",
+    "wheel",
+    NVRTC,
+]
 RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics", "top", "docs")
 EXTRAS["test"] = sorted(set(TEST).union(*(EXTRAS[name] for name in RUN_EVERYTHING)))
 
@@ -124,7 +174,7 @@ setup(
         'tomli; python_version < "3.11"',
     ],
     extras_require=EXTRAS,
-    ext_modules=[] if BUILD_NATIVE is False else [NATIVE],
+    ext_modules=MODULES,
     cmdclass={"build_ext": BuildKernels},
     zip_safe=False,
 )

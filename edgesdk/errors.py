@@ -5,7 +5,7 @@ EdgeError
     BundleError          the bundle on disk: missing, changed or malformed
     EngineError          a compiled stage that does not fit this device (found, needed, command)
     BackendUnavailable   a runtime or extra that is not installed (what to install)
-    KernelError          EDGESDK_KERNELS asks for kernels that cannot be had
+    KernelError          EDGESDK_KERNELS asks for kernels that cannot be had, or CUDA refused one
     PeerError            the other side broke the protocol
     TransportError       a link could not be used
     Overloaded           submit(block=False) and the pipeline is full
@@ -39,7 +39,7 @@ class BackendUnavailable(EdgeError, ImportError):
 
 
 class KernelError(EdgeError, ImportError):
-    """The kernels that `EDGESDK_KERNELS` demands are not built."""
+    """The kernels that `EDGESDK_KERNELS` demands are not built, or CUDA refused to run one."""
 
 
 class PeerError(EdgeError):

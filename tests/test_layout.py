@@ -83,6 +83,8 @@ CROSS_CUTTING_TESTS = {
     "test_build.py",
     "test_closing_among_neighbours.py",
     "test_closing.py",
+    "test_cuda.py",
+    "test_cuda_compiles.py",
     "test_cuda_double.py",
     "test_device_tier.py",
     "test_ensembles.py",

@@ -18,7 +18,9 @@ typedef enum edgesdk_status {
   EDGESDK_OK = 0,
   EDGESDK_OUT_OF_MEMORY = 1,      /* no room for scratch values */
   EDGESDK_INDEX_OUT_OF_RANGE = 2, /* an index outside 0..B-1; nothing was written */
-  EDGESDK_NOT_QUANTIZABLE = 3     /* NaN, or max - min beyond EDGESDK_QUANTIZE_RANGE_MAX */
+  EDGESDK_NOT_QUANTIZABLE = 3,    /* NaN, or max - min beyond EDGESDK_QUANTIZE_RANGE_MAX */
+  EDGESDK_NO_DEVICE = 4,          /* cuda.h: no GPU, or a driver that is missing or too old */
+  EDGESDK_LAUNCH_FAILED = 5       /* cuda.h: CUDA refused the work; see edgesdk_cuda_failure */
 } edgesdk_status;
 
 /* Half of the largest float32: no step of quantizing or dequantizing can overflow below it. */
