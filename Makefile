@@ -6,9 +6,11 @@
 #   make bench BENCH_ARGS="kernels --json"    one of the measurements
 #   make soak SEEDS=100000                    many simulated worlds
 #   EDGESDK_BUILD_NATIVE=no make demo         without a C++ compiler
+#   EDGESDK_BUILD_CUDA=yes make test          with a GPU: nothing else runs the CUDA module yet
 
 PYTHON ?= python3
 export EDGESDK_BUILD_NATIVE ?= yes
+export EDGESDK_BUILD_CUDA ?= no
 
 SEEDS ?= 10000
 VENV := .venv
