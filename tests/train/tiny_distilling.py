@@ -28,7 +28,9 @@ def register(patch=None):
         patch.setitem(models.MODELS, "tiny", partial(tiny_network))
 
 
-def tiny_distiller(epochs=3, seed=0, depths=(2, 1), data=TINY, teacher=TEACHER, **changed):
+def tiny_distiller(
+    epochs=3, seed=0, depths=(2, 1), data=TINY, teacher=TEACHER, answers=None, **changed
+):
     """An untrained teacher: what it says is arbitrary, and the same every time."""
     own = {name: value for name, value in changed.items() if name in Distillation._fields}
     rest = {name: value for name, value in changed.items() if name not in own}
@@ -41,6 +43,7 @@ def tiny_distiller(epochs=3, seed=0, depths=(2, 1), data=TINY, teacher=TEACHER, 
         data,
         settings,
         Distillation(depths, teacher, **own),
+        answers=answers,
     )
 
 

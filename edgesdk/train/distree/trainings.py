@@ -14,7 +14,7 @@ from ...errors import ConfigError
 from .. import trainer
 from ..data import DataSet
 from ..distributed import Group
-from ..ensembles.distiller import Distiller
+from ..ensembles.distiller import ANSWERS, Distiller
 from ..ensembles.evaluation import EnsembleRun, load_ensemble
 from ..ensembles.students import build_ensemble
 from ..ensembles.teacher import Teacher, load_teacher
@@ -107,7 +107,7 @@ def trained_students(
     channels = data.preprocessing.shape[0]
     ensemble = build_ensemble(settings.model, len(data.labels), channels, depths, settings.seed)
     wanted = Distillation(tuple(depths), teacher.description, views=recipe.views)
-    distiller = Distiller(ensemble, teacher, data, settings, wanted, group)
+    distiller = Distiller(ensemble, teacher, data, settings, wanted, group, where / ANSWERS)
     trainer.fit(distiller, where, resume=True)
     return TrainedStudents(load_ensemble(where, data), where, distiller.history)
 

@@ -68,7 +68,8 @@ def _add_loss_options(recipe: Any) -> None:
         "--views",
         type=options.positive,
         metavar="V",
-        help="augmented copies of each image, used in turns: the teacher is asked once of each; "
+        help="augmented copies of each image, used in turns: the teacher is asked once of each, "
+        "and what it says is kept in OUT/answers (200 MB for CIFAR-10, two students and 8 views); "
         "default: new copies in every epoch",
     )
 
@@ -99,7 +100,7 @@ def distill(arguments: argparse.Namespace) -> int:
     with options.training(arguments) as group:
         from .. import trainer
         from ..data import data_set
-        from .distiller import Distiller
+        from .distiller import ANSWERS, Distiller
         from .students import build_ensemble, depths_of
         from .teacher import load_teacher
 
@@ -114,7 +115,8 @@ def distill(arguments: argparse.Namespace) -> int:
         channels = data.preprocessing.shape[0]
         classes = len(data.labels)
         ensemble = build_ensemble(settings.model, classes, channels, depths, settings.seed)
-        run = Distiller(ensemble, teacher, data, settings, wanted, group)
+        answers = arguments.out / ANSWERS
+        run = Distiller(ensemble, teacher, data, settings, wanted, group, answers)
         trainer.fit(run, arguments.out, arguments.resume)
     if group.leads:
         _report_distill(run.history[-1], arguments)

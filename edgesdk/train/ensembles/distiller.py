@@ -5,6 +5,8 @@ same weights as one that was never killed. What each student learns from is deci
 epoch, by the teacher's activations on the calibration split, and kept in the checkpoint.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -20,14 +22,19 @@ from .distillation import Lesson, ensemble_loss
 from .partition import Partition
 from .students import Answers, Ensemble
 from .teacher import Knowledge, Teacher, divided
-from .views import Taught, Views
+from .views import Kept, Taught, Views
+
+ANSWERS = "answers"  # where in the folder of a run the teacher's answers are kept
+KEY_DIGITS = 16
 
 
 class Distiller(trainer.Trainer[Ensemble]):
     """One run: an ensemble, its teacher, and what `trainer.Trainer` has.
 
-    `knowledge`: what each student learns from; None before the first epoch. Raises what `Trainer`
-    and `checked_distillation` raise, and ConfigError for more students than the teacher's filters.
+    `knowledge`: what each student learns from; None before the first epoch. `answers`: a folder for
+    what the teacher says of views, so that a run that goes on need not ask again. Raises what
+    `Trainer` and `checked_distillation` raise, and ConfigError for more students than the teacher's
+    filters.
     """
 
     evaluations = ("calibration_accuracy", "calibration_loss")
@@ -40,6 +47,7 @@ class Distiller(trainer.Trainer[Ensemble]):
         settings: Settings,
         distillation: Distillation,
         group: Group = ALONE,
+        answers: Optional[Path] = None,
     ) -> None:
         super().__init__(ensemble, data, settings, group)
         _check_size(ensemble, teacher)
@@ -49,10 +57,8 @@ class Distiller(trainer.Trainer[Ensemble]):
         if self._reduced:
             teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._teach = trainer.compiled(teacher) if settings.compiled else teacher
+        self._answers = answers
         self._views: Optional[Views] = None
-        if distillation.views:
-            size, seed = settings.batch_size, settings.seed
-            self._views = Views(distillation.views, seed, data, size, self._asked)
 
     def run_epoch(self, train: Split, calibration: Split) -> dict[str, Any]:
         if self.knowledge is None:
@@ -62,9 +68,22 @@ class Distiller(trainer.Trainer[Ensemble]):
                 self.network.feature_size,
                 self.settings.seed,
             )
-        if self._views:
+        if self.distillation.views:
+            if self._views is None:
+                self._views = self._new_views(self.knowledge)
             self._views.begin(len(self.history), train.images)
         return super().run_epoch(train, calibration)
+
+    def _new_views(self, knowledge: Knowledge) -> Views:
+        settings, count = self.settings, self.distillation.views
+        kept = None
+        if self._answers:
+            asked = (self.teacher.description, settings.seed, settings.batch_size, count)
+            how = (settings.precision, settings.compiled, self.data.name, self.data.digest)
+            key = hashlib.sha256(repr((asked, how)).encode())
+            key.update(knowledge.projection.numpy().tobytes())
+            kept = Kept(self._answers, key.hexdigest()[:KEY_DIGITS])
+        return Views(count, settings.seed, self.data, settings.batch_size, self._asked, kept)
 
     def augmented(self, train: Split, places: Tensor, random: Generator) -> Tensor:
         if self._views:

@@ -160,6 +160,35 @@ def test_with_views_the_teacher_is_asked_once_and_a_resumed_run_asks_again(tmp_p
     assert whole.history == resumed.history
 
 
+def test_what_the_teacher_said_may_be_kept_for_a_run_that_goes_on(tmp_path, monkeypatch):
+    whole, stopped, resumed, other = (
+        tiny_distiller(epochs=5, views=2, answers=tmp_path / "answers", seed=seed)
+        for seed in (0, 0, 0, 1)
+    )
+    fit(whole, tmp_path / "whole")
+    assert len(list((tmp_path / "answers").iterdir())) == 2
+    splits = TINY.load("train"), TINY.load("calibration")
+    stopped.run_epoch(*splits)
+    checkpoint.save(tmp_path / "stopped", stopped.state())
+    asked = []
+    monkeypatch.setattr(Knowledge, "vectors", lambda *arguments: asked.append(1))
+    fit(resumed, tmp_path / "stopped", resume=True)
+    assert not asked and whole.history == resumed.history
+    with pytest.raises(TypeError):  # for the patch says nothing: another seed does ask
+        fit(other, tmp_path / "other")
+    assert asked
+
+
+def test_answers_that_are_damaged_are_asked_for_again(tmp_path):
+    one, other = (tiny_distiller(epochs=2, views=1, answers=tmp_path / "a") for _ in range(2))
+    fit(one, tmp_path / "one")
+    (file,) = (tmp_path / "a").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    fit(other, tmp_path / "other")
+    assert one.history == other.history and file.read_bytes() == content
+
+
 def test_without_views_the_teacher_is_asked_of_every_batch(tmp_path, monkeypatch):
     """And what it says is of the very copies that the students see."""
     distiller, seen = tiny_distiller(epochs=2), []
