@@ -109,9 +109,14 @@ def gathered(
     return logits
 
 
-def outcomes_alone(features: Features, student: int) -> Outcomes:
-    """What each exit of one student says to its policy: as `runtime.stages.FeatureExit`, the answer
-    if it were the only one, and eq. 6 of its features. Not what the ensemble answers."""
+def outcomes_alone(features: Features) -> Tuple[Outcomes, ...]:
+    """What each exit says to the policy of its student, one entry per student: as
+    `runtime.stages.FeatureExit`, the answer if it were the only one, and eq. 6 of its features.
+    Not what the ensemble answers."""
+    return tuple(_alone(features, student) for student in range(len(features.students)))
+
+
+def _alone(features: Features, student: int) -> Outcomes:
     values = features.students[student].astype(np.float32)
     weight, bias = features.classifier.alone(student)
     logits = values.transpose(1, 0, 2) @ weight.T + bias
@@ -121,18 +126,16 @@ def outcomes_alone(features: Features, student: int) -> Outcomes:
     return found._replace(difference=differences(values), similarity=similarities(values))
 
 
-def replay_students(features: Features, policy: ExitPolicy, seed: int = 0) -> List[Replay]:
+def replay_students(alone: Sequence[Outcomes], policy: ExitPolicy, seed: int = 0) -> List[Replay]:
     """Let every student leave where `policy` says, on the plan with all exits: one replay each.
 
-    `seed`: for policies that draw. Raises ConfigError if the policy does not fit the deepest.
+    `alone`: as `outcomes_alone`. `seed`: for policies that draw. Raises ConfigError if the policy
+    does not fit the deepest.
     """
-    depth = max(features.depths)
+    depth = max(own.exit_count for own in alone)
     policy.check(depth, range(depth))
     rng = Random(seed)
-    return [
-        fold(outcomes_alone(features, student), policy, range(count), rng)
-        for student, count in enumerate(features.depths)
-    ]
+    return [fold(own, policy, range(own.exit_count), rng) for own in alone]
 
 
 def exits_of(replays: Sequence[Replay]) -> np.ndarray:

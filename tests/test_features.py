@@ -160,8 +160,9 @@ def test_objects_are_never_unpickled(tmp_path):
 
 def test_a_student_alone_says_what_the_answer_would_be_without_the_others():
     all_of = features()
+    found = outcomes_alone(all_of)
     for student, others in ((0, [False, True]), (1, [True, False])):
-        alone = outcomes_alone(all_of, student)
+        alone = found[student]
         assert alone.exit_count == all_of.depths[student]
         for exit_index in range(alone.exit_count):
             exits = np.full(2, exit_index)
@@ -175,15 +176,17 @@ def test_a_student_alone_says_what_the_answer_would_be_without_the_others():
 
 def test_students_leave_by_themselves_a_shallow_one_at_its_last():
     all_of = features()
-    replays = replay_students(all_of, CosineDifference([1.0, 1.5, 1.0]))
+    replays = replay_students(outcomes_alone(all_of), CosineDifference([1.0, 1.5, 1.0]))
     exits = exits_of(replays)
     deep = np.where(differences(all_of.students[0])[:, 1] > 1.5, 1, 2)
     assert np.array_equal(exits[:, 0], deep) and len(set(deep)) == 2
     assert np.array_equal(exits[:, 1], np.ones(6))
     assert [each.evaluated.shape for each in replays] == [(6, 3), (6, 2)]
-    assert np.array_equal(exits_of(replay_students(all_of, FixedExit(0))), np.zeros((6, 2)))
+    assert np.array_equal(
+        exits_of(replay_students(outcomes_alone(all_of), FixedExit(0))), np.zeros((6, 2))
+    )
 
 
 def test_a_policy_that_does_not_fit_the_deepest_is_refused():
     with pytest.raises(ConfigError, match="found 7 thresholds, expected 3"):
-        replay_students(features(), CosineDifference())
+        replay_students(outcomes_alone(features()), CosineDifference())

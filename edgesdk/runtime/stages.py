@@ -6,10 +6,9 @@ import numpy as np
 
 from .. import kernels
 from ..backends import Backend, Program
-from ..bundle import Bundle, Head
+from ..bundle import Bundle, EnsembleClassifier, Head
 from ..core.events import Scores
 from ..core.spec import Stage
-from ..manifest import FEATURE
 
 
 class ExitHead:
@@ -42,9 +41,11 @@ class FeatureExit:
     """The exit of an ensemble's part behind one stage. Its scores are of the answer that would be
     given if this part were the only one: for the policy, which decides in each part by itself."""
 
-    def __init__(self, bundle: Bundle, part: int, exit_index: int) -> None:
+    def __init__(
+        self, bundle: Bundle, classifier: EnsembleClassifier, part: int, exit_index: int
+    ) -> None:
         self._head = bundle.feature_head(part, exit_index)
-        self._weight, self._bias = bundle.classifier().alone(part)
+        self._weight, self._bias = classifier.alone(part)
 
     def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
         """Of float32 `features` [B, C, S...]; `.logits` is F_j, float32 [B, D], in any case."""
@@ -108,8 +109,9 @@ def load_stages(
 ) -> Dict[PlaceOf, LoadedStage]:
     """The stages of a plan, of all parts, compiled by `backend`, with their exits; of those in
     `held`, if that is given. Raises what `load` raises."""
+    classifier = None if bundle.manifest.classifier is None else bundle.classifier()
     return {
-        (part, index): _load(bundle, part, stage, backend)
+        (part, index): _load(bundle, classifier, part, stage, backend)
         for part, spec in enumerate(bundle.manifest.parts)
         for index, stage in enumerate(spec.plans[plan_name].stages)
         if held is None or (part, index) in held
@@ -125,7 +127,13 @@ def input_shapes(bundle: Bundle, plan_name: str) -> Dict[PlaceOf, Tuple[int, ...
     }
 
 
-def _load(bundle: Bundle, part: int, stage: Stage, backend: Backend) -> LoadedStage:
+def _load(
+    bundle: Bundle,
+    classifier: Optional[EnsembleClassifier],
+    part: int,
+    stage: Stage,
+    backend: Backend,
+) -> LoadedStage:
     segments = bundle.manifest.parts[part].segments
     output_shape = segments[stage.last_segment].output_shape
     return LoadedStage(
@@ -134,15 +142,19 @@ def _load(bundle: Bundle, part: int, stage: Stage, backend: Backend) -> LoadedSt
         ),
         output_shape=output_shape,
         exit_index=stage.exit_index,
-        head=_exit(bundle, part, stage.exit_index, backend),
+        head=_exit(bundle, classifier, part, stage.exit_index, backend),
     )
 
 
 def _exit(
-    bundle: Bundle, part: int, exit_index: Optional[int], backend: Backend
+    bundle: Bundle,
+    classifier: Optional[EnsembleClassifier],
+    part: int,
+    exit_index: Optional[int],
+    backend: Backend,
 ) -> Union[ExitHead, FeatureExit, None]:
     if exit_index is None:
         return None
-    if bundle.manifest.parts[part].exits[exit_index].kind == FEATURE:
-        return FeatureExit(bundle, part, exit_index)
+    if classifier is not None:
+        return FeatureExit(bundle, classifier, part, exit_index)
     return ExitHead(bundle, exit_index, backend)

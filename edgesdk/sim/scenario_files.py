@@ -198,8 +198,7 @@ def _answers(
     found = found.select(SPLIT)
     count = len(found.label)
     found = found.take(np.array(Random(SEED).sample(range(count), count)))
-    alone = [outcomes_alone(found, student) for student in range(len(found.students))]
-    return images_of(alone), found
+    return images_of(outcomes_alone(found)), found
 
 
 def images_of(outcomes: Sequence[Outcomes]) -> Tuple[Image, ...]:

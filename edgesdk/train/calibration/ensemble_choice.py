@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from ...core.exits import ThresholdPolicy
 from ...errors import ConfigError
@@ -42,8 +43,14 @@ class Trial(NamedTuple):
 
 def trial_of(features: Features, costs: Sequence[Costs]) -> Trial:
     """Everything that is the same for all policies; `costs` as `ensemble_figures.student_costs`."""
-    alone = [outcomes_alone(features, student) for student in range(len(features.depths))]
-    return Trial(features, tuple(alone), tuple(costs))
+    return Trial(features, outcomes_alone(features), tuple(costs))
+
+
+def try_all(trial: Trial) -> dict[str, list[Candidate]]:
+    """The candidates of every kind."""
+    lost = losses(trial.features)
+    bar = tqdm(kinds(), "policies", leave=False, disable=None)
+    return {kind: candidates(trial, kind, lost) for kind in bar}
 
 
 def losses(features: Features) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from ...backends import open_backend
 from ...bundle import Bundle, read_bundle
 from ...bundle_update import update_bundle
-from ...core.exits import (
-    DISTREE_DIFFERENCE,
-    CosineDifference,
-    ExitPolicy,
-    FinalExit,
-    NeighbourSimilarity,
-    RandomExit,
-)
+from ...core.exits import ExitPolicy, FinalExit
 from ...core.spec import FULL_PLAN
 from ...errors import ConfigError
 from ...features import (
@@ -34,9 +26,10 @@ from ...features import (
 )
 from ...outcomes import SPLITS
 from ..data import DataSet
+from ..ensembles.paper_policies import paper_policies
 from .choice import Candidate, check_objective
 from .costs import Costs
-from .ensemble_choice import candidates, choose_all, losses, trial_of
+from .ensemble_choice import Trial, choose_all, trial_of, try_all
 from .ensemble_figures import EnsembleReport, forced, oracle, random_report, report, student_costs
 from .recording import check_labels, record_ensemble
 from .thresholds import kinds
@@ -104,12 +97,9 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
         )
     features = _features(bundle, data, request)
     costs = student_costs(bundle.manifest)
-    trial = trial_of(features.select("calibration"), costs)
-    lost = losses(trial.features)
-    bar = tqdm(kinds(), "policies", leave=False, disable=None)
-    tried = {kind: candidates(trial, kind, lost) for kind in bar}
+    trials = [trial_of(features.select(split), costs) for split in SPLITS]
+    tried = try_all(trials[0])
     chosen = choose_all(tried, request.objective, request.unit)
-    splits = [features.select(split) for split in SPLITS]
     names = [request.name] + [f"{request.name}-{kind}" for kind in list(chosen)[1:]]
     return Result(
         request,
@@ -117,10 +107,10 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
         features,
         costs,
         tried,
-        [_row(name, one.policy, splits, costs) for name, one in zip(names, chosen.values())],
-        _forced("final", [LAST] * 2, splits, costs)._replace(policy=FinalExit()),
-        [_forced(f"exit {index}", [index] * 2, splits, costs) for index in range(trial.depth)],
-        _others(splits, costs),
+        [_row(name, one.policy, trials) for name, one in zip(names, chosen.values())],
+        _forced("final", [LAST] * 2, trials)._replace(policy=FinalExit()),
+        [_forced(f"exit {index}", [index] * 2, trials) for index in range(trials[0].depth)],
+        _others(trials),
     )
 
 
@@ -187,27 +177,30 @@ def _features(bundle: Bundle, data: DataSet, request: Request) -> Features:
     return features
 
 
-def _row(name: str, policy: ExitPolicy, splits: Sequence[Features], costs: Sequence[Costs]) -> Row:
+def _row(name: str, policy: ExitPolicy, trials: Sequence[Trial]) -> Row:
     """Replayed by the policy itself, on both splits."""
-    reports = [report(split, replay_students(split, policy), costs) for split in splits]
+    reports = [
+        report(trial.features, replay_students(trial.alone, policy), trial.costs)
+        for trial in trials
+    ]
     return Row(name, policy, *reports)
 
 
-def _forced(
-    name: str, exits: Sequence[Any], splits: Sequence[Features], costs: Sequence[Costs]
-) -> Row:
+def _forced(name: str, exits: Sequence[Any], trials: Sequence[Trial]) -> Row:
     """Whatever exits somebody chose, on each of the splits."""
     reports = [
-        report(split, forced(split, np.asarray(chosen)), costs)
-        for split, chosen in zip(splits, exits)
+        report(trial.features, forced(trial.features, np.asarray(chosen)), trial.costs)
+        for trial, chosen in zip(trials, exits)
     ]
     return Row(name, None, *reports)
 
 
-def _others(splits: Sequence[Features], costs: Sequence[Costs]) -> list[Row]:
-    found = [Row("random", RandomExit(), *[random_report(split, costs) for split in splits])]
-    if max(splits[0].depths) == len(DISTREE_DIFFERENCE):
-        found.append(_row("DistrEE's difference", CosineDifference(), splits, costs))
-        found.append(_row("DistrEE's similarity", NeighbourSimilarity(), splits, costs))
-    exits = [oracle(split, costs) for split in splits]
-    return [*found, _forced("oracle", exits, splits, costs)]
+def _others(trials: Sequence[Trial]) -> list[Row]:
+    policies = paper_policies(trials[0].depth)
+    draws = [random_report(trial.features, trial.costs) for trial in trials]
+    found = [Row("random", policies["random"], *draws)]
+    for name in ("difference", "similarity"):
+        if name in policies:
+            found.append(_row(f"DistrEE's {name}", policies[name], trials))
+    exits = [oracle(trial.features, trial.costs) for trial in trials]
+    return [*found, _forced("oracle", exits, trials)]

@@ -17,6 +17,7 @@ from ..data import DataSet
 from ..distributed import Group
 from ..ensembles.ensemble_bundles import export_ensemble
 from ..ensembles.evaluation import report
+from ..ensembles.paper_policies import paper_policies
 from ..ensembles.students import depths_of
 from ..ensembles.teacher import Teacher
 from . import paper, scaling, tables
@@ -62,7 +63,7 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
     test = calibrated.features.select("test")
     shape = data.preprocessing.shape
     counts = [tables.table_one(student, shape) for student in students.run.ensemble.parts]
-    policies = paper.paper_policies(max(depths))
+    policies = paper_policies(max(depths))
     policies.update({row.name: row.policy for row in calibrated.policies if row.policy})
     live = _live(bundle, recipe.student.data, request.live_images)
     sized = _compared(data, teacher.teacher, request, max(depths), group)

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from ...core.exits import CosineDifference, ExitPolicy, FinalExit, NeighbourSimilarity, RandomExit
-
 STUDENTS = 2
 EXITS = 7
 TEACHER_ACCURACY = 0.9186  # WideResNet-16-4
@@ -37,12 +35,3 @@ TABLE_TWO = {
     "random": Policy(0.80, 17.10, 1493.3),
     "similarity": Policy(0.77, 17.34, 1569.9),
 }
-
-
-def paper_policies(exit_count: int) -> dict[str, ExitPolicy]:
-    """The rows of Table II, by name, that fit so many exits: thresholds are printed for seven."""
-    found: dict[str, ExitPolicy] = {"final": FinalExit(), "random": RandomExit()}
-    if exit_count == EXITS:
-        found["difference"] = CosineDifference()
-        found["similarity"] = NeighbourSimilarity()
-    return {name: found[name] for name in TABLE_TWO if name in found}

@@ -15,8 +15,8 @@ from ...core.exits import ExitPolicy, FinalExit
 from ...features import Features
 from ..calibration.choice import Objective
 from ..calibration.costs import Costs, multiply_add_costs
-from ..calibration.ensemble_choice import candidates, choose_all, losses, trial_of
-from ..calibration.thresholds import kinds
+from ..calibration.ensemble_choice import choose_all, trial_of, try_all
+from ..calibration.ensembles import UNIT
 from ..counting import multiply_adds
 from ..ensembles.evaluation import EnsembleRun, record_features, report
 from .simulation import simulated_ms
@@ -96,8 +96,5 @@ def student_costs(run: EnsembleRun) -> list[Costs]:
 
 def calibrated(split: Features, costs: Sequence[Costs]) -> ExitPolicy:
     """The cheapest policy of all kinds that loses at most a point on `split`."""
-    trial = trial_of(split, costs)
-    lost = losses(split)
-    tried = {kind: candidates(trial, kind, lost) for kind in kinds()}
-    chosen = choose_all(tried, Objective(LOSS_POINTS), "multiply-adds")
+    chosen = choose_all(try_all(trial_of(split, costs)), Objective(LOSS_POINTS), UNIT)
     return next(iter(chosen.values())).policy

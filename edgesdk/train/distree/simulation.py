@@ -28,10 +28,8 @@ def simulated_ms(
     """Mean latency of the first `IMAGES` images of `test`; `costs` in multiply-adds, one per
     student, `image_bytes` go to each of them."""
     test = test.take(slice(IMAGES))
-    alone = [outcomes_alone(test, student) for student in range(len(costs))]
-    model = Model(
-        tuple(_part(own, image_bytes) for own in costs), images_of(alone), policy, features=test
-    )
+    parts = tuple(_part(own, image_bytes) for own in costs)
+    model = Model(parts, images_of(outcomes_alone(test)), policy, features=test)
     students = [Node(f"student-{index}", parts=(index,)) for index in range(len(costs))]
     links = [
         Link(SOURCE, student.name, (SOURCE,), LINK_DELAY_US, medium=WIFI.name)

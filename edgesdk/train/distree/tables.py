@@ -15,10 +15,18 @@ import numpy as np
 
 from ...core.exits import ExitPolicy
 from ...errors import ConfigError
-from ...features import Features, differences, exits_of, gathered, replay_students, similarities
+from ...features import (
+    Features,
+    differences,
+    exits_of,
+    gathered,
+    outcomes_alone,
+    replay_students,
+    similarities,
+)
 from ...outcomes import Replay
 from .. import counting
-from ..calibration.costs import multiply_add_costs
+from ..calibration.costs import image_costs, multiply_add_costs
 from ..calibration.ensemble_figures import forced, oracle
 from ..counting import Costs
 from ..models import MultiExit
@@ -90,9 +98,9 @@ def policy_rows(
     Raises ConfigError if a class has too few images for the protocol.
     """
     draws = stratified_draws(test.label, paper.IMAGES_PER_CLASS, paper.DRAWS, seed)
-    replays = {name: replay_students(test, policy, seed) for name, policy in policies.items()}
-    plain = [multiply_add_costs(each.segments, each.exits) for each in costs]
-    replays[ORACLE] = forced(test, oracle(test, plain))
+    alone = outcomes_alone(test)
+    replays = {name: replay_students(alone, policy, seed) for name, policy in policies.items()}
+    replays[ORACLE] = forced(test, oracle(test, [multiply_add_costs(*each) for each in costs]))
     return {name: _policy_row(test, each, costs, draws) for name, each in replays.items()}
 
 
@@ -120,10 +128,11 @@ def charged(replays: Sequence[Replay], costs: Sequence[Costs], view: int = 0) ->
     exit."""
     own, passed = [], []
     for replayed, cost in zip(replays, costs):
-        heads = np.array(cost.exits, np.float64)
-        backbone = np.cumsum(cost.segments, dtype=np.float64)[replayed.exit_index]
-        own.append(backbone + heads[replayed.exit_index])
-        passed.append(backbone + replayed.evaluated @ (heads + view))
+        every = range(len(cost.exits))
+        alone = Replay(replayed.exit_index, np.eye(len(every), dtype=bool)[replayed.exit_index])
+        own.append(image_costs(alone, every, multiply_add_costs(*cost)))
+        viewed = multiply_add_costs(cost.segments, [head + view for head in cost.exits])
+        passed.append(image_costs(replayed, every, viewed))
     return Charged(np.mean(own, axis=0), np.mean(passed, axis=0), np.max(passed, axis=0))
 
 

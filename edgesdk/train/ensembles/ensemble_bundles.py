@@ -13,9 +13,9 @@ from ...bundle import Bundle, write_bundle
 from ...errors import ConfigError
 from ..bundles import CHECK_COUNT, part_document, plain
 from ..counting import multiply_adds
-from ..distree.paper import paper_policies
 from ..export import export_student, npz
 from .evaluation import EnsembleRun, record_features, report
+from .paper_policies import paper_policies
 from .students import Ensemble
 
 CLASSIFIER_FILE = "heads/classifier.npz"

@@ -16,6 +16,7 @@ from edgesdk.features import (
     accuracy,
     exits_of,
     gathered,
+    outcomes_alone,
     read_features,
     replay_students,
     write_features,
@@ -60,7 +61,7 @@ def test_deployed_students_leave_where_the_replay_says_image_by_image(path, obje
     test, images = result.features.select("test"), load_tiny("test").images.numpy()
     seen = set()
     for row in result.policies:
-        exits = exits_of(replay_students(test, row.policy))
+        exits = exits_of(replay_students(outcomes_alone(test), row.policy))
         expected = gathered(test, exits)
         with edgesdk.Pipeline.open(path, policy=row.name, logits=True) as pipe:
             found = [pipe.infer(image) for image in images]
@@ -122,7 +123,7 @@ def test_every_kind_is_written_with_what_it_does(path):
         assert found["objective"] == {"max_loss_points": 4.0}
         for split, figures in (("calibration", found), ("test", found["test"])):
             selected = result.features.select(split)
-            replays = replay_students(selected, make_policy(entry))
+            replays = replay_students(outcomes_alone(selected), make_policy(entry))
             expected = json.loads(json.dumps(report(selected, replays, result.costs)._asdict()))
             assert {name: figures[name] for name in expected} == expected
             final = accuracy(selected, np.array([2, 2]))
@@ -199,7 +200,7 @@ def test_thresholds_of_the_paper_are_there_for_its_seven_exits(path, monkeypatch
     assert others["DistrEE's similarity"].policy.thresholds == DISTREE_SIMILARITY
     test = features.select("test")
     difference = others["DistrEE's difference"]
-    replays = replay_students(test, edgesdk.CosineDifference())
+    replays = replay_students(outcomes_alone(test), edgesdk.CosineDifference())
     assert difference.test == report(test, replays, costs_of((7, 3)))
 
 

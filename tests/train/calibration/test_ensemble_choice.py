@@ -5,7 +5,7 @@ import pytest
 from ensemble_cases import costs_of, random_features
 
 from edgesdk.errors import ConfigError
-from edgesdk.features import exits_of, gathered, replay_students
+from edgesdk.features import exits_of, gathered, outcomes_alone, replay_students
 from edgesdk.train.calibration.choice import Candidate, Objective
 from edgesdk.train.calibration.costs import image_costs
 from edgesdk.train.calibration.ensemble_choice import (
@@ -33,7 +33,7 @@ def test_every_policy_tried_is_what_students_do_one_by_one(depths, kind):
     scores = tried.scores(kind)
     found = candidates(tried, kind, losses(tried.features))
     for one in found[:: max(1, len(found) // 8)] + found[-1:]:
-        replays = replay_students(tried.features, one.policy)
+        replays = replay_students(outcomes_alone(tried.features), one.policy)
         exits, spent = leaving(tried, one.policy, scores)
         assert np.array_equal(exits, exits_of(replays))
         for index, (replayed, own) in enumerate(zip(replays, tried.costs)):

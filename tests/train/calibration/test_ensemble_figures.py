@@ -8,7 +8,7 @@ import tiny_ensemble as te
 from ensemble_cases import costs_of, random_features
 
 from edgesdk import CosineDifference, RandomExit
-from edgesdk.features import accuracy, exits_of, gathered, replay_students
+from edgesdk.features import accuracy, exits_of, gathered, outcomes_alone, replay_students
 from edgesdk.outcomes import Replay
 from edgesdk.train.calibration.costs import multiply_add_costs
 from edgesdk.train.calibration.ensemble_figures import (
@@ -68,7 +68,7 @@ def test_forced_students_evaluate_no_head_on_the_way_a_shallow_one_gives_its_las
 def test_heads_passed_can_be_left_out_as_in_the_papers_table():
     features = random_features(2, 20, (3, 3))
     costs = costs_of((3, 3))
-    replays = replay_students(features, CosineDifference([1.0, 1.1, 1.0]))
+    replays = replay_students(outcomes_alone(features), CosineDifference([1.0, 1.1, 1.0]))
     with_heads = report(features, replays, costs)
     without = report(features, forced(features, exits_of(replays)), costs)
     assert without.mean_multiply_adds < with_heads.mean_multiply_adds
@@ -80,7 +80,7 @@ def test_heads_passed_can_be_left_out_as_in_the_papers_table():
 def test_random_is_the_mean_over_all_exits_as_the_policy_draws_them():
     features, costs = random_features(3, 200, (4, 2)), costs_of((4, 2))
     found = random_report(features, costs)
-    expected = report(features, replay_students(features, RandomExit()), costs)
+    expected = report(features, replay_students(outcomes_alone(features), RandomExit()), costs)
     assert found.mean_multiply_adds == pytest.approx(expected.mean_multiply_adds, rel=0.05)
     assert found.slowest_multiply_adds == pytest.approx(expected.slowest_multiply_adds, rel=0.05)
     assert found.accuracy == pytest.approx(expected.accuracy, abs=0.06)

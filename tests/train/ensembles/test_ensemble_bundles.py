@@ -4,29 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from tiny_distilling import tiny_distiller
 
 from edgesdk import CosineDifference, FixedExit, Pipeline
 from edgesdk.errors import BundleError, ConfigError
 from edgesdk.features import gathered
 from edgesdk.train import __main__ as command
 from edgesdk.train.ensembles.ensemble_bundles import export_ensemble
-from edgesdk.train.ensembles.evaluation import load_ensemble, record_features
-from edgesdk.train.trainer import fit
+from edgesdk.train.ensembles.evaluation import record_features
 
 pytestmark = pytest.mark.usefixtures("registered")
-
-
-@pytest.fixture(scope="module")
-def directory(registered, tmp_path_factory):
-    result = tmp_path_factory.mktemp("run")
-    fit(tiny_distiller(epochs=4, soft_weight=0.1, peak_learning_rate=0.1), result)
-    return result
-
-
-@pytest.fixture(scope="module")
-def run(directory):
-    return load_ensemble(directory)
+EPOCHS = 4
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_distilling import tiny_distiller
 from tiny_training import TINY, tiny_trainer
 
 from edgesdk.errors import ConfigError
@@ -12,18 +11,7 @@ from edgesdk.train.ensembles.evaluation import MIXTURE_DRAWS, load_ensemble, rec
 from edgesdk.train.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("registered")
-
-
-@pytest.fixture(scope="module")
-def directory(registered, tmp_path_factory):
-    result = tmp_path_factory.mktemp("run")
-    fit(tiny_distiller(epochs=15, soft_weight=0.1, peak_learning_rate=0.1), result)
-    return result
-
-
-@pytest.fixture(scope="module")
-def run(directory):
-    return load_ensemble(directory)
+EPOCHS = 15
 
 
 @pytest.fixture(scope="module")
