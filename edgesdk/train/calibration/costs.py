@@ -57,12 +57,15 @@ class Report(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def multiply_add_costs(segments: Sequence[float], exits: Sequence[float]) -> Costs:
-    """Costs in multiply-adds: those of each segment and of each head."""
+def multiply_add_costs(
+    segments: Sequence[float], exits: Sequence[float], view: float = 0.0
+) -> Costs:
+    """Costs in multiply-adds: those of each segment and of each head; `view` is what every head of
+    an ensemble's student costs besides, for its view of the classes."""
     return Costs(
         "multiply-adds",
         {(i, j): float(sum(segments[i : j + 1])) for i, j in spans(len(segments))},
-        tuple(float(cost) for cost in exits),
+        tuple(float(cost + view) for cost in exits),
     )
 
 

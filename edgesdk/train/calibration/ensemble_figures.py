@@ -40,7 +40,8 @@ def student_costs(manifest: Manifest) -> tuple[Costs, ...]:
     return tuple(
         multiply_add_costs(
             [segment.multiply_adds for segment in part.segments],
-            [trained_exit.multiply_adds + view for trained_exit in part.exits],
+            [trained_exit.multiply_adds for trained_exit in part.exits],
+            view,
         )
         for part in manifest.parts
     )

@@ -87,11 +87,9 @@ def sized(run: EnsembleRun) -> Sized:
 def student_costs(run: EnsembleRun) -> list[Costs]:
     """Plain multiply-adds of each student, with what its exits make of the classes."""
     view = run.ensemble.classifier.weight.numel() // len(run.ensemble.parts)
-    found = []
-    for student in run.ensemble.parts:
-        segments, exits = multiply_adds(student, run.data.preprocessing.shape)
-        found.append(multiply_add_costs(segments, [value + view for value in exits]))
-    return found
+    shape = run.data.preprocessing.shape
+    counts = [multiply_adds(student, shape) for student in run.ensemble.parts]
+    return [multiply_add_costs(*count, view) for count in counts]
 
 
 def calibrated(split: Features, costs: Sequence[Costs]) -> ExitPolicy:

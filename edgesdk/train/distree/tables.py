@@ -131,8 +131,7 @@ def charged(replays: Sequence[Replay], costs: Sequence[Costs], view: int = 0) ->
         every = range(len(cost.exits))
         alone = Replay(replayed.exit_index, np.eye(len(every), dtype=bool)[replayed.exit_index])
         own.append(image_costs(alone, every, multiply_add_costs(*cost)))
-        viewed = multiply_add_costs(cost.segments, [head + view for head in cost.exits])
-        passed.append(image_costs(replayed, every, viewed))
+        passed.append(image_costs(replayed, every, multiply_add_costs(*cost, view)))
     return Charged(np.mean(own, axis=0), np.mean(passed, axis=0), np.max(passed, axis=0))
 
 
@@ -183,14 +182,13 @@ def saved(row: PolicyRow, final: PolicyRow) -> tuple[float, float]:
     return 1 - float(own / final.multiply_adds.own), 1 - float(passed / final.multiply_adds.passed)
 
 
-def best_within(
-    rows: Mapping[str, PolicyRow], points: float, final: str = "final"
-) -> Optional[str]:
-    """The policy of `rows` that saves most, exits counted, within `points` percent points of
-    `final` on the test split; None if only `final` is."""
-    allowed = {
-        name: row
+def best_within(rows: Mapping[str, PolicyRow], points: float) -> Optional[str]:
+    """The policy that saves most, exits counted, within `points` percent points of "final" on the
+    test split; None if no other is."""
+    final = rows["final"].accuracy
+    allowed = [
+        name
         for name, row in rows.items()
-        if 100 * (rows[final].accuracy - row.accuracy) <= points and name not in (final, ORACLE)
-    }
-    return min(allowed, key=lambda name: allowed[name].multiply_adds.passed, default=None)
+        if 100 * (final - row.accuracy) <= points and name not in ("final", ORACLE)
+    ]
+    return min(allowed, key=lambda name: rows[name].multiply_adds.passed, default=None)
