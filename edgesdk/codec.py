@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from . import kernels
+from .backends.base import Array, DeviceArray, on_host
 from .core.tensor import (
     AUXILIARY_BYTES_MAX,
     AXES_MAX,
@@ -73,21 +74,24 @@ def check_codec(name: str) -> None:
         _LIBRARIES[name]()
 
 
-def encode(array: np.ndarray, codec: str, auxiliary: Optional[np.ndarray] = None) -> Tensor:
+def encode(array: Array, codec: str, auxiliary: Optional[np.ndarray] = None) -> Tensor:
     """`array`, float32 in C order without a batch axis, by `codec`, or raw where that is no use.
 
-    `auxiliary`: float32 [D] to travel along, never encoded. The body of raw, and the auxiliary, are
-    the memory that was given: it must not change while the tensor is in use. Raises ConfigError for
-    another array or codec, BackendUnavailable if the codec's package is missing.
+    What a device holds is copied from there; for uint8 it is quantized first. `auxiliary`: float32
+    [D] to travel along, never encoded. The body of raw, and the auxiliary, are the memory that was
+    given: it must not change while the tensor is in use. Raises ConfigError for another array or
+    codec, BackendUnavailable if the codec's package is missing.
     """
     check_codec(codec)
-    _check_array("array", array, AXES_MAX, BODY_BYTES_MAX)
+    values = array if codec == "uint8" else on_host(array)
+    if not isinstance(values, DeviceArray):
+        _check_array("array", values, AXES_MAX, BODY_BYTES_MAX)
     if auxiliary is not None:
         _check_array("auxiliary", auxiliary, 1, AUXILIARY_BYTES_MAX)
     beside = None if auxiliary is None else auxiliary.data.cast("B")
-    encoded = _ENCODERS[codec](array)
+    encoded = _ENCODERS[codec](values)
     if encoded is None or (codec in _LIBRARIES and len(encoded.body) >= array.nbytes):
-        codec, encoded = "raw", _encode_raw(array)
+        codec, encoded = "raw", _encode_raw(on_host(values))
     return Tensor("float32", array.shape, codec, *encoded, auxiliary=beside)
 
 
@@ -134,9 +138,10 @@ def _encode_float16(array: np.ndarray) -> Optional[_Encoded]:
     return _encode_raw(array.astype(np.float16))
 
 
-def _encode_uint8(array: np.ndarray) -> Optional[_Encoded]:
+def _encode_uint8(array: Array) -> Optional[_Encoded]:
     try:
-        quantized, scale, offset = kernels.quantize_u8(array)
+        on_device = isinstance(array, DeviceArray)
+        quantized, scale, offset = array.quantize_u8() if on_device else kernels.quantize_u8(array)
     except ConfigError:  # NaN, infinity, or a range beyond what a float32 can scale
         return None
     return _Encoded(quantized.data.cast("B"), scale, offset)

@@ -1,34 +1,99 @@
-"""What a backend is: a name, a way to load an ONNX file, and programs that run.
+"""What a backend is: a name, a way to load an ONNX file, programs that run, and the memory and the
+kernels that go with them.
 
-To add one, subclass both classes in a module of its own and name it in `backends/__init__.py`.
+To add one, subclass `Backend` and `Program` in a module of its own and name it in
+`backends/__init__.py`; one that computes in memory of its own also `Memory`.
 """
 
-from typing import Any, Sequence, Tuple
+from typing import Any, ContextManager, Sequence, Tuple, Union
 
 import numpy as np
 
+from .. import kernels
 from ..errors import BundleError
 
 Shape = Tuple[int, ...]
 
 
+class DeviceArray:
+    """float32 `shape` in the memory of a device, which goes to the host only when asked to.
+
+    A row is `array[i]`, the first n rows are `array[:n]`: views, as numpy has them.
+    """
+
+    shape: Shape
+    nbytes: int
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Union[int, slice]) -> "DeviceArray":
+        raise NotImplementedError
+
+    def on_host(self) -> np.ndarray:
+        """A copy. From any thread, of what has been computed; see `Backend.computing`."""
+        raise NotImplementedError
+
+    def quantize_u8(self) -> Tuple[np.ndarray, float, float]:
+        """What `kernels.quantize_u8` gives, computed on the device. From any thread."""
+        raise NotImplementedError
+
+
+Array = Any  # an np.ndarray, or a DeviceArray of the backend's own memory
+
+
+def on_host(array: Array) -> np.ndarray:
+    """`array`, or a copy of what a device holds."""
+    host: np.ndarray = array.on_host() if isinstance(array, DeviceArray) else array
+    return host
+
+
+class Memory:
+    """Where stages write and read: here the host's."""
+
+    def empty(self, shape: Shape) -> Array:
+        """float32 `shape`, its contents arbitrary, in any thread; it lives as long as the
+        backend at most."""
+        return np.empty(shape, np.float32)
+
+    def constant(self, values: np.ndarray) -> Any:
+        """`values` as the kernels of the backend take their parameters."""
+        return values
+
+    def copy(self, source: Array, target: Array) -> None:
+        """Copy `source`, of the host or of this memory, into `target`, of this memory."""
+        target[...] = source
+
+
 class Program:
     """One compiled stage or graph head."""
 
-    def run(self, features: np.ndarray, out: np.ndarray) -> None:
+    def run(self, features: Array, out: Array) -> None:
         """Compute float32 `features` [B, input shape] into float32 `out` [B, output shape].
 
-        Both are C-contiguous and must not overlap; B may differ from call to call. Only one thread
-        calls at a time; the GIL is released while it computes. An exception of the runtime
-        underneath passes through and fails the items of this batch.
+        Both are of the host or of the backend's memory, C-contiguous, and must not overlap; B may
+        differ from call to call. Only one thread calls at a time; the GIL is released while it
+        computes. An exception of the runtime underneath passes through and fails the items of this
+        batch.
         """
         raise NotImplementedError
 
 
 class Backend:
-    """Compiles the stages of one bundle for one device."""
+    """Compiles the stages of one bundle for one device.
+
+    `kernels` has the functions of `edgesdk.kernels` that exits and batches need, with features in
+    `memory` and parameters from `Memory.constant`; what they return is on the host.
+    """
 
     name = ""
+    memory = Memory()
+    kernels: Any = kernels
+
+    def computing(self) -> ContextManager[None]:
+        """Around all that one batch needs, in the thread that computes it. At its end everything
+        has been computed, and is in the arrays that were asked to hold it."""
+        return _NOTHING_TO_WAIT_FOR
 
     def load(self, path: str, input_shape: Shape, output_shape: Shape) -> Program:
         """Compile the ONNX file at `path`: one input, one output, shapes per sample.
@@ -40,6 +105,17 @@ class Backend:
 
     def close(self) -> None:
         """Free what the backend holds besides its programs."""
+
+
+class _Nothing(ContextManager[None]):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *what: Any) -> None:
+        pass
+
+
+_NOTHING_TO_WAIT_FOR = _Nothing()
 
 
 def check_signature(

@@ -10,10 +10,11 @@ import numpy as np
 
 from .. import kernels
 from ..backends import Backend
+from ..backends.base import Array
 from ..bundle import Bundle
 from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
 from ..errors import PeerError
-from .buffers import Buffer, BufferPool, Rows
+from .buffers import HOST, Buffer, BufferPool, Rows, gather
 from .clock import now_us
 from .stages import Ensemble, LoadedStage, PlaceOf, StageTotals, input_shapes, load_stages
 
@@ -65,7 +66,9 @@ class Executor:
         self._output_size = len(manifest.labels)
         if manifest.classifier is not None:
             self._output_size = manifest.classifier.feature_size
-        self._pool = BufferPool()
+        self._backend = backend
+        self._inputs = BufferPool()  # of what comes from outside: always on the host
+        self._pool = BufferPool(backend.memory)
         self._rows = Rows(self._pool)
         self._needs = frozenset(needs)
         self._keep_logits = keep_logits
@@ -82,17 +85,17 @@ class Executor:
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
-        return self._pool.take(row_count, shape)
+        return self._inputs.take(row_count, shape)
 
     def discard_input(self, buffer: Buffer) -> None:
         """Return a buffer from `take_input` that will not be admitted."""
-        self._pool.give(buffer)
+        self._inputs.give(buffer)
 
     def admit(self, items: Tuple[int, ...], buffer: Buffer) -> None:
         """Row i of `buffer` is the model input of item i, and of each of its parts."""
         for part in range(1, self._part_count):
-            copy = self._pool.take(len(items), buffer.array.shape[1:])
-            copy.array[...] = buffer.array
+            copy = self._inputs.take(len(items), buffer.array.shape[1:])
+            HOST.copy(buffer.array, copy.array)
             self._rows.place(self._keys(part, items), copy)
         self._rows.place(self._keys(0, items), buffer)
 
@@ -109,19 +112,20 @@ class Executor:
         return self.finish(run)
 
     def begin(self, action: RunStage) -> Run:
-        """Gather what a batch needs."""
+        """Say what a batch needs."""
         stage = self._stages[(action.part, action.stage)]
         features = self._rows.collect(self._keys(action.part, action.items))
-        self._rows.hold(features)
         return Run(action, stage, features, self._pool.take(len(action.items), stage.output_shape))
 
     def compute(self, run: Run) -> None:
         """Compute a batch, in any thread, one at a time. Exceptions of the backend pass."""
         stage, output = run.stage, run.output.array
-        stage.program.run(run.features.array, output)
-        if run.action.evaluate:
-            assert stage.head is not None  # the core evaluates only where the plan has an exit
-            run.found = stage.head(output, self._keep_outputs)
+        with self._backend.computing():
+            gather(run.features, self._backend)
+            stage.program.run(run.features.array, output)
+            if run.action.evaluate:
+                assert stage.head is not None  # the core evaluates only where the plan has an exit
+                run.found = stage.head(output, self._keep_outputs)
 
     def finish(self, run: Run) -> StageDone:
         """What was computed is what the items hold from now on."""
@@ -155,8 +159,7 @@ class Executor:
     def forsake(self, run: Run) -> None:
         """A batch does not end: its items hold what they held before, and none of its memory is
         used again, for whoever computes may still write there."""
-        run.features.shelf = None
-        self._rows.let_go(run.features)
+        self._rows.forsake(run.features)
 
     def logits(self, item: int, exit_index: int) -> Optional[np.ndarray]:
         """float32 [N] of this exit for `item`, if they are wanted and it is the latest one that was
@@ -166,7 +169,7 @@ class Executor:
         is_latest = self._keep_logits and self._latest_exit.get(item) == exit_index
         return self._latest.get(item) if is_latest else None
 
-    def features(self, item: int, part: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def features(self, item: int, part: int) -> Tuple[Array, Optional[np.ndarray]]:
         """What travels with a task of a part of `item`: its features [C,H,W], a view, and the
         vector that the policy compares with, or None."""
         key = self._key(part, item)
@@ -208,8 +211,8 @@ class Executor:
         if (
             features.nbytes < KEPT_UNCOPIED_BYTES_MIN
         ):  # a pooled block saves the backend a new binding
-            buffer = self._pool.take(1, features.shape)
-            buffer.array[...] = batch
+            buffer = self._inputs.take(1, features.shape)
+            HOST.copy(batch, buffer.array)
         else:
             buffer = Buffer(batch, None)
         self._rows.place((key,), buffer)

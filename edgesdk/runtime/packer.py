@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional, Sequence, Set
 import numpy as np
 
 from .. import codec
+from ..backends.base import Array, on_host
 from ..core.codec_choice import RAW, CodecChooser
 from ..core.link import DELAY_WEIGHT
 from ..core.peer import Peer
@@ -47,7 +48,7 @@ class Packer:
         self._body_bytes: Dict[int, float] = {}  # of what was sent to each neighbour, smoothed
 
     def encode(
-        self, peer: int, stage: int, features: np.ndarray, compared: Optional[np.ndarray]
+        self, peer: int, stage: int, features: Array, compared: Optional[np.ndarray]
     ) -> Tensor:
         """`features` on their way to `peer`, which is to compute `stage`."""
         name = self._choose(peer, stage, features.nbytes)
@@ -102,10 +103,10 @@ class Packer:
         return features
 
 
-def raw_tensor(features: np.ndarray, compared: Optional[np.ndarray]) -> Tensor:
+def raw_tensor(features: Array, compared: Optional[np.ndarray]) -> Tensor:
     """`features` as they are: what `codec.encode` gives, less its checks, for the executor's own
     arrays are sound."""
-    body = features.data.cast("B")
+    body = on_host(features).data.cast("B")
     beside = None if compared is None else compared.data.cast("B")
     return Tensor("float32", features.shape, RAW, body, None, None, beside)
 

@@ -1,14 +1,22 @@
 """Stages of a bundle, loaded, with their exits; and what makes one answer of an ensemble's."""
 
-from typing import Collection, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .. import kernels
 from ..backends import Backend, Program
-from ..bundle import Bundle, EnsembleClassifier, Head
+from ..backends.base import Array
+from ..bundle import Bundle, EnsembleClassifier
 from ..core.events import Scores
 from ..core.spec import Stage
+from ..kernels import ExitScores, exit_scores
+
+
+def constants(backend: Backend, parameters: Sequence[Optional[np.ndarray]]) -> Tuple[Any, ...]:
+    """The parameters of a head, as the kernels of `backend` take them."""
+    return tuple(
+        None if values is None else backend.memory.constant(values) for values in parameters
+    )
 
 
 class ExitHead:
@@ -17,9 +25,10 @@ class ExitHead:
     def __init__(self, bundle: Bundle, exit_index: int, backend: Backend) -> None:
         part = bundle.manifest.parts[0]
         spec = part.exits[exit_index]
-        self._fused: Optional[Head] = None
+        self._kernels = backend.kernels
+        self._fused: Optional[Tuple[Any, ...]] = None
         if spec.kind == "fused":
-            self._fused = bundle.head(0, exit_index)
+            self._fused = constants(backend, bundle.head(0, exit_index))
         else:
             self._class_count = len(bundle.manifest.labels)
             self._graph = backend.load(
@@ -28,13 +37,14 @@ class ExitHead:
                 (self._class_count,),
             )
 
-    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
+    def __call__(self, features: Array, with_logits: bool) -> ExitScores:
         """Scores of float32 `features` [B, C, S...]; `.logits` [B, N] if `with_logits`."""
         if self._fused is not None:
-            return kernels.exit_head(features, *self._fused, logits=with_logits)
+            found: ExitScores = self._kernels.exit_head(features, *self._fused, logits=with_logits)
+            return found
         logits = np.empty((len(features), self._class_count), np.float32)
         self._graph.run(features, logits)
-        return kernels.exit_scores(logits)
+        return exit_scores(logits)
 
 
 class FeatureExit:
@@ -42,18 +52,24 @@ class FeatureExit:
     given if this part were the only one: for the policy, which decides in each part by itself."""
 
     def __init__(
-        self, bundle: Bundle, classifier: EnsembleClassifier, part: int, exit_index: int
+        self,
+        bundle: Bundle,
+        classifier: EnsembleClassifier,
+        part: int,
+        exit_index: int,
+        backend: Backend,
     ) -> None:
-        self._head = bundle.feature_head(part, exit_index)
+        self._kernels = backend.kernels
+        self._head = constants(backend, bundle.feature_head(part, exit_index))
         self._weight, self._bias = classifier.alone(part)
 
-    def __call__(self, features: np.ndarray, with_logits: bool) -> "kernels.ExitScores":
+    def __call__(self, features: Array, with_logits: bool) -> ExitScores:
         """Of float32 `features` [B, C, S...]; `.logits` is F_j, float32 [B, D], in any case."""
         projection, scale, shift = self._head
-        feature = kernels.exit_feature(features, scale, shift, projection)
+        feature = self._kernels.exit_feature(features, scale, shift, projection)
         with np.errstate(all="ignore"):  # what is not finite is seen in the scores
             logits = feature @ self._weight.T + self._bias
-        return kernels.exit_scores(logits)._replace(logits=feature)
+        return exit_scores(logits)._replace(logits=feature)
 
 
 class Ensemble:
@@ -76,7 +92,7 @@ class Ensemble:
         ]
         with np.errstate(all="ignore"):  # what is not finite is seen in the scores
             logits = self._weight @ np.concatenate(rows) + self._bias
-        columns = [column.tolist() for column in kernels.exit_scores(logits[np.newaxis])[:4]]
+        columns = [column.tolist() for column in exit_scores(logits[np.newaxis])[:4]]
         return Scores(*[column[0] for column in columns]), logits
 
 
@@ -156,5 +172,5 @@ def _exit(
     if exit_index is None:
         return None
     if classifier is not None:
-        return FeatureExit(bundle, classifier, part, exit_index)
+        return FeatureExit(bundle, classifier, part, exit_index, backend)
     return ExitHead(bundle, exit_index, backend)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesdk.runtime.buffers import BufferPool, Rows
+from edgesdk.backends import Backend
+from edgesdk.runtime.buffers import BufferPool, Rows, gather
 
 SHAPE = (2, 3)
 
@@ -19,6 +20,13 @@ def filled(pool, values):
 
 def values_of(buffer):
     return buffer.array[:, 0, 0].tolist()
+
+
+def gathered(rows, items):
+    """What a batch of `items` computes on."""
+    features = rows.collect(items)
+    gather(features, Backend())
+    return features
 
 
 class TestPool:
@@ -75,16 +83,16 @@ class TestRows:
 
     def test_the_samples_that_go_on_are_compacted(self, pool, rows):
         rows.place((1, 2, 3, 4), filled(pool, [10, 20, 30, 40]))
-        assert values_of(rows.collect((2, 4))) == [20, 40]
+        assert values_of(gathered(rows, (2, 4))) == [20, 40]
 
     def test_in_the_order_asked_for(self, pool, rows):
         rows.place((1, 2, 3), filled(pool, [10, 20, 30]))
-        assert values_of(rows.collect((3, 1, 2))) == [30, 10, 20]
+        assert values_of(gathered(rows, (3, 1, 2))) == [30, 10, 20]
 
     def test_batches_merge(self, pool, rows):
         rows.place((1, 2), filled(pool, [10, 20]))
         rows.place((3, 4), filled(pool, [30, 40]))
-        assert values_of(rows.collect((2, 3, 4))) == [20, 30, 40]
+        assert values_of(gathered(rows, (2, 3, 4))) == [20, 30, 40]
 
     def test_a_block_is_free_when_its_last_row_is(self, pool, rows):
         buffer = filled(pool, [10, 20])
@@ -96,10 +104,9 @@ class TestRows:
 
     def test_a_row_that_lives_is_not_overwritten_by_the_next_batch(self, pool, rows):
         rows.place((1, 2), filled(pool, [10, 20]))
-        rows.collect((1,))
-        rows.place((1,), filled(pool, [11]))
+        rows.move(gathered(rows, (1,)), filled(pool, [11]))
         filled(pool, [77, 88])
-        assert values_of(rows.collect((2,))) == [20]
+        assert values_of(gathered(rows, (2,))) == [20]
 
     def test_releasing_twice_is_harmless(self, pool, rows):
         rows.place((1,), filled(pool, [10]))
@@ -115,10 +122,10 @@ class TestRows:
         rows.place(items, filled(pool, [100 * item for item in items]))
         for batch in batches:
             chosen = tuple(sorted(batch))
-            buffer = rows.collect(chosen)
+            buffer = gathered(rows, chosen)
             assert values_of(buffer) == [100 * item for item in chosen]
             output = filled(pool, values_of(buffer))  # a stage that passes its input on
-            rows.place(chosen, output)
+            rows.move(buffer, output)
         for item in items:
             rows.release(item)
         assert len(rows) == 0
@@ -127,16 +134,14 @@ class TestRows:
         features = filled(pool, [10, 20])
         rows.place((1, 2), features)
         output = filled(pool, [11, 21])
-        rows.hold(features)
         rows.move(rows.collect((1, 2)), output)
-        assert rows.collect((1, 2)) is output
-        assert values_of(rows.collect((2,))) == [21]
+        assert values_of(gathered(rows, (2,))) == [21]
         assert pool.take(2, SHAPE) is features
 
     def test_what_is_released_while_it_is_computed_on_stays_until_it_is_let_go(self, pool, rows):
         features = filled(pool, [10, 20])
         rows.place((1, 2), features)
-        rows.hold(features)
+        assert rows.collect((1, 2)) is features
         rows.release(1)
         rows.release(2)
         assert pool.take(2, SHAPE) is not features
@@ -146,7 +151,7 @@ class TestRows:
     def test_what_was_released_meanwhile_does_not_move(self, pool, rows):
         features, output = filled(pool, [10, 20]), filled(pool, [11, 21])
         rows.place((1, 2), features)
-        rows.hold(features)
+        rows.collect((1, 2))
         rows.release(1)
         rows.move(features, output)
         assert 1 not in rows
@@ -157,7 +162,7 @@ class TestRows:
     def test_a_run_that_nobody_waits_for_any_more_gives_both_blocks_back(self, pool, rows):
         features, output = filled(pool, [10]), filled(pool, [11])
         rows.place((1,), features)
-        rows.hold(features)
+        rows.collect((1,))
         rows.release(1)
         rows.move(features, output)
         assert {id(pool.take(1, SHAPE)), id(pool.take(1, SHAPE))} == {id(features), id(output)}
@@ -168,3 +173,36 @@ class TestRows:
         rows.lend(1)
         rows.release(1)
         assert pool.take(1, SHAPE) is not buffer
+
+    def test_what_is_collected_stays_as_it_is_until_it_is_gathered(self, pool, rows):
+        rows.place((1, 2, 3), filled(pool, [10, 20, 30]))
+        features = rows.collect((1, 3))
+        for item in (1, 2, 3):
+            rows.release(item)
+        filled(pool, [66, 77, 88])  # would be the same block, were it free
+        gather(features, Backend())
+        assert values_of(features) == [10, 30]
+
+    def test_a_batch_that_came_to_nothing_leaves_its_items_what_they_had(self, pool, rows):
+        rows.place((1, 2), filled(pool, [10, 20]))
+        rows.place((3,), filled(pool, [30]))
+        rows.let_go(rows.collect((2, 3)))
+        assert values_of(gathered(rows, (1, 2, 3))) == [10, 20, 30]
+
+    def test_what_a_batch_took_from_several_blocks_frees_them_all_when_it_ends(self, pool, rows):
+        first, second = filled(pool, [10]), filled(pool, [20])
+        rows.place((1,), first)
+        rows.place((2,), second)
+        rows.move(gathered(rows, (1, 2)), filled(pool, [11, 21]))
+        assert {id(pool.take(1, SHAPE)), id(pool.take(1, SHAPE))} == {id(first), id(second)}
+
+    def test_nothing_that_a_forsaken_batch_may_touch_is_used_again(self, pool, rows):
+        first, second = filled(pool, [10]), filled(pool, [20])
+        rows.place((1,), first)
+        rows.place((2,), second)
+        features = rows.collect((1, 2))
+        rows.forsake(features)
+        rows.release(1)
+        rows.release(2)
+        later = [pool.take(count, SHAPE) for count in (1, 1, 2)]
+        assert not {id(first), id(second), id(features)} & set(map(id, later))
