@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from . import kernels
-from .backends.base import Array, DeviceArray, on_host
+from .arrays import Array, DeviceArray, on_host
 from .core.tensor import (
     AUXILIARY_BYTES_MAX,
     AXES_MAX,

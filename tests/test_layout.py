@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgesdk"
 
 # Each floor may import itself and those above it in this list, never those below.
 FLOORS = [
-    ["errors", "schema", "files", "token_bucket"],
+    ["errors", "schema", "files", "token_bucket", "arrays"],
     ["core"],
     ["kernels"],
     [

@@ -10,10 +10,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..arrays import HOST, Array, DeviceArray, Memory, Shape
 from ..backends import Backend
-from ..backends.base import Array, DeviceArray, Memory, Shape
-
-HOST = Memory()
 
 
 class Buffer:

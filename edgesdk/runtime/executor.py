@@ -9,12 +9,12 @@ from typing import Collection, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from .. import kernels
+from ..arrays import HOST, Array
 from ..backends import Backend
-from ..backends.base import Array
 from ..bundle import Bundle
 from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
 from ..errors import PeerError
-from .buffers import HOST, Buffer, BufferPool, Rows, gather
+from .buffers import Buffer, BufferPool, Rows, gather
 from .clock import now_us
 from .stages import Ensemble, LoadedStage, PlaceOf, StageTotals, input_shapes, load_stages
 

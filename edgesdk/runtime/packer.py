@@ -7,7 +7,7 @@ from typing import Callable, Dict, Optional, Sequence, Set
 import numpy as np
 
 from .. import codec
-from ..backends.base import Array, on_host
+from ..arrays import Array, on_host
 from ..core.codec_choice import RAW, CodecChooser
 from ..core.link import DELAY_WEIGHT
 from ..core.peer import Peer

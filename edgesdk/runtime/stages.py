@@ -4,8 +4,8 @@ from typing import Any, Collection, Dict, NamedTuple, Optional, Sequence, Tuple,
 
 import numpy as np
 
+from ..arrays import Array
 from ..backends import Backend, Program
-from ..backends.base import Array
 from ..bundle import Bundle, EnsembleClassifier
 from ..core.events import Scores
 from ..core.spec import Stage
