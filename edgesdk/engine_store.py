@@ -72,7 +72,8 @@ class Engine(NamedTuple):
     """One stage. `onnx`: its file, relative to the bundle, and `onnx_sha256` what was in it.
     `file` and `golden` (or None): relative to the set's folder. `seconds` to build it;
     `skipped_tactic_count`: for lack of memory, so it may be slower than it could be. `error`: of
-    its outputs against the golden ones, by their largest value; None if that was not checked."""
+    its outputs against the golden ones, by their largest value; None if that was not checked.
+    `conditions`: power mode, clocks, memory for the builder, as plain values for people."""
 
     onnx: str
     onnx_sha256: str
@@ -84,15 +85,14 @@ class Engine(NamedTuple):
     seconds: float
     skipped_tactic_count: int
     error: Optional[float]
+    conditions: Dict[str, Any]
 
 
 class EngineSet(NamedTuple):
-    """Engines of one key. `built_at`: seconds since 1970. `conditions`: power mode, clocks, memory
-    for the builder, as plain values for people."""
+    """Engines of one key. `built_at`: when the last of them was, seconds since 1970."""
 
     key: EngineKey
     built_at: float
-    conditions: Dict[str, Any]
     engines: Tuple[Engine, ...]
 
     def engine(self, onnx: str) -> Optional[Engine]:
@@ -197,7 +197,6 @@ def write_set(folder: str, built: EngineSet) -> None:
     document.update(
         key=_plain_key(built.key),
         built_at=built.built_at,
-        conditions=built.conditions,
         engines=[dict(engine._asdict()) for engine in built.engines],
     )
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
@@ -303,11 +302,9 @@ def _read(root: Field) -> EngineSet:
     version = root.get("format_version")
     if version.whole(1) != FORMAT_VERSION:
         raise version.fail("{}, the format this edgesdk reads".format(FORMAT_VERSION))
-    conditions = root.get("conditions")
     return EngineSet(
         key=_read_key(root.get("key")),
         built_at=root.get("built_at").number(0),
-        conditions={name: field.value for name, field in conditions.entries()},
         engines=tuple(_read_engine(field) for field in root.get("engines").items()),
     )
 
@@ -339,6 +336,7 @@ def _read_engine(field: Field) -> Engine:
         seconds=field.get("seconds").number(0),
         skipped_tactic_count=field.get("skipped_tactic_count").whole(),
         error=None if error.value is None else error.number(0),
+        conditions={name: value.value for name, value in field.get("conditions").entries()},
     )
 
 

@@ -27,6 +27,7 @@ from edgesdk.manifest import sha256
 NANO = Device("8.2.1", "NVIDIA Tegra X1", (5, 3))
 ORIN = Device("8.5.2", "Orin", (8, 7))
 ONNX, OTHER = "onnx/segment_0.onnx", "onnx/segment_1.onnx"
+MAXN = {"power_mode": "MAXN", "clocks": {}}
 COMMAND = "python -m edgesdk.build "
 
 
@@ -44,7 +45,7 @@ def bundle(tmp_path):
 def engine_of(bundle, onnx=ONNX, content=b"an engine", golden=None):
     digest = sha256((bundle / onnx).read_bytes())
     file = onnx.replace(".onnx", ".engine")
-    return Engine(onnx, digest, file, sha256(content), len(content), golden, 7, 1.5, 2, 1e-3)
+    return Engine(onnx, digest, file, sha256(content), len(content), golden, 7, 1.5, 2, 1e-3, MAXN)
 
 
 def put(
@@ -60,7 +61,7 @@ def put(
     """A set of engines in the bundle, as the builder leaves it."""
     key = EngineKey(device, precision, max_batch, flags)
     engines = (engine_of(bundle),) if engines is None else engines
-    built = EngineSet(key, built_at, {"power_mode": "MAXN", "clocks": {}}, tuple(engines))
+    built = EngineSet(key, built_at, tuple(engines))
     folder = folder_of(str(bundle), key)
     for engine in built.engines:
         path = os.path.join(folder, engine.file)
