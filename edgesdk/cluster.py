@@ -34,7 +34,7 @@ _ID_BYTES = 8
 _PORT_MAX = 65535
 
 TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
-TOP_KEYS += ["offloading", "admission"]
+TOP_KEYS += ["offloading", "admission", "placement"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
 WORKER_KEYS += ["parts", "ssh", "folder", "metrics_port"]
@@ -117,7 +117,8 @@ class Security(NamedTuple):
 
 class Cluster(NamedTuple):
     """A cluster file. `plan`, `policy`: names in the bundle, None for its defaults. `codec`: one of
-    `core.tensor.CODECS` or "auto"; `lossy`: "auto" may choose a form that loses precision."""
+    `core.tensor.CODECS` or "auto"; `lossy`: "auto" may choose a form that loses precision.
+    `placement`: the file that says who holds which stages (`edgesdk.placement_file`), or None."""
 
     path: str
     bundle: str
@@ -129,6 +130,7 @@ class Cluster(NamedTuple):
     workers: Tuple[WorkerEntry, ...]
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
+    placement: Optional[str] = None
 
     def worker(self, name: str) -> WorkerEntry:
         """The worker `name`. Raises ConfigError that lists the names there are."""
@@ -249,6 +251,7 @@ def _cluster(root: Field, path: str) -> Cluster:
     folder = os.path.dirname(path)
     plan, policy = root.optional("plan"), root.optional("policy")
     codec, lossy = root.optional("codec"), root.optional("lossy")
+    placement = root.optional("placement")
     codec_name = AUTO if codec is None else codec.choice((AUTO,) + tuple(CODECS))
     if lossy is not None and lossy.flag() and codec_name != AUTO:
         raise lossy.fail('no codec but "auto" beside it, which is the one that chooses')
@@ -263,6 +266,7 @@ def _cluster(root: Field, path: str) -> Cluster:
         workers=_workers(root.get("worker")),
         offloading=read_offloading(root.optional("offloading")),
         admission=read_admission(root.optional("admission")),
+        placement=None if placement is None else os.path.join(folder, placement.text()),
     )
 
 

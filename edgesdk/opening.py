@@ -10,6 +10,7 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError
 from .manifest import check_policy
+from .placement_file import placed
 from .runtime.member import Membership, membership_of
 from .runtime.pace import read_pace
 
@@ -71,6 +72,9 @@ def choose(
     chosen_policy = choose_policy(verified, policy)
     chosen_plan = choose_plan(verified, policy, plan)
     check_policy(verified.manifest, chosen_policy, chosen_plan.name)
+    if membership is not None:
+        file = placed(membership.cluster, verified.manifest, chosen_plan.name)
+        membership = membership._replace(cluster=file)
     if membership is not None and place.pace is not None:
         manifest = verified.manifest
         pace = read_pace(

@@ -40,7 +40,8 @@ class Pipeline:
     """A multi-exit network that answers each image at the first exit good enough for it.
 
     Use `Pipeline.open`; close it, or use it in a `with` block. All methods may be called from any
-    thread, and not from a process forked after opening.
+    thread, and not from a process forked after opening. `held`: the (part, stage) pairs that it
+    computes; None outside a cluster, for all.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class Pipeline:
         self._max_batch = max_batch
         self._is_refusing = False
         plans = [part.plans[plan.name] for part in bundle.manifest.parts]
-        held = None if membership is None else held_stages(membership, plans)
-        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held)
+        self.held = None if membership is None else held_stages(membership, plans)
+        self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, self.held)
         self._ledger = Ledger(in_flight_max)
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)

@@ -36,6 +36,11 @@ class StageTime(NamedTuple):
     energy_mj: Optional[float] = None
     energy_above_idle_mj: Optional[float] = None
 
+    @property
+    def total_us(self) -> float:
+        """The stage and its head, in the median."""
+        return self.p50_us + (self.head_p50_us or 0.0)
+
 
 class Profile(NamedTuple):
     """Times of the network `model_id` on one device. `conditions` says what else was so (threads,

@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
         metrics_host=arguments.metrics_host,
     ) as pipe:
         cli.banner((pipe.backend.name,), as_json=arguments.json)
-        held = range(len(pipe.plan.stages)) if entry.stages is None else entry.stages
+        held = sorted({stage for _, stage in pipe.held or ()})
         cli.say(
             "{} listens at {}; plan {}, policy {}, stages {}".format(
                 entry.name,

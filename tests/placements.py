@@ -1,4 +1,4 @@
-"""Problems of placement: one that is computed by hand, any small one, and the best by trying all."""
+"""Problems of placement: one computed by hand, any small one, and the best by trying all."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def chain(stage_count, site_count, **changes):
     """Equal stages and equal sites, everybody linked with everybody."""
     stages = tuple(Stage(1.0, 1000, 10) for _ in range(stage_count))
     sites = tuple(Site("w{}".format(i), (100.0,) * stage_count) for i in range(site_count))
-    links = {each: LINK for each in itertools.permutations(range(site_count), 2)}
+    links = dict.fromkeys(itertools.permutations(range(site_count), 2), LINK)
     return Problem(stages, sites, links, 0, 50)._replace(**changes)
 
 

@@ -32,7 +32,7 @@ FLOORS = [
         "digits",
     ]
     + ["addresses", "algorithms", "choices", "cluster", "core_spec", "document", "key_files"]
-    + ["results", "trace"],
+    + ["placement_file", "results", "trace"],
     ["telemetry"],
     ["backends"],
     ["runtime", "sim", "streams"],
@@ -57,7 +57,8 @@ DOORS = {
     "sklearn": ["digits.py"],
     "PIL": ["digits.py", "train/*", "bench/*"],
     "matplotlib": ["demo/pictures.py", "digits.py", "report/*", "sim/pictures.py", "train/*"]
-    + ["bench/*"],
+    + ["bench/*", "plan/pictures.py"],
+    "scipy": ["plan/milp.py"],
     "rich": [name + "*" for name in FLOORS[-1]] + ["train/*"],
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],
 }

@@ -217,6 +217,7 @@ class Peer:
             "queue_length": self.queue_length,
             "delay_us": self.delay_us,
             "link_delay_us": self.link_delay_us,
+            "round_trip_us": self.control_round_trip_us,
             "unsettled_count": len(self.link.unsettled),
             "sent_count": self.sent_count,
             "received_count": self.received_count,

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..features import Features, check_belongs, outcomes_alone, read_features
 from ..manifest import Manifest, check_policy
 from ..outcomes import Outcomes, read_outcomes
-from ..profiles import Profile, StageTime, read_profile
+from ..profiles import Profile, read_profile
 from ..schema import Field
 from .spec import Image, Model, Part
 
@@ -47,7 +47,7 @@ def model_from_files(field: Field, folder: str) -> Model:
     for part, stage_us in zip(manifest.parts, times_us):
         plan = part.plans[plan_name]
         _check_stages(field, plan, stage_us)
-        sizes = _sizes(part, plan, _compared_bytes(manifest, policy))
+        sizes = _sizes(part, plan, compared_bytes(manifest, policy))
         parts.append(Part(plan.exit_indices, tuple(max(1, round(us)) for us in stage_us), sizes))
     images, features = _answers(field, folder, bundle)
     share = batch_share(field)
@@ -125,7 +125,8 @@ def _sizes(part: BundlePart, plan: Plan, compared_bytes: int) -> Tuple[int, ...]
     )
 
 
-def _compared_bytes(manifest: Manifest, policy: ExitPolicy) -> int:
+def compared_bytes(manifest: Manifest, policy: ExitPolicy) -> int:
+    """What travels beside features: the vector that the policy compares with, if it does."""
     classifier = manifest.classifier
     size = len(manifest.labels) if classifier is None else classifier.feature_size
     return FLOAT_BYTES * size if policy.needs else 0
@@ -139,7 +140,7 @@ def _times(
     if speed is None:
         profile = read_profile(_path(field.get("profile"), folder), manifest.model_id)
         parts = range(len(manifest.parts))
-        times = [[_total_us(time) for time in profile.stage_times(plan, 1, p)] for p in parts]
+        times = [[time.total_us for time in profile.stage_times(plan, 1, p)] for p in parts]
         return times, _measured_batch_share(profile, plan, parts)
     if field.optional("profile") is not None:
         raise speed.fail("no multiply_adds_per_us beside a profile")
@@ -159,17 +160,13 @@ def _computed_us(part: BundlePart, plan: Plan, per_us: float) -> List[float]:
     return found
 
 
-def _total_us(time: StageTime) -> float:
-    return time.p50_us + (time.head_p50_us or 0.0)
-
-
 def _measured_batch_share(profile: Profile, plan: str, parts: Sequence[int]) -> float:
     """From the largest batch in the profile: what each further item costs, 1 for no batches."""
     largest = max(time.batch for time in profile.stages if time.plan == plan)
     if largest == 1:
         return 1.0
     one, many = [
-        sum(_total_us(time) for part in parts for time in profile.stage_times(plan, batch, part))
+        sum(time.total_us for part in parts for time in profile.stage_times(plan, batch, part))
         for batch in (1, largest)
     ]
     return min(max((many / one - 1) / (largest - 1), 0.001), 1.0)

@@ -114,6 +114,7 @@ GAUGES: List[Row] = [
     ("neighbours.*.queue_length", "neighbour_queue_tasks", "Tasks waiting there (I_m)", PEER),
     ("neighbours.*.delay_us", "neighbour_delay_seconds", "Time of a task there (Gamma_m)", PEER),
     ("neighbours.*.link_delay_us", "link_delay_seconds", "A task's way there (D_nm)", PEER),
+    ("neighbours.*.round_trip_us", "link_round_trip_seconds", "Of small messages", PEER),
     ("neighbours.*.unsettled_count", "unsettled_messages", "Sent there, no verdict yet", PEER),
     ("neighbours.*.heard_us_ago", "neighbour_silence_seconds", "Since its last message", PEER),
     ("admission.interarrival_us", "admission_interarrival_seconds", "Between admissions (mu)", ()),

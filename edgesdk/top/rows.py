@@ -53,8 +53,8 @@ class WorkerRow(NamedTuple):
 
 class LinkRow(NamedTuple):
     """From one worker to a neighbour, as the first sees it. `delay_us`: how long a task takes
-    there, as the neighbour says; `link_delay_us`: to travel there. `reason`: why it was lost last.
-    """
+    there, as the neighbour says; `link_delay_us`: to travel there, and
+    `round_trip_us`: of small messages. `reason`: why it was lost last."""
 
     source: str
     target: str
@@ -65,6 +65,7 @@ class LinkRow(NamedTuple):
     sent_per_s: Optional[float] = None
     bytes_per_s: Optional[float] = None
     reason: Optional[str] = None
+    round_trip_us: Optional[float] = None
 
 
 class Totals(NamedTuple):
@@ -181,6 +182,7 @@ def link_rows(name: str, change: Change) -> List[LinkRow]:
                 delay_us=known(link, "delay_us"),
                 link_delay_us=known(link, "link_delay_us"),
                 unsettled_count=known(link, "unsettled_count"),
+                round_trip_us=known(link, "round_trip_us"),
             )
         rows.append(row)
     return rows

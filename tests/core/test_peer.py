@@ -266,6 +266,7 @@ class TestReports:
             "queue_length": 0,
             "delay_us": 0,
             "link_delay_us": 0.0,
+            "round_trip_us": None,
             "unsettled_count": 0,
             "sent_count": 0,
             "received_count": 0,

@@ -1,4 +1,4 @@
-"""The best placement is the best of all; what there is no placement for is said; work is bounded."""
+"""The best placement is the best of all; why there is none is said; the work is bounded."""
 
 import pytest
 from hypothesis import given, settings

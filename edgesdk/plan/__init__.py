@@ -1,0 +1,1 @@
+"""`python -m edgesdk.plan`: which stages belong on which worker of a cluster."""
