@@ -88,6 +88,15 @@ def right_size(
     return max(in_time, key=lambda each: (each.accuracy, -each.worst_us))
 
 
+def until(problem: Problem, last: int) -> Problem:
+    """`problem` with images that all leave behind stage `last` if they come as far."""
+    stages = tuple(
+        stage if index <= last else stage._replace(reach=0.0)
+        for index, stage in enumerate(problem.stages)
+    )
+    return problem._replace(stages=stages)
+
+
 def through(problem: Problem, last: int) -> Problem:
     """`problem` with images that all leave behind stage `last`, and none before."""
     stages = tuple(

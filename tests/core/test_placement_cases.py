@@ -7,7 +7,7 @@ from hypothesis import given
 from placements import FAST, LINK, SLOW, chain, pair, problems
 
 from edgesdk.core.placement import ENERGY, LATENCY, THROUGHPUT, Link, evaluate
-from edgesdk.core.placement_cases import full_offload, local, right_size, through, two_device_split
+from edgesdk.core.placement_cases import full_offload, local, right_size, through, two_device_split, until
 from edgesdk.errors import ConfigError
 
 ACCURACIES = (0.6, 0.8, 0.9)
@@ -75,6 +75,10 @@ def test_a_split_says_where():
 
 def test_through_sends_every_image_as_far_and_no_farther():
     assert [stage.reach for stage in through(pair(), 1).stages] == [1, 1, 0]
+
+
+def test_until_is_as_before_as_far_as_it_goes():
+    assert [stage.reach for stage in until(pair(), 1).stages] == [1, 0.5, 0]
 
 
 def sized(deadline_us, **changes):
