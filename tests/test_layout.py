@@ -106,6 +106,8 @@ CROSS_CUTTING_TESTS = {
     "test_bad_models.py",
     "test_namespaces.py",
     "test_partitions.py",
+    "test_plan_fleet.py",
+    "test_plan_simulated.py",
     "test_pauses.py",
     "test_proxy.py",
     "test_raw_peer.py",

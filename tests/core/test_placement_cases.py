@@ -7,7 +7,14 @@ from hypothesis import given
 from placements import FAST, LINK, SLOW, chain, pair, problems
 
 from edgesdk.core.placement import ENERGY, LATENCY, THROUGHPUT, Link, evaluate
-from edgesdk.core.placement_cases import full_offload, local, right_size, through, two_device_split, until
+from edgesdk.core.placement_cases import (
+    full_offload,
+    local,
+    right_size,
+    through,
+    two_device_split,
+    until,
+)
 from edgesdk.errors import ConfigError
 
 ACCURACIES = (0.6, 0.8, 0.9)

@@ -1,0 +1,70 @@
+"""The solver finds the best of all, too; without a scipy that can it says so."""
+
+import sys
+
+import pytest
+from hypothesis import given, settings
+from placements import FAST, SLOW, chain, least, pair, problems
+from solvers import needs_solver, without_milp
+
+from edgesdk.core.placement import ENERGY, LATENCY, OBJECTIVES, THROUGHPUT, evaluate
+from edgesdk.core.placement_search import fits, search
+from edgesdk.errors import BackendUnavailable, ConfigError
+from edgesdk.plan import milp
+
+
+@needs_solver
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@settings(max_examples=60)
+@given(problem=problems())
+def test_the_solver_finds_the_best_of_all_that_fit(objective, problem):
+    expected = least(problem, objective)
+    if expected is None:
+        with pytest.raises(ConfigError):
+            milp.solve(problem, objective, 60)
+        return
+    proven = milp.solve(problem, objective, 60)
+    assert proven.found.is_best and fits(problem, proven.found.placement)
+    assert proven.found.expected == evaluate(problem, proven.found.placement)
+    assert proven.found.expected.cost(objective) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert proven.least <= expected * (1 + 1e-4) + 1e-6
+
+
+@needs_solver
+@settings(max_examples=40)
+@given(problem=problems())
+def test_of_equal_throughputs_it_finds_the_soonest_as_the_search_does(problem):
+    if least(problem, THROUGHPUT):
+        ours = milp.solve(problem, THROUGHPUT, 60).found.expected
+        theirs = search(problem, THROUGHPUT).expected
+        assert ours.latency_us == pytest.approx(theirs.latency_us, rel=1e-3)
+
+
+@needs_solver
+def test_a_cost_that_is_known_to_be_possible_spoils_nothing():
+    known = search(chain(6, 3), THROUGHPUT).expected.cost(THROUGHPUT)
+    assert milp.solve(chain(6, 3), THROUGHPUT, 60, known).found.is_best
+
+
+@needs_solver
+def test_too_little_time_finds_nothing_and_knows_a_bound():
+    proven = milp.solve(chain(40, 8), THROUGHPUT, 1e-3)
+    assert proven.found is None and proven.least >= 0
+
+
+@needs_solver
+def test_energy_must_be_known():
+    with pytest.raises(ConfigError, match="energy"):
+        milp.solve(pair(sites=(SLOW, FAST._replace(stage_mj=None))), ENERGY, 60)
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(BackendUnavailable, match=r'pip install "edgesdk\[plan\]"'):
+        milp.solve(pair(), LATENCY, 60)
+
+
+def test_a_scipy_that_is_too_old_says_so(monkeypatch):
+    without_milp(monkeypatch)
+    with pytest.raises(BackendUnavailable, match=r"scipy 1.9 or newer, found 1.5.4"):
+        milp.solve(pair(), LATENCY, 60)
