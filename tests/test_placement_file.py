@@ -4,7 +4,9 @@ import re
 
 import pytest
 import tiny
+import tiny_ensemble
 
+from edgesdk.bundle import write_bundle
 from edgesdk.cluster import read_cluster
 from edgesdk.errors import ConfigError
 from edgesdk.placement_file import placed, placement_of, read_placement, write_placement
@@ -109,8 +111,6 @@ def test_a_cluster_file_without_one_stays_as_it_is(tmp_path, bundle):
 
 
 def test_an_ensemble_has_none(written, tmp_path):
-    import tiny_ensemble
-
     ensemble = tiny_ensemble.write_tiny_ensemble(tmp_path / "students" / "1")
     with pytest.raises(ConfigError, match="a placement for an ensemble of 2"):
         read_placement(written, ensemble.manifest, "full", tuple(HELD))
@@ -119,8 +119,6 @@ def test_an_ensemble_has_none(written, tmp_path):
 def test_another_network_is_refused(written, tmp_path):
     files = tiny.tiny_files()
     files["onnx/segment_1.onnx"] = files["onnx/segment_2.onnx"][:-1] + b"\0"
-    from edgesdk.bundle import write_bundle
-
     other = write_bundle(tmp_path / "other" / "1", tiny.tiny_manifest(), files)
     with pytest.raises(ConfigError, match=r"model_id: found .* make it again"):
         read_placement(written, other.manifest, "full", tuple(HELD))

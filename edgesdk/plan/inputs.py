@@ -165,16 +165,13 @@ def _times(
     asked: Asked, bundle: Bundle, cluster: Cluster, plan: Plan
 ) -> Dict[str, List[StageTime]]:
     """The times of the stages on each worker."""
-    names = {entry.name for entry in cluster.workers}
-    named = [text for text in asked.profile if text.partition("=")[0] in names and "=" in text]
-    others = [text for text in asked.profile if text not in named]
-    paths = {text.partition("=")[0]: text.partition("=")[2] for text in named}
+    paths, others = options.by_worker("--profile", asked.profile, cluster, "NAME=FILE")
     known: Dict[str, Profile] = {}
     found: Dict[str, List[StageTime]] = {}
     for entry in cluster.workers:
         if entry.stages == ():
             continue  # a camera that computes nothing
-        path = paths.get(entry.name, others[-1] if others else None)
+        path = paths.get(entry.name, others)
         if path is None:
             raise ConfigError(
                 "--profile: found none of {}, expected {}=FILE, or one FILE for all; python -m "

@@ -39,7 +39,8 @@ def links_of(
             said = options.of.get(ordered(first, second), LinkOption())
             seen = measured.get((first, second)) or measured.get((second, first))
             values = _first_known(said, seen, options.others)
-            if (values.delay_us is None or values.bytes_per_s is None) and first < second:
+            is_known = values.delay_us is not None and values.bytes_per_s is not None
+            if not is_known and places[first] < places[second]:
                 guessed.append("{} - {}".format(first, second))
             links[places[first], places[second]] = _link(values, each.offload)
     return links, [_guess_text(guessed)] if guessed else []

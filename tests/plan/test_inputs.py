@@ -2,10 +2,12 @@
 
 import pytest
 import tiny
-from plan_files import HEAD_US, STAGE_US
+import tiny_ensemble
+from plan_files import HEAD_US, STAGE_US, outcomes
 
 from edgesdk.core.placement import Link
 from edgesdk.errors import ConfigError
+from edgesdk.outcomes import write_outcomes
 from edgesdk.plan.inputs import RESULT_BYTES, TASK_BYTES, Asked, gather
 
 ROBOT, NANO_1, NANO_2 = 0, 1, 2
@@ -156,17 +158,11 @@ def test_a_profile_of_another_plan_or_of_too_few_stages_is_refused(refusal, file
 
 
 def test_outcomes_of_another_network_are_refused(refusal, files, tmp_path):
-    from plan_files import outcomes
-
-    from edgesdk.outcomes import write_outcomes
-
     write_outcomes(str(tmp_path / "other.npz"), outcomes("beef" * 8))
     assert "found the outcomes of model beefbeef" in refusal(outcomes=str(tmp_path / "other.npz"))
 
 
 def test_an_ensemble_is_refused(asked, tmp_path):
-    import tiny_ensemble
-
     path = tiny_ensemble.write_tiny_ensemble(tmp_path / "students" / "1").path
     with pytest.raises(ConfigError, match="found an ensemble of 2, expected a plain network"):
         gather(asked(bundle=path))

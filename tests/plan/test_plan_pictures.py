@@ -1,4 +1,4 @@
-"""Pictures of placements: a PNG with a bar for each worker and link; without matplotlib a reason."""
+"""Pictures of placements: a bar for each worker and link; without matplotlib the reason."""
 
 import io
 import sys

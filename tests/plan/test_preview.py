@@ -50,7 +50,8 @@ def test_a_medium_has_one_load():
 
 
 def test_other_placements_stand_beside_it():
-    found = rows(shown())
+    quick = LINK._replace(delay_us=1.0)
+    found = rows(shown(pair(links={(0, 1): quick, (1, 0): quick})))
     assert list(found)[-4:] == [
         "this placement",
         "local only",
