@@ -137,6 +137,7 @@ EXTRAS = {
     "lz4": ["lz4"],
     "metrics": ["prometheus-client"],
     "top": ["rich"],
+    "plan": ['scipy>=1.9; python_version >= "3.8"'],  # milp, which Python 3.6 gets no scipy for
     "docs": [each + '; python_version >= "3.10"' for each in DOCS],
     "bench": ["grpcio"],  # only to compare with
     "lint": LINT,
@@ -153,7 +154,7 @@ TEST = [
     "wheel",
     NVRTC,
 ]
-RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics", "top", "docs")
+RUN_EVERYTHING = ("onnx", "torch", "train", "demo", "zstd", "lz4", "metrics", "top", "plan", "docs")
 EXTRAS["test"] = sorted(set(TEST).union(*(EXTRAS[name] for name in RUN_EVERYTHING)))
 
 setup(

@@ -24,6 +24,7 @@ from . import (
     kernels,
     link,
     pipeline,
+    plan,
     sim,
     telemetry,
     torch_eager,
@@ -93,6 +94,12 @@ def measure_sim(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     if arguments.items:
         figures += sim.measure_large(arguments.workers, arguments.items)
     return _with_targets(figures, arguments.json)
+
+
+def measure_plan(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """How long planning takes."""
+    cli.banner(seed=plan.SEED, as_json=arguments.json)
+    return _with_targets(plan.measure(), arguments.json)
 
 
 def _sim_options(command: argparse.ArgumentParser) -> None:
@@ -217,6 +224,7 @@ BENCHES = {
     "sim": Bench(
         "events per second of the simulator, and what they cost", measure_sim, options=_sim_options
     ),
+    "plan": Bench("how long it takes to find the best placement", measure_plan),
     "codec": Bench(
         "features that travel: how small, how fast, how true, on which links it pays",
         measure_codec,
