@@ -1,7 +1,7 @@
 """`python -m edgesdk.bench plan`: how long it takes to plan, for problems that are drawn."""
 
 from random import Random
-from time import process_time
+from time import process_time  # not wall time: other programs on the machine cost the latter
 from typing import Any, Dict, List, Optional, Tuple
 
 from .. import cli
@@ -15,8 +15,8 @@ LARGE_S_MAX = 1.0
 
 
 def measure() -> List[Dict[str, Any]]:
-    """Figures: the median processor time of planning `ROUNDS` drawn problems of each size, and how many of
-    the plans are proven to be the best."""
+    """Figures: the median processor time of planning `ROUNDS` drawn problems of each size, and how
+    many of the plans are proven to be the best."""
     figures = []
     cases: List[Tuple[Tuple[int, int], str, bool]] = [
         (LARGE, LATENCY, False),

@@ -13,7 +13,7 @@ from clusters import WAIT_S
 from gated import BRIGHT, DIM, MEDIUM
 
 from edgesdk import Pipeline
-from edgesdk.errors import ConfigError
+from edgesdk.errors import ConfigError, Expired
 from edgesdk.plan import __main__ as command
 
 pytest.importorskip("zmq")
@@ -158,3 +158,14 @@ def test_a_placement_that_is_not_there_is_refused(files):
     files.describe({"robot": []}, USE_IT)
     with pytest.raises(ConfigError, match=r"placement\.toml: cannot be read"):
         Pipeline.open(cluster=files.cluster, name="robot")
+
+
+def test_what_only_an_absent_worker_holds_waits_until_the_deadline(files):
+    files.describe({"robot": ["stages = [0]"], "nano-1": ["stages = [1, 2]"]})
+    planned(files)
+    with Pipeline.open(cluster=files.cluster, name="robot") as pipe:
+        assert pipe.infer(tiny.image(BRIGHT)).exit_index == 0
+        (answered,) = pipe.map([tiny.image(DIM)], deadline_ms=300)
+        assert (answered.exit_index, answered.reason) == (0, "deadline")
+        with pytest.raises(Expired):
+            pipe.infer(tiny.image(DIM), deadline_ms=300)
