@@ -202,14 +202,14 @@ class Costs:
         site, spec = problem.sites[there], problem.stages[stage]
         stage_us, leave = site.stage_us[stage], problem.leave(stage)
         way = self._ways[there]
-        if stage_us is None or not problem.may_follow(here, there) or (way is None and leave):
+        if stage_us is None or not problem.may_follow(here, there) or way is None:
             return None
         latency_us = spec.reach * stage_us
         energy_mj = None if site.stage_mj is None else spec.reach * site.stage_mj[stage]
         busy_us = {site.name: latency_us}
         link_bytes: Dict[Pair, float] = {}
         trips = [] if here == there else [((here, there), spec.reach, spec.input_bytes)]
-        trips += [(pair, leave, problem.result_bytes) for pair in (way or []) if leave]
+        trips += [(pair, leave, problem.result_bytes) for pair in way if leave]
         for pair, share, size in trips:
             link, name = problem.links[pair], link_name(problem, pair)
             latency_us += share * link.way_us(size)

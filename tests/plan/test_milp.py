@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from placements import FAST, SLOW, chain, least, pair, problems
 from solvers import needs_solver, without_milp
 
-from edgesdk.core.placement import ENERGY, LATENCY, OBJECTIVES, THROUGHPUT, evaluate
+from edgesdk.core.placement import ENERGY, LATENCY, OBJECTIVES, THROUGHPUT, Link, evaluate
 from edgesdk.core.placement_search import fits, search
 from edgesdk.errors import BackendUnavailable, ConfigError
 from edgesdk.plan import milp
@@ -38,6 +38,17 @@ def test_of_equal_throughputs_it_finds_the_soonest_as_the_search_does(problem):
         ours = milp.solve(problem, THROUGHPUT, 60).found.expected
         theirs = search(problem, THROUGHPUT).expected
         assert ours.latency_us == pytest.approx(theirs.latency_us, rel=1e-3)
+
+
+@needs_solver
+def test_of_many_equal_throughputs_it_finds_the_one_that_is_near():
+    """The first of two stages keeps the source busy; of six sites for the second one is near."""
+    problem = chain(2, 7)
+    sites = [site._replace(stage_us=(None, 10.0)) for site in problem.sites]
+    sites[0] = sites[0]._replace(stage_us=(1000.0, 10.0))
+    links = {ends: Link(1.0 if 6 in ends else 9000.0) for ends in problem.links}
+    found = milp.solve(problem._replace(sites=tuple(sites), links=links), THROUGHPUT, 60).found
+    assert found.placement == (0, 6)
 
 
 @needs_solver

@@ -31,6 +31,12 @@ def status(seconds=10.0, exits=(0, 0), latency=None, neighbours=None, board=None
 
 def link(state="up", **values):
     """One entry of `neighbours`."""
-    entry = {"state": state, "delay_us": 900, "link_delay_us": 300.0, "unsettled_count": 1}
+    entry = {
+        "state": state,
+        "delay_us": 900,
+        "link_delay_us": 300.0,
+        "round_trip_us": 90.0,
+        "unsettled_count": 1,
+    }
     entry.update({"sent_count": 0, "sent_bytes": 0, "lost_because": ""}, **values)
     return entry

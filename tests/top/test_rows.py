@@ -128,6 +128,7 @@ class TestLinks:
         assert (row.source, row.target, row.state) == ("a", "b", "up")
         assert (row.sent_per_s, row.bytes_per_s) == (2.0, 2000.0)
         assert (row.delay_us, row.link_delay_us, row.unsettled_count) == (900, 300.0, 1)
+        assert row.round_trip_us == 90.0
         assert row.reason is None
 
     def test_what_a_lost_neighbour_said_is_of_no_use(self):
@@ -135,6 +136,7 @@ class TestLinks:
         (row,) = link_rows("a", Change(None, after, 0.0))
         assert (row.state, row.reason) == ("greeting", "silent")
         assert (row.delay_us, row.link_delay_us, row.unsettled_count) == (None, None, None)
+        assert row.round_trip_us is None
 
 
 class TestTotals:
