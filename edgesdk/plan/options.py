@@ -7,6 +7,7 @@ from ..cluster import Cluster
 from ..errors import ConfigError
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]+)")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _RATES = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _TIMES = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
@@ -127,7 +128,8 @@ def _link_option(option: str, text: str, rates: Dict[str, float]) -> LinkOption:
         elif word in rates:
             found = found._replace(medium=word, bytes_per_s=rates[word])
         else:
-            known = "; a medium is made with --medium {}=40mbit".format(word) if word else ""
+            is_name = _NAME.fullmatch(word) is not None
+            known = "; a medium is made with --medium {}=40mbit".format(word) if is_name else ""
             raise ConfigError("{}: found {!r}, expected {}{}".format(option, word, _LINK, known))
     return found
 

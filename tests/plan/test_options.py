@@ -51,7 +51,7 @@ def test_links_of_one_medium_share_its_rate(cluster):
         ("robot-1=20mbit", "found 'robot-1', expected two workers, as in a:b=20mbit,2ms"),
         ("robot-2:server=20mbit", "found no link between robot-2 and server"),
         ("robot-1:robot-9=20mbit", "found no 'robot-9'; did you mean robot-"),
-        ("robot-1:robot-2=air,2ms", "found 'air', expected a rate, a delay"),
+        ("robot-1:robot-2=air,2ms", "; a medium is made with --medium air=40mbit"),
     ],
 )
 def test_links_that_mean_nothing(cluster, link, expected):
