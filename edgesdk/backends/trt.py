@@ -55,6 +55,7 @@ class TensorRTBackend(Backend):
         self.device = _describe(self._trt, device)
         self._shares_memory = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
         self._host_memory = host_memory
+        self._is_memory_chosen = False
         self._gpu = Gpu(cuda, device)
         try:
             self._log = _log_of(self._trt)
@@ -89,7 +90,9 @@ class TensorRTBackend(Backend):
         """See `Backend.load`. Raises EngineError for an engine that is missing, was built elsewhere,
         cannot be loaded, or does not compute what it did where it was built."""
         found = find_engine(path, self.device)
-        self._gpu.is_mapped = self._mapped(found)
+        if not self._is_memory_chosen:  # once, for the stages of a pipeline belong together
+            self._is_memory_chosen = True
+            self._gpu.is_mapped = self._mapped(found)
         with self._gpu.using():
             program = self._program(found)
             wrong = check_signature(program, input_shape, output_shape)
@@ -141,7 +144,7 @@ class TensorRTBackend(Backend):
 
     def _mapped(self, found: FoundEngine) -> bool:
         default = "mapped" if self._shares_memory else "copied"
-        kept = found.built.conditions.get(HOST_MEMORY_CONDITION, default)
+        kept = found.engine.conditions.get(HOST_MEMORY_CONDITION, default)
         return (self._host_memory or kept) == "mapped"
 
 
@@ -201,15 +204,15 @@ def _check_golden(found: FoundEngine, program: EngineProgram) -> None:
     program.run(features, out)
     with np.errstate(all="ignore"):  # what is not finite is larger than any limit
         largest = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
-        error = float(np.abs(out - expected).max()) / largest
+        wrong_by = float(np.abs(out - expected).max()) / largest
     usual = found.engine.error
     limit = ERROR_MAX[found.precision]
     if usual is not None:
         limit = ERROR_GROWTH_MAX * usual + ERROR_FLOOR
-    if not error <= limit:
+    if not wrong_by <= limit:
         raise EngineError(
             "{}: found outputs that are wrong by {:.2g} of the largest, needed at most {:.2g}; build "
-            "it again: {}".format(found.path, error, limit, _again(found))
+            "it again: {}".format(found.path, wrong_by, limit, _again(found))
         )
 
 
@@ -224,7 +227,7 @@ def _log_of(trt: Any) -> Any:
 
 
 def _make_log(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         """Keeps the last errors for our own; warnings go to our log, each once."""
 
         def __init__(self) -> None:

@@ -107,9 +107,10 @@ class CudaKernels:
                 stream=self._gpu.compute.handle,
             )
             raw = self._found.take(scores_bytes + (logits_bytes if logits else 0)).copy()
+        index = raw[: batch * INDEX_BYTES].view(np.int64)
         columns = raw[batch * INDEX_BYTES : scores_bytes].view(np.float32).reshape(3, batch)
         values = raw[scores_bytes:].view(np.float32).reshape(batch, classes) if logits else None
-        return ExitScores(raw[: batch * INDEX_BYTES].view(np.int64), *columns, logits=values)
+        return ExitScores(index, columns[0], columns[1], columns[2], values)
 
     def exit_feature(
         self,
@@ -174,13 +175,27 @@ class HostKernels:
     def __init__(self, memory: CudaMemory) -> None:
         self._memory = memory
 
-    def exit_head(self, features: Array, *parameters: Any, logits: bool = False) -> ExitScores:
+    def exit_head(
+        self,
+        features: Array,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        scale: Optional[np.ndarray] = None,
+        shift: Optional[np.ndarray] = None,
+        logits: bool = False,
+    ) -> ExitScores:
         """See `edgesdk.kernels.exit_head`."""
-        return kernels.exit_head(on_host(features), *parameters, logits=logits)
+        return kernels.exit_head(on_host(features), weight, bias, scale, shift, logits)
 
-    def exit_feature(self, features: Array, *parameters: Any) -> np.ndarray:
+    def exit_feature(
+        self,
+        features: Array,
+        scale: Optional[np.ndarray] = None,
+        shift: Optional[np.ndarray] = None,
+        projection: Optional[np.ndarray] = None,
+    ) -> np.ndarray:
         """See `edgesdk.kernels.exit_feature`."""
-        return kernels.exit_feature(on_host(features), *parameters)
+        return kernels.exit_feature(on_host(features), scale, shift, projection)
 
     def gather_rows(self, rows: Array, indices: np.ndarray, out: CudaArray) -> CudaArray:
         """See `edgesdk.kernels.gather_rows`; rows are copied where they are."""

@@ -1,6 +1,6 @@
 """Arrays on the GPU, and host memory that the GPU reads and writes."""
 
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Tuple, Union
 
 import numpy as np
 
@@ -131,7 +131,7 @@ class Staging:
     def __init__(self, gpu: Gpu, lane: Lane) -> None:
         self._gpu = gpu
         self._lane = lane
-        self._host: Optional[np.ndarray] = None
+        self._host: Any = None  # uint8; its base is what pycuda allocated
         self._address = 0
         self._block = 0  # of the GPU, to copy from and to
         self._used_at = -1
@@ -150,18 +150,16 @@ class Staging:
     def put(self, array: np.ndarray) -> int:
         """Where the GPU finds a copy of `array`."""
         address = self.reserve(array.nbytes)
-        assert self._host is not None
         host = self._host[: array.nbytes]
         host[...] = array.reshape(-1).view(np.uint8)
-        if not self._gpu.is_mapped:
+        if self._block:
             self._gpu.cuda.memcpy_htod_async(address, host, self._lane.stream)
         return address
 
     def take(self, size_bytes: int) -> np.ndarray:
         """What the GPU wrote: uint8 [size_bytes], once it is there."""
-        assert self._host is not None
-        host = self._host[:size_bytes]
-        if not self._gpu.is_mapped:
+        host: np.ndarray = self._host[:size_bytes]
+        if self._block:
             self._gpu.cuda.memcpy_dtoh_async(host, self._address, self._lane.stream)
         self._lane.wait()
         return host
