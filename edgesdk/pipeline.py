@@ -132,11 +132,11 @@ class Pipeline:
 
         `policy`: a name from the manifest, "final" for the full network, or an `ExitPolicy`;
         by default the manifest's. `backend`: "tensorrt", "onnxruntime" or "torch"; by default the
-        best one present. `plan`: how segments are grouped into stages; by default what the policy was
-        calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`: "refuse",
-        "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
-        images computed together (32). `in_flight_max`: images held at once. `logits`: results
-        carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        best one present. `plan`: how segments are grouped into stages; by default what the policy
+        was calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`:
+        "refuse", "area" or "bilinear", overriding the manifest. `threads`: compute threads (1).
+        `max_batch`: images computed together (32). `in_flight_max`: images held at once. `logits`:
+        results carry them, where the last exit was evaluated here. `seed`: for policies that draw.
         `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
         `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
         attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.

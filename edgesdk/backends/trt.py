@@ -87,8 +87,8 @@ class TensorRTBackend(Backend):
         return self._gpu.computing()
 
     def load(self, path: str, input_shape: Shape, output_shape: Shape) -> Program:
-        """See `Backend.load`. Raises EngineError for an engine that is missing, was built elsewhere,
-        cannot be loaded, or does not compute what it did where it was built."""
+        """See `Backend.load`. Raises EngineError for an engine that is missing, cannot be loaded,
+        or does not compute what it did where it was built."""
         found = find_engine(path, self.device)
         if not self._is_memory_chosen:  # once, for the stages of a pipeline belong together
             self._is_memory_chosen = True
@@ -132,15 +132,20 @@ class TensorRTBackend(Backend):
     def _program(self, found: FoundEngine) -> EngineProgram:
         content = read_engine(found)
         self._log.forget()
-        engine = self._runtime.deserialize_cuda_engine(content)
-        if engine is None:
-            raise EngineError(
-                "{}: found {}; needed an engine that can be loaded here; {}; if it is not the "
-                "memory, build it again: {}".format(
-                    found.path, self._log.why(), self._gpu.no_memory("it"), _again(found)
-                )
+        try:
+            return make_program(
+                self._trt,
+                self._gpu,
+                lambda: self._runtime.deserialize_cuda_engine(content),
+                self._scratch,
+                self._log.why,
             )
-        return make_program(self._trt, self._gpu, engine, self._scratch, self._log.why)
+        except EngineError as error:
+            raise EngineError(
+                "{}: {}; if it is not the memory, build it again: {}".format(
+                    found.path, error, _again(found)
+                )
+            ) from None
 
     def _mapped(self, found: FoundEngine) -> bool:
         default = "mapped" if self._shares_memory else "copied"
@@ -211,8 +216,8 @@ def _check_golden(found: FoundEngine, program: EngineProgram) -> None:
         limit = ERROR_GROWTH_MAX * usual + ERROR_FLOOR
     if not wrong_by <= limit:
         raise EngineError(
-            "{}: found outputs that are wrong by {:.2g} of the largest, needed at most {:.2g}; build "
-            "it again: {}".format(found.path, wrong_by, limit, _again(found))
+            "{}: found outputs that are wrong by {:.2g} of the largest, needed at most {:.2g}; "
+            "build it again: {}".format(found.path, wrong_by, limit, _again(found))
         )
 
 

@@ -41,6 +41,12 @@ class Lane:
             self.wait_count += 1
 
 
+class _Here(threading.local):
+    """Of each thread: how many `computing` it is in."""
+
+    depth = 0
+
+
 class Gpu:
     """One GPU of this process. `is_mapped`: the GPU reads and writes page-locked memory of the host
     where it is, instead of copies; see `trt_memory.Staging`.
@@ -59,7 +65,7 @@ class Gpu:
         self._blocks: Dict[int, Any] = {}  # DeviceAllocation by address
         self._finals: List[Callable[[], None]] = []
         self._copying = threading.Lock()
-        self._here = threading.local()
+        self.here = _Here()
         self._computing = _Computing(self)
         try:
             self._context = device.retain_primary_context()
@@ -114,20 +120,11 @@ class Gpu:
         """See `Backend.computing`: inner ones wait for nothing."""
         return self._computing
 
-    @property
-    def depth(self) -> int:
-        """How many `computing` this thread is in."""
-        return getattr(self._here, "depth", 0)
-
-    @depth.setter
-    def depth(self, value: int) -> None:
-        self._here.depth = value
-
     @contextlib.contextmanager
     def reading(self) -> Iterator[Lane]:
         """In there any thread may copy, on the stream that it gets, what has been computed."""
         with self.using(), self._copying:
-            if self.depth:
+            if self.here.depth:
                 self.compute.wait()
             yield self.copies
 
@@ -161,7 +158,7 @@ class Gpu:
         needed = "{:.1f} MB".format(size_bytes / MEGABYTE) if size_bytes else "more"
         return (
             "GPU memory: found {} MB free of {} MB, of which {} MB were in use by others when this "
-            "was opened; needed {} for {}; end what else uses it (python -m edgesdk.doctor), open "
+            "was opened, needed {} for {}: end what else uses it (python -m edgesdk.doctor), open "
             'with a smaller max_batch, or with backend="onnxruntime"'.format(
                 free_bytes // MEGABYTE,
                 total_bytes // MEGABYTE,
@@ -186,7 +183,7 @@ class Gpu:
             is_used = self._user_count > 0
         if not is_used:
             self._free()
-        elif not self.depth:
+        elif not self.here.depth:
             _logger.warning("a stage still runs on the GPU: its memory is freed when it ends")
 
     def _free(self) -> None:
@@ -217,14 +214,14 @@ class _Computing(ContextManager[None]):
 
     def __enter__(self) -> None:
         gpu = self._gpu
-        if not gpu.depth:
+        if not gpu.here.depth:
             gpu.enter()
-        gpu.depth += 1
+        gpu.here.depth += 1
 
     def __exit__(self, kind: Any, *what: Any) -> None:
         gpu = self._gpu
-        if gpu.depth > 1:
-            gpu.depth -= 1
+        if gpu.here.depth > 1:
+            gpu.here.depth -= 1
             return
         try:
             gpu.compute.wait()  # after a failure too: buffers are used again at once
@@ -232,5 +229,5 @@ class _Computing(ContextManager[None]):
             if kind is None:  # else what failed first says more
                 raise
         finally:
-            gpu.depth -= 1
+            gpu.here.depth -= 1
             gpu.leave()

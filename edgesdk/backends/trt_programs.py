@@ -1,10 +1,10 @@
-"""Stages on TensorRT: one class for each generation of its API, which an engine's class tells apart.
+"""Stages on TensorRT: one class for each generation of its API.
 
-Below 8.5 inputs and outputs are numbered bindings, from 8.5 on they have names; from 10 on they have
-only names. Whatever TensorRT refuses it says in its log and by None or False; nothing raises.
+Below 8.5 inputs and outputs are numbered bindings; from 8.5 on they have names, from 10 on nothing
+else. Whatever TensorRT refuses it says in its log and by None or False; nothing raises.
 
-CUDA graphs, which would launch a stage's kernels at once, need a call that pycuda has not (2022.1 to
-2026.1 have none for graphs).
+CUDA graphs, which would launch all kernels of a stage at once, are out of reach: pycuda has no call
+for them (read in the sources of 2022.1 and 2026.1).
 """
 
 from typing import Any, Callable, List, NamedTuple, Tuple, Union
@@ -34,23 +34,34 @@ class Tensor(NamedTuple):
 class EngineProgram(Program):
     """An engine with one input and one output, ready to run; the subclasses know the API.
 
-    `why` gives what TensorRT's log said last. Raises EngineError where an engine cannot be run.
+    `load` gives it, or None. Nothing but this object may refer to it, not even a variable of a
+    failed call: it must be gone before the context is. `why` gives what TensorRT's log said last.
+    Raises EngineError where an engine cannot be loaded, or run.
     """
 
-    def __init__(self, trt: Any, gpu: Gpu, engine: Any, scratch: Scratch, why: Callable[[], str]):
+    def __init__(
+        self,
+        trt: Any,
+        gpu: Gpu,
+        load: Callable[[], Any],
+        scratch: Scratch,
+        why: Callable[[], str],
+    ) -> None:
         self._trt = trt
         self._gpu = gpu
-        self._engine = engine
         self._scratch = scratch
         self._why = why
         self._inputs, self._outputs = Staging(gpu, gpu.compute), Staging(gpu, gpu.compute)
         self._batch = 0  # of the shapes that are set
+        self._engine: Any = None
         self._context: Any = None
         gpu.finally_call(self._free)
-        self._context = self._make_context()
+        self._engine = load()
+        if self._engine is not None:
+            self._context = self._make_context()
         if self._context is None:
             said = why()
-            raise EngineError("{}; TensorRT says: {}".format(gpu.no_memory("a stage"), said))
+            raise EngineError("found {}; {}".format(said, gpu.no_memory("this stage")))
 
     def tensors(self) -> List[Tensor]:
         """What goes in and comes out."""
@@ -160,14 +171,14 @@ class TensorsProgram(EngineProgram):
         ]
 
     def _make_context(self) -> Any:
-        engine = self._engine
-        is_long = hasattr(engine, "device_memory_size_v2")  # the older one ends at 32 bits
-        size = engine.device_memory_size_v2 if is_long else engine.device_memory_size
-        self._scratch.grow(max(1, int(size)))
+        name = "device_memory_size_v2"  # without the end is what TensorRT 11 has no more
+        if not hasattr(self._engine, name):
+            name = "device_memory_size"
+        self._scratch.grow(max(1, int(getattr(self._engine, name))))
         if hasattr(self._trt, "ExecutionContextAllocationStrategy"):
             strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            return engine.create_execution_context(strategy)
-        return engine.create_execution_context_without_device_memory()
+            return self._engine.create_execution_context(strategy)
+        return self._engine.create_execution_context_without_device_memory()
 
     def _set_shape(self, shape: Shape) -> bool:
         return bool(self._context.set_input_shape(self._input.key, shape))
@@ -194,12 +205,12 @@ class TensorsProgram(EngineProgram):
 
 
 def make_program(
-    trt: Any, gpu: Gpu, engine: Any, scratch: Scratch, why: Callable[[], str]
+    trt: Any, gpu: Gpu, load: Callable[[], Any], scratch: Scratch, why: Callable[[], str]
 ) -> EngineProgram:
-    """`engine` ready to run, by the API that this TensorRT has. Raises EngineError."""
+    """The engine that `load` gives, by the API that this TensorRT has. Raises EngineError."""
     by_name = hasattr(trt.ICudaEngine, "num_io_tensors")
     kind = TensorsProgram if by_name else BindingsProgram
-    return kind(trt, gpu, engine, scratch, why)
+    return kind(trt, gpu, load, scratch, why)
 
 
 def check_signature(program: EngineProgram, input_shape: Shape, output_shape: Shape) -> str:

@@ -176,7 +176,7 @@ def _pipeline_options(command: argparse.ArgumentParser) -> None:
 def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", required=True, help="folder of the bundle")
     command.add_argument("--plan", default=FULL_PLAN, help="default: %(default)s")
-    command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    command.add_argument("--backend", help="tensorrt, onnxruntime or torch; default: the best")
     command.add_argument("--profile", metavar="FILE", help="write the times to this file")
     command.add_argument(
         "--slower",

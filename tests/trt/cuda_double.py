@@ -93,7 +93,8 @@ class _Driver:
     def mem_get_info(self) -> Tuple[int, int]:
         self._machine.current("cuMemGetInfo")
         total_bytes = self._machine.memory_bytes
-        return total_bytes - self._machine.used_bytes, total_bytes
+        used_bytes = self._machine.used_bytes + self._machine.others_bytes
+        return total_bytes - used_bytes, total_bytes
 
     def pagelocked_empty(
         self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0

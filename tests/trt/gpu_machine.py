@@ -86,6 +86,7 @@ class Machine:
         # While it is set to an event, streams do nothing until that is set: a GPU that hangs.
         self.gate: Optional[threading.Event] = None
         self.is_integrated = True
+        self.others_bytes = 0  # of other processes
         self.peak_bytes = 0
         self._next_address = 0x700000000
         self._next_handle = itertools.count(0x5500, 0x10)
@@ -121,7 +122,7 @@ class Machine:
             if size_bytes <= 0:
                 raise LogicError("cuMemAlloc failed: invalid argument")
             if self.is_broken("memory at alloc") or (
-                self.used_bytes + size_bytes > self.memory_bytes
+                self.used_bytes + self.others_bytes + size_bytes > self.memory_bytes
             ):
                 raise MemoryError_("cuMemAlloc failed: out of memory")
             address = self._next_address
