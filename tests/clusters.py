@@ -71,7 +71,7 @@ class Clustered:
         plan=None,
         admission=None,
         backend="onnxruntime",
-        **more
+        **more,
     ):
         """The worker `name`; `gated`: its stages wait for the test, and its backend is `.gated`."""
         bundle = bundle or self.bundle

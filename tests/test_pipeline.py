@@ -422,7 +422,11 @@ class TestOpen:
     @pytest.mark.parametrize(
         ("option", "value", "message"),
         [
-            ("backend", "tflite", "backend: found 'tflite', expected one of tensorrt, onnxruntime, torch"),
+            (
+                "backend",
+                "tflite",
+                "backend: found 'tflite', expected one of tensorrt, onnxruntime, torch",
+            ),
             ("plan", "fast", "plan: found 'fast', expected one of full"),
             ("threads", 0, "threads: found 0, expected a whole number from 1"),
             ("max_batch", 1.5, "max_batch: found 1.5"),

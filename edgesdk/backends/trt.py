@@ -78,9 +78,15 @@ class TensorRTBackend(Backend):
         """See `Backend.check`."""
         if files is None:
             raise BackendUnavailable('engines are used where they are named: backend="tensorrt"')
-        trt, _, device = _libraries_and_gpu()
+        device = cls.find_device()
         for path in files:
-            find_engine(path, _describe(trt, device))
+            find_engine(path, device)
+
+    @staticmethod
+    def find_device() -> Device:
+        """What engines for this machine are tied to. Raises BackendUnavailable."""
+        trt, _, device = _libraries_and_gpu()
+        return _describe(trt, device)
 
     def computing(self) -> Any:
         """See `Backend.computing`."""
@@ -107,7 +113,10 @@ class TensorRTBackend(Backend):
 
     def measured(self) -> Dict[str, int]:
         """See `Backend.measured`."""
-        free_bytes, total_bytes = self._gpu.memory()
+        try:
+            free_bytes, total_bytes = self._gpu.memory()
+        except EngineError:  # it was closed
+            return {}
         return {"gpu_free_bytes": free_bytes, "gpu_total_bytes": total_bytes}
 
     def close(self) -> None:
@@ -244,10 +253,14 @@ def _make_log(trt: Any) -> Any:
             """Called from any thread, and from C++ that lets no exception pass."""
             if severity.name in ("ERROR", "INTERNAL_ERROR"):
                 self._errors.append(msg)
-            elif severity.name == "WARNING" and msg not in self._warned:
-                if len(self._warned) < WARNINGS_KEPT:
-                    self._warned.add(msg)
-                    _logger.warning("TensorRT: %s", msg)
+            elif severity.name == "WARNING" and self._is_new(msg):
+                _logger.warning("TensorRT: %s", msg)
+
+        def _is_new(self, msg: str) -> bool:
+            if msg in self._warned or len(self._warned) >= WARNINGS_KEPT:
+                return False
+            self._warned.add(msg)
+            return True
 
         def forget(self) -> None:
             """What comes from here on is about something else."""

@@ -14,7 +14,15 @@ from trt_bench import Log
 from trt_double import double
 
 from edgesdk.bundle import read_bundle
-from edgesdk.engine_store import Device, Engine, EngineKey, EngineSet, folder_of, read_set, write_set
+from edgesdk.engine_store import (
+    Device,
+    Engine,
+    EngineKey,
+    EngineSet,
+    folder_of,
+    read_set,
+    write_set,
+)
 from edgesdk.manifest import sha256
 
 MAX_BATCH = 8
@@ -82,19 +90,18 @@ def build_one(path, shape, version, machine, max_batch=MAX_BATCH):
 
 def replace_engine(path, onnx, content):
     """Put other bytes in the place of a stage's engine, as if they had been built."""
-    ((folder, built),) = [(os.path.dirname(each), each) for each in _documents(path)]
+    (document,) = glob.glob(os.path.join(str(path), "compiled", "*", "engine.json"))
+    folder = os.path.dirname(document)
     read = read_set(folder)
     made = [
-        engine._replace(sha256=sha256(content), bytes=len(content)) if engine.onnx == onnx else engine
+        engine._replace(sha256=sha256(content), bytes=len(content))
+        if engine.onnx == onnx
+        else engine
         for engine in read.engines
     ]
     write_set(folder, read._replace(engines=tuple(made)))
     with open(os.path.join(folder, *read.engine(onnx).file.split("/")), "wb") as file:
         file.write(content)
-
-
-def _documents(path):
-    return glob.glob(os.path.join(str(path), "compiled", "*", "engine.json"))
 
 
 def _engine(bundle, folder, trt, file, shape, max_batch, flags, conditions):
