@@ -292,7 +292,7 @@ class Pipeline:
             plan=self.plan.name,
             policy=self.policy.describe(),
             backend=self.backend.name,
-            kernels=kernels.implementation,
+            kernels=self.backend.kernels.implementation,
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())

@@ -16,13 +16,13 @@ from ..arrays import Array, on_host
 from ..errors import BackendUnavailable, KernelError
 from ..kernels import ExitScores
 from ..kernels.checks import index_range
+from ..kernels.selection import BUILD_CUDA_COMMAND
 from .trt_gpu import Gpu
 from .trt_memory import ITEM_BYTES, CudaArray, CudaMemory, Staging
 
 _logger = logging.getLogger("edgesdk")
 
 MODULE = "edgesdk.kernels._cuda"
-BUILD_COMMAND = "EDGESDK_BUILD_CUDA=yes pip install ."
 INDEX_BYTES = 8
 
 
@@ -36,7 +36,7 @@ def find_native(gpu: Gpu) -> Any:
             "exit heads are computed on the CPU, on copies of what the GPU holds: the CUDA kernels "
             "cannot be used (%s); build them in the source tree, where nvcc is, with: %s",
             error,
-            BUILD_COMMAND,
+            BUILD_CUDA_COMMAND,
         )
         return None
     return native
@@ -67,6 +67,8 @@ class CudaKernels:
 
     Each head costs one copy to the host, of all that was asked for, and one wait.
     """
+
+    implementation = "cuda"
 
     def __init__(self, gpu: Gpu, memory: CudaMemory, native: Any) -> None:
         self._gpu = gpu
@@ -171,6 +173,8 @@ class CudaKernels:
 
 class HostKernels:
     """The same where the CUDA kernels were not built; parameters are of the host."""
+
+    implementation = kernels.implementation
 
     def __init__(self, memory: CudaMemory) -> None:
         self._memory = memory

@@ -5,11 +5,13 @@ from pathlib import Path
 import built_engines
 import pytest
 import test_backends
+import tiny
 import tiny_ensemble
 import trt_names
 from gpu_boards import NEWEST, TRAINED, agree, brightnesses, on_cpu, open_here, scans
 from test_backends import mixed  # noqa: F401  a fixture of the contract
 
+from edgesdk import FixedExit
 from edgesdk.backends.trt import TensorRTBackend
 
 
@@ -45,6 +47,14 @@ class TestEveryVersion:
         images = brightnesses(8)
         with board.installed(), open_here(path) as pipe:
             agree(pipe.infer(images), on_cpu(path, images))
+
+    @pytest.mark.parametrize("version", ["8.2.1", NEWEST])
+    def test_a_head_that_is_a_graph(self, board_of, tmp_path, version):
+        board = board_of(version)
+        path = board.bundle(tiny.write_with_graph_head(tmp_path / "graph").path)
+        images = brightnesses(8)
+        with board.installed(), open_here(path, policy=FixedExit(1)) as pipe:
+            agree(pipe.infer(images), on_cpu(path, images, policy=FixedExit(1)))
 
     @pytest.mark.parametrize("version", ["8.2.1", "8.5.3", "10.3.0"])
     def test_half_precision(self, board_of, version):

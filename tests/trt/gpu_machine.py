@@ -170,9 +170,9 @@ class Machine:
         assert not self.complaints, self.complaints
         left = {hex(a): array.nbytes for a, array in self.allocations.items()}
         assert not left, "device memory was not freed: {}".format(left)
+        assert not self.pagelocked, "page-locked memory was not freed: {}".format(self.pagelocked)
         left_stacks = [stack for stack in self._stacks.values() if stack]
         assert not left_stacks, "a context is still current: the context stack was not empty"
-        assert not self.pagelocked, "page-locked memory was not freed: {}".format(self.pagelocked)
         waiting = [stream.handle for stream in self.streams.values() if stream.waiting]
         assert not waiting, "streams have work that nobody waited for: {}".format(waiting)
         assert not self.primary_count, "the primary context was retained and not released (detach)"
