@@ -1,0 +1,226 @@
+"""INT8 stages: the same ONNX files, with every quantisation written out as nodes.
+
+A pair of QuantizeLinear and DequantizeLinear rounds a tensor to 8 bits. TensorRT computes in INT8
+what stands between such pairs, without a calibrator of its own; from 11 on this is its only way.
+Other runtimes compute the pairs as they stand. Where they are follows what NVIDIA's guides to
+explicit quantisation recommend, and what the parsers take, from that of 8.2 on:
+
+- Every input of a Conv or Gemm has one, weights too (per output channel), results have none: so
+  TensorRT may fuse what follows, and the Relu between two convolutions joins the first of them.
+  Weights stay float32 in the file with a pair behind them, and biases have none: 8.2 reads weights
+  and biases from nothing else.
+- An Add reads the shortcut rounded where a pair rounds the shortcut anyway and another one the sum:
+  then TensorRT computes convolution and sum as one INT8 layer. A sum that leaves the stage does so
+  in float32, as every input and output of a stage: rounding its shortcut would only lose.
+- Heads stay float32: they cost little, and read what leaves the stage.
+
+Scales are symmetric, their zero points 0: TensorRT has no others. Ranges come from images of the
+calibration split. A stage sees what the rounded stages before it make of them, for that is what
+will reach it.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from ..errors import BackendUnavailable, BundleError, ConfigError
+from .export import INPUT_NAME, check_opset, opened
+
+try:
+    from onnxruntime import quantization
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+except ImportError as error:
+    raise BackendUnavailable(
+        f"INT8 needs onnxruntime.quantization ({error}); install it with: pip install --upgrade "
+        "onnxruntime"
+    ) from None
+
+WEIGHTED = ("Conv", "Gemm")
+PAIR = ("QuantizeLinear", "DequantizeLinear")
+IMAGES_MAX = 512  # that ranges are taken from: hundreds suffice, and their features are in memory
+BATCH = 64
+
+
+class Method(NamedTuple):
+    """How a range follows from the values seen."""
+
+    name: str
+    calibration: Any
+    options: dict[str, Any]
+
+
+# onnxruntime's entropy is none of them: with as many bins as levels it gives the same as min-max.
+METHODS = (
+    Method("min-max", quantization.CalibrationMethod.MinMax, {}),
+    Method(
+        "percentile 99.99", quantization.CalibrationMethod.Percentile, {"CalibPercentile": 99.99}
+    ),
+)
+OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
+}
+
+
+def chosen_images(images: np.ndarray) -> np.ndarray:
+    """At most `IMAGES_MAX` of `images`, from all over the split, in whole batches if they fill one:
+    onnxruntime's histograms take no others."""
+    count = min(len(images), IMAGES_MAX)
+    count -= count % BATCH if count > BATCH else 0
+    return images[np.linspace(0, len(images) - 1, count).astype(int)]
+
+
+def quantized_stages(
+    stages: Sequence[bytes], images: np.ndarray, method: Method
+) -> Iterator[bytes]:
+    """Each of the ONNX files `stages`, one after the other in INT8, with ranges by `method`.
+
+    `images`: float32 [n,C,H,W], n at most `BATCH` or a multiple of it. Raises what `quantized`
+    raises.
+    """
+    features = images
+    for index, stage in enumerate(stages):
+        result = quantized(stage, features, method, f"segment {index}")
+        yield result
+        session = opened(result, f"segment {index}, INT8")
+        features = np.concatenate([run(session, batch) for batch in batches(features)])
+
+
+def quantized(content: bytes, features: np.ndarray, method: Method, where: str) -> bytes:
+    """The ONNX file `content` in INT8, with ranges from float32 `features`; where there is nothing
+    to quantise, the file as it is.
+
+    Raises ConfigError if onnxruntime cannot do it, BundleError if it did something else.
+    """
+    model = onnx.load_from_string(content)
+    if not any(node.op_type in WEIGHTED for node in model.graph.node):
+        return content
+    try:
+        model = _with_pairs(content, features, method)
+    except Exception as error:  # onnxruntime's tools raise whatever their parts raise
+        raise ConfigError(
+            f"{where}: onnxruntime cannot quantise it: {type(error).__name__}: {error}; export "
+            "without --int8"
+        ) from error
+    _share_shortcuts(model.graph)
+    ONNXModel(model).topological_sort()
+    del model.metadata_props[:]  # onnxruntime's notes on what it did
+    del model.graph.value_info[:]  # shapes, which every reader infers
+    result = model.SerializeToString()
+    check_opset(result, where)
+    _check(model.graph, where)
+    assert isinstance(result, bytes)
+    return result
+
+
+def batches(features: np.ndarray) -> Iterator[np.ndarray]:
+    """`features` by `BATCH`."""
+    for begin in range(0, len(features), BATCH):
+        yield features[begin : begin + BATCH]
+
+
+def run(session: Any, features: np.ndarray) -> np.ndarray:
+    """What a session makes of one batch."""
+    return np.asarray(session.run(None, {INPUT_NAME: features})[0])
+
+
+class _Batches(quantization.CalibrationDataReader):  # type: ignore[misc, unused-ignore]
+    def __init__(self, features: np.ndarray) -> None:
+        self._batches = batches(features)
+
+    def get_next(self) -> Any:
+        """The inputs of the next batch by name, or None."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT_NAME: batch}
+
+
+def _with_pairs(content: bytes, features: np.ndarray, method: Method) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory(prefix="edgesdk-int8-") as folder, _quiet():
+        given, prepared, written = (str(Path(folder) / name) for name in ("a", "b", "c"))
+        Path(given).write_bytes(content)
+        # Shapes only: what it would optimise, TensorRT does better.
+        quant_pre_process(given, prepared, skip_optimization=True, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            written,
+            _Batches(features),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(WEIGHTED),
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=method.calibration,
+            extra_options={**OPTIONS, **method.options},
+        )
+        return onnx.load(written)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what onnxruntime's tools print, and what they say to the root logger, which would set
+    it up for the whole process."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+
+    def nothing(_record: logging.LogRecord) -> bool:
+        return False
+
+    root.addHandler(handler)
+    root.addFilter(nothing)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.removeFilter(nothing)
+        root.removeHandler(handler)
+
+
+def _share_shortcuts(graph: onnx.GraphProto) -> None:
+    """Let every Add whose sum is rounded read its other inputs rounded, where they are."""
+    rounds = {node.input[0]: node.output[0] for node in graph.node if node.op_type == PAIR[0]}
+    back = {node.input[0]: node.output[0] for node in graph.node if node.op_type == PAIR[1]}
+    activated = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
+    for node in graph.node:
+        total = node.output[0]
+        if node.op_type == "Add" and (total in rounds or activated.get(total) in rounds):
+            node.input[:] = [back[rounds[name]] if name in rounds else name for name in node.input]
+
+
+def _check(graph: onnx.GraphProto, where: str) -> None:
+    """Raise BundleError unless TensorRT will read the file as it is meant."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    for node in graph.node:
+        if node.op_type in PAIR:
+            zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+            _require(zero is not None and zero.dtype == np.int8 and not zero.any(), where, node)
+        if node.op_type in WEIGHTED:
+            pairs = [makers.get(name) for name in node.input[:2]]
+            _require(
+                all(pair is not None and pair.op_type == PAIR[1] for pair in pairs), where, node
+            )
+            _require(all(name in constants for name in node.input[2:]), where, node)
+            assert pairs[1] is not None
+            _require(constants[pairs[1].input[1]].ndim == 1, where, node)
+    kinds = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
+    _require(kinds == {TensorProto.FLOAT}, where, graph)
+
+
+def _require(holds: bool, where: str, what: Any) -> None:
+    if not holds:
+        raise BundleError(
+            f"{where}: onnxruntime did not quantise {what.name or what} as TensorRT needs it "
+            "(symmetric INT8, weights per channel, bias in float32, constants as initializers); "
+            "use the onnxruntime version of constraints.txt"
+        )
