@@ -9,9 +9,10 @@ explicit quantisation recommend, and what the parsers take, from that of 8.2 on:
   TensorRT may fuse what follows, and the Relu between two convolutions joins the first of them.
   Weights stay float32 in the file with a pair behind them, and biases have none: 8.2 reads weights
   and biases from nothing else.
-- An Add reads the shortcut rounded where a pair rounds the shortcut anyway and another one the sum:
-  then TensorRT computes convolution and sum as one INT8 layer. A sum that leaves the stage does so
-  in float32, as every input and output of a stage: rounding its shortcut would only lose.
+- Who else reads a tensor that is rounded for a convolution reads it rounded: so do the shortcuts
+  of residual blocks that end with a Relu, which lets TensorRT compute convolution and sum as one
+  layer. In blocks that begin with batch norm and Relu, as ours do, the shortcut passes in float32,
+  and so does what leaves a stage.
 - Heads stay float32: they cost little, and read what leaves the stage.
 
 Scales are symmetric, their zero points 0: TensorRT has no others. Ranges come from images of the
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, numpy_helper
 
 from ..errors import BackendUnavailable, BundleError, ConfigError
@@ -36,7 +38,6 @@ from .export import INPUT_NAME, check_opset, opened
 
 try:
     from onnxruntime import quantization
-    from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.quantization.shape_inference import quant_pre_process
 except ImportError as error:
     raise BackendUnavailable(
@@ -45,7 +46,7 @@ except ImportError as error:
     ) from None
 
 WEIGHTED = ("Conv", "Gemm")
-PAIR = ("QuantizeLinear", "DequantizeLinear")
+PAIR = ["QuantizeLinear", "DequantizeLinear"]
 IMAGES_MAX = 512  # that ranges are taken from: hundreds suffice, and their features are in memory
 BATCH = 64
 
@@ -111,11 +112,9 @@ def quantized(content: bytes, features: np.ndarray, method: Method, where: str) 
         model = _with_pairs(content, features, method)
     except Exception as error:  # onnxruntime's tools raise whatever their parts raise
         raise ConfigError(
-            f"{where}: onnxruntime cannot quantise it: {type(error).__name__}: {error}; export "
-            "without --int8"
+            f"{where}: onnxruntime cannot quantise it: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}; export without --int8"
         ) from error
-    _share_shortcuts(model.graph)
-    ONNXModel(model).topological_sort()
     del model.metadata_props[:]  # onnxruntime's notes on what it did
     del model.graph.value_info[:]  # shapes, which every reader infers
     result = model.SerializeToString()
@@ -133,7 +132,7 @@ def batches(features: np.ndarray) -> Iterator[np.ndarray]:
 
 def run(session: Any, features: np.ndarray) -> np.ndarray:
     """What a session makes of one batch."""
-    return np.asarray(session.run(None, {INPUT_NAME: features})[0])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: features})[0])
 
 
 class _Batches(quantization.CalibrationDataReader):  # type: ignore[misc, unused-ignore]
@@ -186,17 +185,6 @@ def _quiet() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def _share_shortcuts(graph: onnx.GraphProto) -> None:
-    """Let every Add whose sum is rounded read its other inputs rounded, where they are."""
-    rounds = {node.input[0]: node.output[0] for node in graph.node if node.op_type == PAIR[0]}
-    back = {node.input[0]: node.output[0] for node in graph.node if node.op_type == PAIR[1]}
-    activated = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
-    for node in graph.node:
-        total = node.output[0]
-        if node.op_type == "Add" and (total in rounds or activated.get(total) in rounds):
-            node.input[:] = [back[rounds[name]] if name in rounds else name for name in node.input]
-
-
 def _check(graph: onnx.GraphProto, where: str) -> None:
     """Raise BundleError unless TensorRT will read the file as it is meant."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -206,21 +194,20 @@ def _check(graph: onnx.GraphProto, where: str) -> None:
             zero = constants.get(node.input[2]) if len(node.input) > 2 else None
             _require(zero is not None and zero.dtype == np.int8 and not zero.any(), where, node)
         if node.op_type in WEIGHTED:
-            pairs = [makers.get(name) for name in node.input[:2]]
-            _require(
-                all(pair is not None and pair.op_type == PAIR[1] for pair in pairs), where, node
-            )
+            back = [makers[name] for name in node.input[:2] if name in makers]
+            rounds = [makers[one.input[0]] for one in back if one.input[0] in makers]
+            kinds = [one.op_type for one in rounds + back]
+            _require(kinds == 2 * PAIR[:1] + 2 * PAIR[1:], where, node)
+            _require(constants[back[1].input[1]].ndim == 1, where, node)
             _require(all(name in constants for name in node.input[2:]), where, node)
-            assert pairs[1] is not None
-            _require(constants[pairs[1].input[1]].ndim == 1, where, node)
-    kinds = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
-    _require(kinds == {TensorProto.FLOAT}, where, graph)
+    for value in [*graph.input, *graph.output]:
+        _require(value.type.tensor_type.elem_type == TensorProto.FLOAT, where, value)
 
 
 def _require(holds: bool, where: str, what: Any) -> None:
     if not holds:
         raise BundleError(
-            f"{where}: onnxruntime did not quantise {what.name or what} as TensorRT needs it "
-            "(symmetric INT8, weights per channel, bias in float32, constants as initializers); "
-            "use the onnxruntime version of constraints.txt"
+            f"{where}: onnxruntime {onnxruntime.__version__} left {what.name!r} otherwise than "
+            "TensorRT needs it: symmetric INT8 pairs, weights per channel, biases, inputs and "
+            "outputs in float32; use the onnxruntime version of constraints.txt"
         )
