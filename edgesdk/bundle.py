@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from .errors import BundleError, ConfigError
+from .files import replace_folder
 from .manifest import Manifest, complete_manifest, parse_manifest, sha256
 
 MANIFEST = "manifest.json"
@@ -181,7 +182,7 @@ def write_bundle(
         os.chmod(temporary, 0o755)  # mkdtemp's 0700 is for secrets
         _write_files(temporary, document, files)
         read_bundle(temporary)
-        _replace_folder(temporary, path)
+        replace_folder(temporary, path)
     except OSError as error:
         raise BundleError("{}: could not be written: {}".format(path, error)) from None
     finally:
@@ -274,19 +275,3 @@ def _write_files(folder: str, manifest: Dict[str, Any], files: Mapping[str, byte
     with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as text:
         json.dump(manifest, text, indent=1)
         text.write("\n")
-
-
-def _replace_folder(new: str, path: str) -> None:
-    """Rename `new` to `path`. A folder cannot be replaced in one step: the old one steps aside."""
-    if not os.path.exists(path):
-        os.rename(new, path)
-        return
-    aside = tempfile.mkdtemp(prefix=".old-", dir=os.path.dirname(path))
-    old = os.path.join(aside, "bundle")
-    try:
-        os.rename(path, old)
-        os.rename(new, path)
-    finally:
-        if not os.path.lexists(path):
-            os.rename(old, path)  # should even this fail, the old bundle stays in `aside`
-        shutil.rmtree(aside, ignore_errors=True)

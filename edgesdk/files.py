@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import shutil
+import tempfile
 from functools import partial
 from typing import BinaryIO, List, Optional, Tuple, Union
 
@@ -44,6 +46,23 @@ def write_atomically(
             "{}: cannot be written ({}); what was there before is untouched; free some space or "
             "choose another place".format(path, error.strerror or error)
         ) from error
+
+
+def replace_folder(new: str, path: str) -> None:
+    """Rename the folder `new` to `path`, beside it. A folder cannot be replaced in one step: what
+    was there steps aside, into ".old-*", and goes. Raises OSError, and then it is there still."""
+    if not os.path.exists(path):
+        os.rename(new, path)
+        return
+    aside = tempfile.mkdtemp(prefix=".old-", dir=os.path.dirname(path))
+    old = os.path.join(aside, "folder")
+    try:
+        os.rename(path, old)
+        os.rename(new, path)
+    finally:
+        if not os.path.lexists(path):
+            os.rename(old, path)  # should even this fail, what was there stays in `aside`
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 class GrowingFile:

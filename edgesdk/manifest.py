@@ -31,7 +31,7 @@ HEAD_KINDS = ("fused", "graph", FEATURE)
 # The whole network up to the final exit's logits. No plan uses it; benches compare with it.
 UNCUT_FILE = "onnx/uncut.onnx"
 # No name begins with a dot, so none leaves the bundle; these characters are safe on every system.
-_FILE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+FILE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
 class Manifest(NamedTuple):
@@ -154,7 +154,7 @@ def _check_format(root: Field) -> None:
 
 def _check_files(files: Field) -> None:
     for relative, entry in files.entries():
-        if not _FILE_PATH.fullmatch(relative):
+        if not FILE_PATH.fullmatch(relative):
             raise BundleError(
                 "files: found the name {!r}, expected a path inside the bundle of letters, digits "
                 'and "_.-", such as onnx/segment_0.onnx'.format(relative)

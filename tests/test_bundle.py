@@ -429,7 +429,7 @@ class TestOverwriting:
         with monkeypatch.context() as patch:
             fill_disk(patch, os, "rename", 1)  # neither forth nor back
             assert "No space left" in refusal(lambda: self.overwrite(path))
-        (old,) = path.parent.glob(".old-*/bundle")
+        (old,) = path.parent.glob(".old-*/folder")
         assert read_bundle(old).manifest.name == "tiny"
 
     def test_an_interruption_between_the_two_renames(self, path, monkeypatch):
@@ -546,7 +546,7 @@ class TestKilledWriter:
     def test_between_the_two_renames_both_bundles_are_whole_beside_the_path(self, path):
         self.kill(path, "bundle.os", "rename", 1)
         assert "no such folder" in refusal(lambda: read_bundle(path))
-        (old,) = path.parent.glob(".old-*/bundle")
+        (old,) = path.parent.glob(".old-*/folder")
         (new,) = path.parent.glob(".writing-*")
         assert [read_bundle(found).manifest.name for found in (old, new)] == ["tiny", "new"]
 

@@ -23,6 +23,7 @@ FLOORS = [
         "codec",
         "bundle",
         "bundle_update",
+        "engine_store",
         "manifest",
         "preprocess",
         "profiles",
