@@ -34,7 +34,7 @@ import onnxruntime
 from onnx import TensorProto, numpy_helper
 
 from ..errors import BackendUnavailable, BundleError, ConfigError
-from .export import INPUT_NAME, check_opset, opened
+from .export import check_opset, opened
 
 try:
     from onnxruntime import quantization
@@ -109,7 +109,7 @@ def quantized(content: bytes, features: np.ndarray, method: Method, where: str) 
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         return content
     try:
-        model = _with_pairs(content, features, method)
+        model = _with_pairs(model, features, method)
     except Exception as error:  # onnxruntime's tools raise whatever their parts raise
         raise ConfigError(
             f"{where}: onnxruntime cannot quantise it: {type(error).__name__}: "
@@ -136,25 +136,25 @@ def run(session: Any, features: np.ndarray) -> np.ndarray:
 
 
 class _Batches(quantization.CalibrationDataReader):  # type: ignore[misc, unused-ignore]
-    def __init__(self, features: np.ndarray) -> None:
-        self._batches = batches(features)
+    def __init__(self, name: str, features: np.ndarray) -> None:
+        self._name, self._batches = name, batches(features)
 
     def get_next(self) -> Any:
         """The inputs of the next batch by name, or None."""
         batch = next(self._batches, None)
-        return None if batch is None else {INPUT_NAME: batch}
+        return None if batch is None else {self._name: batch}
 
 
-def _with_pairs(content: bytes, features: np.ndarray, method: Method) -> onnx.ModelProto:
+def _with_pairs(model: onnx.ModelProto, features: np.ndarray, method: Method) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="edgesdk-int8-") as folder, _quiet():
         given, prepared, written = (str(Path(folder) / name) for name in ("a", "b", "c"))
-        Path(given).write_bytes(content)
+        onnx.save(model, given)
         # Shapes only: what it would optimise, TensorRT does better.
         quant_pre_process(given, prepared, skip_optimization=True, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             written,
-            _Batches(features),
+            _Batches(model.graph.input[0].name, features),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(WEIGHTED),
             per_channel=True,

@@ -136,7 +136,7 @@ class TestOperators:
 
     def test_every_operator_of_the_list_is_tested(self):
         tested = {case[0] for case in CASES.values()}
-        elsewhere = {"QuantizeLinear", "DequantizeLinear"}  # test_pytorch_quantized.py
+        elsewhere = {"QuantizeLinear", "DequantizeLinear"}  # test_pytorch_operators.py
         assert tested | elsewhere == set(pytorch.OPERATORS)
 
     def test_constants_may_be_nodes(self, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from edgesdk.train import int8_network
 from edgesdk.train.__main__ import main
 from edgesdk.train.bundles import export_run, load_run
 from edgesdk.train.calibration import measuring
+from edgesdk.train.calibration.merging import merged_stages
 from edgesdk.train.calibration.recording import record
 from edgesdk.train.int8 import METHODS
 from edgesdk.train.trainer import fit
@@ -198,21 +200,15 @@ def test_an_ensemble_is_refused(registered, tmp_path, capsys):
 
 
 def test_an_int8_bundle_is_calibrated_like_any_other(written, tmp_path, capsys, monkeypatch):
-    import shutil
-
     monkeypatch.setattr(measuring, "SECONDS", 0.05)
     monkeypatch.setattr("edgesdk.bench.timing.pin", lambda threads: None)
     path = str(tmp_path / "1")
     shutil.copytree(written[1].path, path)
-    # A budget that only a cut plan meets: its merged stage goes into the bundle.
-    last = written[1].manifest.parts[0]
-    budget = str(sum(segment.multiply_adds for segment in last.segments) + 600)
-    assert main(["calibrate", path, "--data", "tiny", "--budget-madds", budget]) == 0
-    capsys.readouterr()
-    bundle = read_bundle(path)
-    assert bundle.manifest.model_id == written[1].manifest.model_id
-    assert bundle.manifest.document["provenance"]["quantization"]["type"] == "int8"
-    plan = bundle.manifest.policies[bundle.manifest.default_policy]
-    assert plan is not None
+    assert main(["calibrate", path, "--data", "tiny", "--max-loss-points", "100", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model_id"] == written[1].manifest.model_id
+    merged = merged_stages(read_bundle(path))["onnx/stage_0_1.onnx"]
+    rounded = [node.op_type for node in onnx.load_from_string(merged).graph.node]
+    assert rounded.count("QuantizeLinear") == 7  # two convolutions share an input
     with edgesdk.Pipeline.open(path) as pipe:
         assert pipe.infer(np.zeros((32, 32), np.uint8)).ok

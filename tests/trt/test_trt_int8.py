@@ -1,4 +1,4 @@
-"""INT8 stages of a bundle in the doubles of TensorRT: built without a calibrator, by any version."""
+"""INT8 stages in the doubles of TensorRT: every version builds them, without a calibrator."""
 
 import os
 
