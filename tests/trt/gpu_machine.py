@@ -24,6 +24,7 @@ FAULTS = {
     "execute",  # enqueue gives False
     "skips tactics",  # the builder logs it; the engine is slower, and is built
     "build fails",  # None, and an error in the log
+    "builds for ever",
     "kills builder",  # SIGKILL to this process while it builds, as the kernel does without memory
     "kernels for other gpus",  # launches of edgesdk.kernels._cuda are refused
 }

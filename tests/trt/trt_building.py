@@ -237,6 +237,8 @@ def build(world, logger, network, config):
     machine = world.machine
     if machine.is_broken("kills builder"):
         os.kill(os.getpid(), signal.SIGKILL)
+    while machine.is_broken("builds for ever"):
+        time.sleep(0.01)
     if machine.is_broken("memory at build"):
         world.log(logger, "ERROR", "Error Code 2: OutOfMemory (no further information)")
         return None
