@@ -47,7 +47,7 @@ class EngineProgram(Program):
         scratch: Scratch,
         why: Callable[[], str],
     ) -> None:
-        self._trt = trt
+        self.trt = trt
         self._gpu = gpu
         self._scratch = scratch
         self._why = why
@@ -125,7 +125,7 @@ class BindingsProgram(EngineProgram):
             Tensor(
                 index,
                 engine.binding_is_input(index),
-                engine.get_binding_dtype(index) == self._trt.DataType.FLOAT,
+                engine.get_binding_dtype(index) == self.trt.DataType.FLOAT,
                 tuple(engine.get_binding_shape(index)),
                 _range(engine.get_profile_shape(0, index))
                 if engine.binding_is_input(index)
@@ -155,13 +155,13 @@ class TensorsProgram(EngineProgram):
 
     def tensors(self) -> List[Tensor]:
         """See `EngineProgram.tensors`."""
-        engine, mode = self._engine, self._trt.TensorIOMode.INPUT
+        engine, mode = self._engine, self.trt.TensorIOMode.INPUT
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         return [
             Tensor(
                 name,
                 engine.get_tensor_mode(name) == mode,
-                engine.get_tensor_dtype(name) == self._trt.DataType.FLOAT,
+                engine.get_tensor_dtype(name) == self.trt.DataType.FLOAT,
                 tuple(engine.get_tensor_shape(name)),
                 _range(engine.get_tensor_profile_shape(name, 0))
                 if engine.get_tensor_mode(name) == mode
@@ -171,12 +171,13 @@ class TensorsProgram(EngineProgram):
         ]
 
     def _make_context(self) -> Any:
-        name = "device_memory_size_v2"  # without the end is what TensorRT 11 has no more
-        if not hasattr(self._engine, name):
-            name = "device_memory_size"
-        self._scratch.grow(max(1, int(getattr(self._engine, name))))
-        if hasattr(self._trt, "ExecutionContextAllocationStrategy"):
-            strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if hasattr(self._engine, "device_memory_size_v2"):
+            needed_bytes = int(self._engine.device_memory_size_v2)
+        else:
+            needed_bytes = int(self._engine.device_memory_size)
+        self._scratch.grow(max(1, needed_bytes))
+        if hasattr(self.trt, "ExecutionContextAllocationStrategy"):
+            strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
             return self._engine.create_execution_context(strategy)
         return self._engine.create_execution_context_without_device_memory()
 

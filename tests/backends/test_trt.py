@@ -272,6 +272,20 @@ class TestEngines:
             backend.close()
 
 
+@pytest.mark.parametrize("version", ["8.2.1", NEWEST])
+def test_what_the_builder_leaves_is_found_and_run(board_of, bundle, version):
+    board = board_of(version)
+    path, images = built_engines.copy_of(bundle.path, board.folder), brightnesses(8)
+    subprocess.check_output(
+        [sys.executable, "-m", "edgesdk.build", path, "--precision", "fp32"],
+        cwd=str(ROOT),
+        env=trt_double.environment(version),
+    )
+    with board.installed(), Pipeline.open(path) as pipe:
+        assert pipe.backend.name == "tensorrt"
+        agree(pipe.infer(images), on_cpu(path, images))
+
+
 ALONE = """
 import builtins, sys
 import numpy as np
