@@ -193,7 +193,7 @@ class Staging:
 
 class Scratch:
     """One block in which every stage keeps what it needs while it runs: they never run at the same
-    time. It grows while engines are loaded."""
+    time. It grows while engines are loaded, when none runs."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
@@ -205,7 +205,6 @@ class Scratch:
         if size_bytes <= self.size_bytes:
             return
         if self.size_bytes:
-            self._gpu.compute.wait()
             self._gpu.release(self.address)
             self.size_bytes = 0
         self.address = self._gpu.allocate(size_bytes, "what the layers of a stage hand on")
