@@ -4,8 +4,10 @@ The engines are kept in the bundle (`edgesdk.engine_store`) and made by `python 
 tensorrt and pycuda are imported when a backend is opened, not before.
 """
 
+import contextlib
 import importlib
 import logging
+import weakref
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -55,6 +57,8 @@ class TensorRTBackend(Backend):
         self._host_memory = host_memory
         self._is_memory_chosen = False
         self._gpu = Gpu(cuda, device)
+        # Also at the end of a process that closes nothing: TensorRT must be gone before CUDA is.
+        self._finalizer = weakref.finalize(self, self._gpu.close)
         try:
             self._log = _log_of(self.trt)
             self._runtime = self._make_runtime()
@@ -68,7 +72,7 @@ class TensorRTBackend(Backend):
                 else CudaKernels(self._gpu, self.memory, native)
             )
         except BaseException:
-            self._gpu.close()
+            self.close()
             raise
 
     @classmethod
@@ -119,7 +123,7 @@ class TensorRTBackend(Backend):
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._gpu.close()
+        self._finalizer()
 
     def _make_runtime(self) -> Any:
         with self._gpu.using():
@@ -247,11 +251,12 @@ def _make_log(trt: Any) -> Any:
             self._warned: Set[str] = set()
 
         def log(self, severity: Any, msg: str) -> None:
-            """Called from any thread, and from C++ that lets no exception pass."""
-            if severity.name in ("ERROR", "INTERNAL_ERROR"):
-                self._errors.append(msg)
-            elif severity.name == "WARNING" and self._is_new(msg):
-                _logger.warning("TensorRT: %s", msg)
+            """Called from any thread, and from C++ that no exception may reach."""
+            with contextlib.suppress(Exception):
+                if severity.name in ("ERROR", "INTERNAL_ERROR"):
+                    self._errors.append(msg)
+                elif severity.name == "WARNING" and self._is_new(msg):
+                    _logger.warning("TensorRT: %s", msg)
 
         def _is_new(self, msg: str) -> bool:
             if msg in self._warned or len(self._warned) >= WARNINGS_KEPT:

@@ -8,6 +8,7 @@ batch.
 
 import contextlib
 import logging
+import os
 import threading
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Tuple
 
@@ -59,6 +60,7 @@ class Gpu:
     def __init__(self, cuda: Any, device: Any) -> None:
         self.cuda = cuda
         self.is_mapped = False
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._user_count = 0
         self._is_closed = False
@@ -175,7 +177,10 @@ class Gpu:
         self._finals.append(free)
 
     def close(self) -> None:
-        """Free all, at once or as soon as nobody uses it; once."""
+        """Free all, at once or as soon as nobody uses it; once, and not in a fork, for which CUDA
+        does not work."""
+        if os.getpid() != self._process_id:
+            return
         with self._lock:
             if self._is_closed:
                 return

@@ -320,3 +320,33 @@ def test_nothing_of_ours_imports_another_runtime(board_of, bundle):
     )
     assert done.stdout == "tensorrt bright []\n", done.stderr
     assert "the double of a GPU" not in done.stderr
+
+
+LEFT_OPEN = """
+import os, sys
+import numpy as np
+from edgesdk.backends import open_backend
+backend = open_backend("tensorrt")
+program = backend.load({path!r}, (1, 6, 6), (2, 6, 6))
+kept = backend.memory.empty((4,))
+if not os.fork():
+    sys.exit()  # as an application's child does
+os.wait()
+print(backend.name)
+"""
+
+
+def test_a_process_that_closes_nothing_leaves_nothing(board_of, bundle):
+    board = board_of()
+    path = board.bundle(bundle.path) + "/onnx/segment_0.onnx"
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN.format(path=path)],
+        cwd=str(ROOT),
+        env=trt_double.environment("8.2.1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert (done.stdout, done.returncode) == ("tensorrt\n", 0), done.stderr
+    told = done.stderr.count("the double of a GPU")
+    assert told == 1, done.stderr  # only by the fork, which touched nothing
