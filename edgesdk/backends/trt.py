@@ -78,7 +78,7 @@ class TensorRTBackend(Backend):
     @classmethod
     def check(cls, files: Optional[Sequence[str]]) -> None:
         """See `Backend.check`."""
-        if files is None:
+        if not files:
             raise BackendUnavailable('engines are used where they are named: backend="tensorrt"')
         device = cls.find_device()
         for path in files:

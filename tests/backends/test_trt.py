@@ -6,6 +6,7 @@ Every test ends with a look at the double of the GPU: nothing leaked, nothing wa
 import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import built_engines
@@ -29,7 +30,7 @@ from edgesdk.manifest import policy_id
 class OnTheGpu(Clustered):
     """A cluster in which the workers whose names begin with "gpu" compute there."""
 
-    def __init__(self, folder, board, path, policy=None, codec="raw"):
+    def __init__(self, folder, path, policy=None, codec="raw"):
         measured = {"pessimistic_lost_points": 0.0, "provenance": {"policy_id": policy_id(policy)}}
         update_bundle(path, {}, {}, {}, codecs={} if codec == "raw" else {codec: measured})
         super().__init__(folder, read_bundle(path))
@@ -51,7 +52,7 @@ class TestFleet:
     @pytest.mark.parametrize("policy", [MaxProbability(0.8), CosineDifference(0.95)], ids=repr)
     def test_from_the_gpu_to_the_cpu_and_back(self, board, tmp_path, bundle, codec, policy):
         path, images = board.bundle(bundle.path), brightnesses(12)
-        clustered = OnTheGpu(tmp_path, board, path, policy, codec)
+        clustered = OnTheGpu(tmp_path, path, policy, codec)
         try:
             gpu = clustered.start(worker("gpu", stages=[0, 2]), worker("cpu", stages=[1]))
             found, alone = gpu.infer(images), on_cpu(path, images, policy=policy)
@@ -64,9 +65,33 @@ class TestFleet:
         finally:
             clustered.close()
 
+    def test_a_stage_that_hangs_costs_its_items_and_no_others(self, board, tmp_path, bundle):
+        path, images = board.bundle(bundle.path), brightnesses(4)
+        clustered = OnTheGpu(tmp_path, path, MaxProbability(0.8))
+        try:
+            gpu = clustered.start(worker("gpu"), worker("cpu", stages=[]))
+            gpu.infer(images)
+            gpu._loop.stage_us_max = 100_000
+            gpu._loop._longest_us.clear()
+            gpu._loop._longest_us.update({(0, count): 1e9 for count in range(9)})  # not in the loop
+            board.machine.gate = threading.Event()
+            (outcome,) = gpu.infer(images[:1])
+            assert isinstance(outcome, Failed) and "has run for 0.1 s" in str(outcome)
+            gpu._loop.stage_us_max = 30_000_000
+            board.machine.gate.set()
+            agree(gpu.infer(images), on_cpu(path, images, policy=MaxProbability(0.8)))
+        finally:
+            clustered.close()
+
+    def test_who_computes_nothing_needs_no_gpu(self, board, tmp_path, bundle):
+        path = board.bundle(bundle.path)
+        clustered = Clustered(tmp_path, read_bundle(path)).describe(worker("camera", stages=[]))
+        with Pipeline.open(cluster=clustered.path, name="camera") as pipe:
+            assert pipe.backend.name == "onnxruntime"
+
     def test_to_a_gpu(self, board, tmp_path, bundle):
         path, images = board.bundle(bundle.path), brightnesses(12)
-        clustered = OnTheGpu(tmp_path, board, path, MaxProbability(0.8))
+        clustered = OnTheGpu(tmp_path, path, MaxProbability(0.8))
         try:
             camera = clustered.start(worker("camera", stages=[]), worker("gpu"))
             agree(camera.infer(images), on_cpu(path, images, policy=MaxProbability(0.8)))
@@ -77,7 +102,7 @@ class TestFleet:
     def test_features_are_quantized_before_they_are_copied(self, board, tmp_path, bundle, codec):
         path, images = board.bundle(bundle.path), brightnesses(12)
         board.machine.is_integrated = False
-        clustered = OnTheGpu(tmp_path, board, path, FixedExit(1), codec)
+        clustered = OnTheGpu(tmp_path, path, FixedExit(1), codec)
         try:
             gpu = clustered.start(worker("gpu", stages=[0]), worker("cpu", stages=[1, 2]))
             before = board.machine.copied_bytes["dtoh"]
