@@ -116,6 +116,7 @@ CROSS_CUTTING_TESTS = {
     "test_system_packages.py",
     "test_trt_behaviour.py",
     "test_trt_double.py",
+    "test_trt_int8.py",
     "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
