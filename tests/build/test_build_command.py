@@ -118,7 +118,7 @@ class TestChoices:
         [
             (["--plan", "fast"], "plan: found 'fast', expected one of full"),
             (["--max-batch", "2", "--optimum-batch", "3"], "optimum-batch: found 3, expected at"),
-            (["--precision", "int8"], "which does not compute in INT8"),
+            (["--precision", "int8"], "found no QuantizeLinear in any stage"),
         ],
     )
     def test_what_cannot_be_had_is_refused(self, bundle, options, said):
@@ -129,9 +129,14 @@ class TestChoices:
         done = run(bundle, "8.5.3", "--precision", "int8", **ORIN)
         assert done.status == 1 and "found no QuantizeLinear in any stage" in done.err
         rounded = tiny_with(tmp_path / "rounded", segment_1=quantized())
-        done = run(rounded, "8.5.3", "--precision", "int8", "--json", **ORIN)
+        done = run(rounded, "8.5.3", "--json", **ORIN)
         assert done.status == 0, done.err
         assert done.told["precision"] == "int8" and len(done.told["built"]) == 3
+        for asked in ([], ["--precision", "int8"]):
+            nano = run(rounded, "8.2.1", *asked)
+            assert nano.status == 1 and "(5.3), which does not compute in INT8" in nano.err
+        done = run(rounded, "8.5.3", "--precision", "fp16", **ORIN)
+        assert done.status == 1 and "found QuantizeLinear in onnx/segment_1.onnx" in done.err
 
     @pytest.mark.parametrize("version", ["10.3.0", "11.4.0.106"])
     def test_int8_is_flags_or_the_graph_alone(self, tmp_path, version):
