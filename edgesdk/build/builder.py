@@ -86,22 +86,32 @@ def prospect(bundle: Bundle, choices: Choices, gpu: Gpu) -> Prospect:
 
 
 def _precision(bundle: Bundle, asked: Optional[str], gpu: Gpu, files: List[StageFile]) -> str:
-    if asked is None:
+    """What is asked for, or the best that files and GPU allow. Raises EngineError if they allow it
+    not."""
+    rounded = [file.onnx for file in files if _is_quantized(bundle, file)]
+    if asked is None and not rounded:
         return FP32 if gpu.has_fp16 is False else FP16
-    if asked == INT8:
-        if gpu.has_int8 is False:
-            raise EngineError(
-                "int8: found {}, which does not compute in INT8 (it would be slower than fp16), "
-                "needed a GPU that does, such as Xavier or Orin; build with --precision "
-                "fp16".format(gpu.device)
+    if asked in (None, INT8) and rounded and gpu.has_int8 is False:
+        raise EngineError(
+            "int8: found {}, which does not compute in INT8, needed a GPU that does, such as "
+            "Xavier or Orin; build a bundle that was exported without --int8, as fp16".format(
+                gpu.device
             )
-        if not any(_is_quantized(bundle, file) for file in files):
-            raise EngineError(
-                "int8: found no QuantizeLinear in any stage, needed the scales of every layer in "
-                "the ONNX files; export the bundle with them (python -m edgesdk.train export "
-                "--int8), or build with --precision fp16"
+        )
+    if asked == INT8 and not rounded:
+        raise EngineError(
+            "int8: found no QuantizeLinear in any stage, needed what each layer rounds to in the "
+            "ONNX files; export the bundle so (python -m edgesdk.train export --int8), or build "
+            "with --precision fp16"
+        )
+    if asked in (FP32, FP16) and rounded:
+        raise EngineError(
+            "{}: found QuantizeLinear in {}, needed stages without, for it rounds to INT8; build "
+            "with --precision int8, or a bundle that was exported without --int8".format(
+                asked, rounded[0]
             )
-    return asked
+        )
+    return asked or INT8
 
 
 def _is_quantized(bundle: Bundle, file: StageFile) -> bool:

@@ -80,14 +80,19 @@ def _parse(gpu: Gpu, builder: Any, recipe: Recipe) -> Any:
         ("input", network.num_inputs, network.get_input, recipe.input_shape),
         ("output", network.num_outputs, network.get_output, recipe.output_shape),
     ):
-        found = [_signature(trt, get(index)) for index in range(count)]
+        found = [_signature(trt, get(index), shape) for index in range(count)]
         check_signature(recipe.onnx, what, found, shape)
     return network
 
 
-def _signature(trt: Any, tensor: Any) -> Tuple[str, List[Any]]:
+def _signature(trt: Any, tensor: Any, expected: Tuple[int, ...]) -> Tuple[str, List[Any]]:
+    """Type and sizes. Behind a Reshape or a Flatten the parser knows no size, and gives -1: what it
+    becomes is seen when the engine is tried."""
     kind = "float" if tensor.dtype == trt.DataType.FLOAT else str(tensor.dtype)
-    return kind, [size if size >= 0 else "any" for size in tuple(tensor.shape)]
+    sizes: List[Any] = list(tensor.shape)
+    if len(sizes) == 1 + len(expected):
+        sizes[1:] = [known if size < 0 else size for size, known in zip(sizes[1:], expected)]
+    return kind, ["any" if size < 0 else size for size in sizes]
 
 
 def _parse_failure(gpu: Gpu, parser: Any, onnx: str, opset: int) -> str:

@@ -67,20 +67,20 @@ class TestEveryVersion:
         assert len(found_engines(bundle, "8.2.1")) == 3, "what was there is there still"
 
     def test_engines_of_another_version_are_told_of(self, bundle):
-        run(bundle, "8.2.1")
+        run(bundle, "8.2.1", "--unchecked")
         with pytest.raises(EngineError) as caught:
             found_engines(bundle, "8.4.1.5")
         assert "found TensorRT 8.2.1 on NVIDIA Tegra X1 (5.3), fp16" in str(caught.value)
         assert "needed TensorRT 8.4.1.5 on" in str(caught.value)
 
     def test_a_damaged_engine_is_refused_and_built_again(self, bundle):
-        run(bundle, "8.2.1")
+        run(bundle, "8.2.1", "--unchecked")
         path = found_engines(bundle, "8.2.1")[1].path
         with open(path, "r+b") as file:
             file.truncate(os.path.getsize(path) - 1)
         with pytest.raises(EngineError, match=r"found \d+ bytes, needed \d+"):
             read_engine(found_engines(bundle, "8.2.1")[1])
-        again = run(bundle, "8.2.1", "--json")
+        again = run(bundle, "8.2.1", "--unchecked", "--json")
         assert again.told["built"] == [ONNX[1]]
         read_engine(found_engines(bundle, "8.2.1")[1])
 
@@ -96,8 +96,8 @@ class TestChoices:
         assert done.status == 0 and done.out.count("to be built") == 3
         assert str(Path(bundle.path) / "compiled" / "trt8.2.1-sm53-fp16-b32-") in done.out
         assert not (Path(bundle.path) / "compiled").exists()
-        run(bundle, "8.2.1")
-        done = run(bundle, "8.2.1", "--dry-run", "--json")
+        run(bundle, "8.2.1", "--unchecked")
+        done = run(bundle, "8.2.1", "--unchecked", "--dry-run", "--json")
         assert done.told["to_be_built"] == [] and len(done.told["engines"]) == 3
 
     def test_a_gpu_without_fp16_gets_fp32(self, bundle):
@@ -106,7 +106,15 @@ class TestChoices:
         assert max(engine["error"] for engine in done.told["engines"]) < 1e-6
 
     def test_batches_and_memory_are_those_asked_for(self, bundle):
-        options = ["--max-batch", "4", "--optimum-batch", "2", "--workspace-mib", "16"]
+        options = [
+            "--max-batch",
+            "4",
+            "--optimum-batch",
+            "2",
+            "--workspace-mib",
+            "16",
+            "--unchecked",
+        ]
         done = run(bundle, "8.2.1", *options)
         assert done.status == 0 and "batch up to 4, optimum batch 2" in done.out
         (built,) = read_sets(bundle.path)[0]
@@ -118,7 +126,7 @@ class TestChoices:
         [
             (["--plan", "fast"], "plan: found 'fast', expected one of full"),
             (["--max-batch", "2", "--optimum-batch", "3"], "optimum-batch: found 3, expected at"),
-            (["--precision", "int8"], "which does not compute in INT8"),
+            (["--precision", "int8"], "found no QuantizeLinear in any stage"),
         ],
     )
     def test_what_cannot_be_had_is_refused(self, bundle, options, said):
@@ -129,9 +137,14 @@ class TestChoices:
         done = run(bundle, "8.5.3", "--precision", "int8", **ORIN)
         assert done.status == 1 and "found no QuantizeLinear in any stage" in done.err
         rounded = tiny_with(tmp_path / "rounded", segment_1=quantized())
-        done = run(rounded, "8.5.3", "--precision", "int8", "--json", **ORIN)
+        done = run(rounded, "8.5.3", "--json", **ORIN)
         assert done.status == 0, done.err
         assert done.told["precision"] == "int8" and len(done.told["built"]) == 3
+        for asked in ([], ["--precision", "int8"]):
+            nano = run(rounded, "8.2.1", *asked)
+            assert nano.status == 1 and "(5.3), which does not compute in INT8" in nano.err
+        done = run(rounded, "8.5.3", "--precision", "fp16", **ORIN)
+        assert done.status == 1 and "found QuantizeLinear in onnx/segment_1.onnx" in done.err
 
     @pytest.mark.parametrize("version", ["10.3.0", "11.4.0.106"])
     def test_int8_is_flags_or_the_graph_alone(self, tmp_path, version):
@@ -184,7 +197,7 @@ class TestTroubles:
         assert run(bundle, "8.4.1.5", "--unchecked").status == 0
 
     def test_tactics_that_were_skipped_are_counted(self, bundle):
-        done = run(bundle, "8.2.1", broken=["skips tactics"])
+        done = run(bundle, "8.2.1", "--unchecked", broken=["skips tactics"])
         assert done.status == 0
         assert "3 tactics were skipped for lack of memory" in done.out
         assert [f.engine.skipped_tactic_count for f in found_engines(bundle, "8.2.1")] == [1, 1, 1]
@@ -192,11 +205,12 @@ class TestTroubles:
     def test_a_timing_cache_that_is_no_good_is_left_aside_with_a_word(self, bundle, tmp_path):
         cache = tmp_path / "timing"
         cache.write_bytes(b"rubbish")
-        done = run(bundle, "8.2.1", "--timing-cache", str(cache))
+        options = ["--unchecked", "--timing-cache", str(cache)]
+        done = run(bundle, "8.2.1", *options)
         assert done.status == 0 and "timing: damaged, or of another GPU or TensorRT" in done.out
-        foreign = run(bundle, "8.4.1.5", "--timing-cache", str(cache))
+        foreign = run(bundle, "8.4.1.5", *options)
         assert foreign.status == 0 and "of another GPU or TensorRT; begun anew" in foreign.out
-        assert "begun anew" not in run(bundle, "8.4.1.5", "--timing-cache", str(cache)).out
+        assert "begun anew" not in run(bundle, "8.4.1.5", "--force", *options).out
 
     def test_a_full_disk_leaves_what_was_there(self, bundle):
         run(bundle, "8.2.1", "--max-batch", "4", "--unchecked")
@@ -232,7 +246,7 @@ class TestKills:
         builds.wait_until(lambda: not builds.is_alive(child), "the end of the child")
         assert read_sets(bundle.path) == ([], [])
         assert [name for name in in_compiled(bundle) if not name.startswith(".building-")] == []
-        assert run(bundle, "8.2.1", "--json").told["built"] == ONNX
+        assert run(bundle, "8.2.1", "--unchecked", "--json").told["built"] == ONNX
         assert not [name for name in in_compiled(bundle) if name.startswith(".")]
 
     def test_two_builds_at_once_are_refused(self, bundle):
