@@ -89,6 +89,30 @@ def _flatten(attributes: Attributes, x: Any) -> Any:
     return torch.flatten(x, 1)
 
 
+def _gather(attributes: Attributes, x: Any, index: Any) -> Any:
+    if index.dim():
+        raise EngineError("Gather with several indices")
+    return x.select(attributes.get("axis", 0), int(index))
+
+
+def _reshape(attributes: Attributes, x: Any, shape: Any) -> Any:
+    """A size of 0 stays as it is."""
+    sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape.tolist())]
+    return x.reshape(sizes)
+
+
+def _transpose(attributes: Attributes, x: Any) -> Any:
+    return x.permute(attributes.get("perm", list(range(x.dim()))[::-1]))
+
+
+def _reduce_mean(attributes: Attributes, x: Any) -> Any:
+    axes = attributes.get("axes", list(range(x.dim())))
+    return x.mean(axes, keepdim=bool(attributes.get("keepdims", 1)))
+
+
+# Of these, what comes behind the first input must be known when a stage is loaded.
+CONSTANT_INPUTS = ("Gather", "Reshape")
+
 # The closed list: what the exporter writes for the networks of edgesdk.train, and its near kin.
 OPERATORS: Dict[str, Callable[..., Any]] = {
     "Add": lambda attributes, a, b: a + b,
@@ -97,14 +121,25 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concat": lambda attributes, *inputs: torch.cat(inputs, attributes["axis"]),
     "Conv": _conv,
+    "Div": lambda attributes, a, b: a / b,
+    "Erf": lambda attributes, x: torch.erf(x),
     "Flatten": _flatten,
+    "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda attributes, x: x.mean((2, 3), keepdim=True),
     "Identity": lambda attributes, x: x,
+    "MatMul": lambda attributes, a, b: torch.matmul(a, b),
     "MaxPool": _max_pool,
     "Mul": lambda attributes, a, b: a * b,
+    "Pow": lambda attributes, a, b: torch.pow(a, b),
+    "ReduceMean": _reduce_mean,
     "Relu": lambda attributes, x: torch.relu(x),
+    "Reshape": _reshape,
     "Sigmoid": lambda attributes, x: torch.sigmoid(x),
+    "Softmax": lambda attributes, x: torch.softmax(x, attributes.get("axis", -1)),
+    "Sqrt": lambda attributes, x: torch.sqrt(x),
+    "Sub": lambda attributes, a, b: a - b,
+    "Transpose": _transpose,
 }
 
 
@@ -138,6 +173,8 @@ class OnnxModule(torch.nn.Module):  # type: ignore[misc, unused-ignore]
                 raise EngineError(
                     "the operator {} with {} outputs".format(node.op_type, len(node.output))
                 )
+            if node.op_type in CONSTANT_INPUTS and not set(node.input[1:]) <= set(self._weights):
+                raise EngineError("{} by numbers that are computed".format(node.op_type))
             self._steps.append(Step(node.op_type, list(node.input), node.output[0], attributes))
         self._input = next(i.name for i in graph.input if i.name not in self._weights)
         self._output = graph.output[0].name
