@@ -20,6 +20,7 @@ from torch.onnx import symbolic_opset14
 from ..errors import BundleError, ConfigError
 from ..kernels import reference
 from ..manifest import UNCUT_FILE
+from .attention import written_out
 from .heads import ExitHead, FusedHead, fused
 from .models import MultiExit
 
@@ -100,7 +101,7 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
     buffer = io.BytesIO()
     # The exporter that can write opset 13 announces its own end, and prints graphs that it cannot
     # write; nothing a user can act on.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), written_out():
         warnings.simplefilter("ignore")
         torch.onnx.register_custom_op_symbolic(
             ATTENTION, symbolic_opset14.scaled_dot_product_attention, OPSET
@@ -139,7 +140,10 @@ def _head_npz(head: FusedHead, features: Tensor, index: int) -> bytes:
     if isinstance(head, ExitHead):
         tensors["scale"], tensors["shift"] = _folded(head)
     arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-    logits = reference.exit_head(features.numpy(), **arrays, logits=True).logits
+    affine = (arrays.get("scale"), arrays.get("shift"))
+    logits = reference.exit_head(
+        features.numpy(), arrays["weight"], arrays["bias"], *affine, logits=True
+    ).logits
     _check_equal(np.asarray(logits), head(features).numpy(), f"exit {index}")
     return npz(**arrays)
 

@@ -4,17 +4,15 @@ Products are counted where torch computes them, so a layer, a function and an op
 same: convolutions, linear layers, attention. Normalisations are counted as layers.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ConfigError
+from .attention import written_out
 
 Rule = Callable[[nn.Module, Tensor], int]  # (layer, its output) -> its cost besides products
 
@@ -53,24 +51,12 @@ def cost(module: nn.Module, features: Tensor, rule: Rule, where: str) -> int:
     hooks = [layer.register_forward_hook(add) for layer in module.modules()]
     counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), _products_in_sight(), counter:
+        with torch.no_grad(), written_out(), counter:
             module(features)
     finally:
         for hook in hooks:
             hook.remove()
     return counter.get_total_flops() // 2 + sum(others)  # an operation is half a multiply-add
-
-
-@contextlib.contextmanager
-def _products_in_sight() -> Iterator[None]:
-    """Attention as products of matrices, not as one fused operation that is not counted."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _check_known(layer: nn.Module, where: str) -> None:

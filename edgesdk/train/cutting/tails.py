@@ -4,7 +4,7 @@ Average pool and linear layer behind a ReLU are a `PooledHead`, which the kernel
 else stays a graph, from the last maps or tokens on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import torch
@@ -17,7 +17,7 @@ from .points import Graph
 
 RELU_MODULES = (nn.ReLU, nn.ReLU6)
 RELU_FUNCTIONS = (F.relu, F.relu6, torch.relu, torch.relu_, "relu", "relu_")
-POOL_FUNCTIONS = (F.adaptive_avg_pool2d, torch.mean, "mean")
+MEANS = (torch.mean, "mean")
 IDLE_MODULES = (nn.Identity, nn.Dropout, nn.Flatten)
 
 
@@ -94,14 +94,15 @@ def _is_relu(graph: Graph, node: fx.Node) -> bool:
 
 
 def _is_pool(graph: Graph, node: fx.Node) -> bool:
-    """Whether it takes the mean of each channel of a map [C, H, W]."""
+    """Whether it takes the mean of each channel of a map [B, C, H, W]."""
     before, after = (graph.traced.shapes[each] for each in (node.all_input_nodes[0], node))
-    if len(before) != 3 or _size(after) != before[0] or before[0] != after[0]:
-        return False
     layer = _module(graph, node)
-    return isinstance(layer, nn.AdaptiveAvgPool2d) or (
-        layer is None and node.target in POOL_FUNCTIONS
-    )
+    if isinstance(layer, nn.AdaptiveAvgPool2d) or node.target is F.adaptive_avg_pool2d:
+        return after == (before[0], 1, 1)
+    if layer is not None or node.target not in MEANS or len(before) != 3:
+        return False
+    axes = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else ())
+    return isinstance(axes, Sequence) and {int(str(axis)) % 4 for axis in axes} == {2, 3}
 
 
 def _module(graph: Graph, node: fx.Node) -> Optional[nn.Module]:

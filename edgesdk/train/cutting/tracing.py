@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
-import torch
 from torch import Tensor, fx, nn
 
 from ...errors import ConfigError
+from . import sizes
 
 Whole = Sequence[Union[str, type[nn.Module]]]  # modules by name or class, not to be looked into
 Shape = tuple[int, ...]
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class Traced(NamedTuple):
     """`outputs`: by name of a module, what it gave, once per call. `owners`: the innermost module
     in whose forward a node stands, "" for the module itself. `shapes`: of the nodes that are
-    tensors, without the batch axis. `result`: what the module returns."""
+    tensors with the batch as first axis, without that. `result`: what the module returns."""
 
     module: nn.Module
     graph: fx.Graph
@@ -42,6 +42,7 @@ def trace(module: nn.Module, example: Tensor, whole: Whole = ()) -> Traced:
         tracer = _trace(module, whole)
         _check_same(module, tracer, training)
         shapes = _shapes(module, tracer.graph, example)
+    sizes.fix(tracer.graph, shapes)
     images = next(node for node in tracer.graph.nodes if node.op == "placeholder")
     (result,) = tracer.graph.output_node().args
     if not isinstance(result, fx.Node) or result not in shapes:
@@ -147,7 +148,7 @@ def _check_same(module: nn.Module, evaluation: _Tracer, training: _Tracer) -> No
     for node, other in zip(evaluation.graph.nodes, training.graph.nodes):
         found, expected = node.format_node(), other.format_node()
         if found != expected:
-            name = evaluation.owners[node]
+            name = _culprit(((training, other), (evaluation, node)))
             raise ConfigError(
                 f"{_named(module, name)}: found that its forward does other things in training "
                 f"({expected}) than in evaluation ({found}); use modules instead of functions, "
@@ -156,27 +157,23 @@ def _check_same(module: nn.Module, evaluation: _Tracer, training: _Tracer) -> No
             )
 
 
+def _culprit(found: Sequence[tuple[_Tracer, fx.Node]]) -> str:
+    """The module in whose forward two graphs part: a layer that is only called is not it."""
+    for tracer, node in found:
+        if node.op in ("call_function", "call_method", "get_attr"):
+            return tracer.owners[node]
+    tracer, node = found[0]
+    return tracer.owners[node].rpartition(".")[0]
+
+
 def _shapes(module: nn.Module, graph: fx.Graph, example: Tensor) -> dict[fx.Node, Shape]:
-    found: dict[fx.Node, Shape] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            result = super().run_node(n)
-            if isinstance(result, Tensor):
-                found[n] = tuple(result.shape[1:])
-            return result
-
-    recorder = Recorder(module, graph=graph)
-    recorder.extra_traceback = False
     try:
-        with torch.no_grad():
-            recorder.run(example.clone())
+        return sizes.record(module, graph, example)
     except Exception as error:  # whatever torch makes of images that do not fit
         raise ConfigError(
             f"{_named(module, '')}: found that it does not take float32 {list(example.shape)}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return found
 
 
 def _named(module: nn.Module, name: str) -> str:
@@ -187,4 +184,7 @@ def _named(module: nn.Module, name: str) -> str:
 
 
 def _described(result: object) -> str:
-    return "no tensor" if isinstance(result, fx.Node) else f"a {type(result).__name__}"
+    """Torch keeps containers in a graph as kinds of its own that cannot be changed."""
+    if isinstance(result, fx.Node):
+        return "no tensor"
+    return "a {}".format(type(result).__name__.replace("immutable_", ""))
