@@ -95,6 +95,11 @@ def _gather(attributes: Attributes, x: Any, index: Any) -> Any:
     return x.select(attributes.get("axis", 0), int(index))
 
 
+def _hard_sigmoid(attributes: Attributes, x: Any) -> Any:
+    line = x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5)
+    return torch.clamp(line, 0.0, 1.0)
+
+
 def _reshape(attributes: Attributes, x: Any, shape: Any) -> Any:
     """A size of 0 stays as it is."""
     sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape.tolist())]
@@ -127,6 +132,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda attributes, x: x.mean((2, 3), keepdim=True),
+    "HardSigmoid": _hard_sigmoid,
     "Identity": lambda attributes, x: x,
     "MatMul": lambda attributes, a, b: torch.matmul(a, b),
     "MaxPool": _max_pool,

@@ -88,7 +88,7 @@ def head_kind(head: nn.Module) -> str:
 
 def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> bytes:
     """`module` as an ONNX file that gives `expected` for `inputs`."""
-    content = _exported(module, inputs, where)
+    content = _with_sizes(_exported(module, inputs, where), tuple(expected.shape[1:]))
     _check_opset(content, where)
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
         which = f"{where}, batch of {batch}"
@@ -123,6 +123,17 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
                 f"{str(error).splitlines()[0]}; put another layer in its place"
             ) from error
     return buffer.getvalue()
+
+
+def _with_sizes(content: bytes, output_shape: tuple[int, ...]) -> bytes:
+    """The exporter loses track of sizes behind some changes of shape; they are known here."""
+    model = onnx.load_from_string(content)
+    sizes = model.graph.output[0].type.tensor_type.shape.dim[1:]
+    if all(size.dim_value for size in sizes):
+        return content
+    for size, known in zip(sizes, output_shape):
+        size.dim_value = known
+    return bytes(model.SerializeToString())
 
 
 def _head(head: nn.Module, features: Tensor, index: int) -> bytes:

@@ -110,9 +110,10 @@ class MultiExit(ExitNetwork):
         exit is a new head too. `whole`: parts, by name or class, that stay in one piece, for torch
         cannot look into them; an exit may stand behind them.
 
-        The network uses the layers of `module`, and computes in evaluation mode exactly what that
-        computes. Raises ConfigError where it cannot be cut, with what crosses, and the nearest
-        points that can be: `cutting.segments.cut_points` lists them all.
+        The network takes images of this size only. It uses the layers of `module`, and computes in
+        evaluation mode exactly what that computes. Raises ConfigError where it cannot be cut, with
+        what crosses, and the nearest points that can be: `cutting.segments.cut_points` lists them
+        all.
         """
         network = MultiExit(*cut(module, exits, input_shape, head, classes, whole))
         return network.train(module.training)

@@ -105,6 +105,8 @@ CASES = {
     "div": pair("Div", graphs.scale_and_shift(8)["scale"]),
     "pow": pair("Pow", number(2)),
     "erf": pool("Erf", MAPS),
+    "hard sigmoid": pool("HardSigmoid", MAPS),
+    "hard sigmoid, steeper": pool("HardSigmoid", MAPS, alpha=1 / 6, beta=0.4),
     "mat mul": pair("MatMul", graphs.normal(1, 8, 5), (4, 9, 5)),
     "mat mul, batched": pair("MatMul", graphs.normal(1, 4, 8, 5), (4, 9, 5)),
     "softmax": pool("Softmax", MAPS),

@@ -48,6 +48,11 @@ class Graph:
             raise ConfigError(
                 f"{where}: found that its output has no part in the result; {self._near(None)}"
             )
+        if node not in self.traced.shapes:
+            raise ConfigError(
+                f"{where}: found no tensor whose first axis is the batch, expected one; "
+                f"{self._near(node)}"
+            )
         if node not in self.cuts:
             crossing = ", ".join(self.describe(other) for other in self._crossing(node))
             raise ConfigError(

@@ -146,15 +146,18 @@ def _check_whole(module: nn.Module, whole: Whole) -> None:
 def _check_same(module: nn.Module, evaluation: _Tracer, training: _Tracer) -> None:
     """Torch cuts what was traced, which knows one mode only."""
     for node, other in zip(evaluation.graph.nodes, training.graph.nodes):
-        found, expected = node.format_node(), other.format_node()
-        if found != expected:
+        if _step(node) != _step(other):
             name = _culprit(((training, other), (evaluation, node)))
             raise ConfigError(
                 f"{_named(module, name)}: found that its forward does other things in training "
-                f"({expected}) than in evaluation ({found}); use modules instead of functions, "
+                f"({other.name}) than in evaluation ({node.name}); use modules instead of functions, "
                 "such as nn.Dropout for F.dropout, or keep it in one piece: "
                 f"whole=[{name or 'its name'!r}]"
             )
+
+
+def _step(node: fx.Node) -> str:
+    return str((node.op, node.target, node.args, node.kwargs))
 
 
 def _culprit(found: Sequence[tuple[_Tracer, fx.Node]]) -> str:

@@ -198,7 +198,7 @@ class DropPath(nn.Module):
     def forward(self, x):
         if not self.training:
             return x
-        return x * (torch.rand(len(x), 1, 1, 1) < 0.9)
+        return x * (torch.rand_like(x[:, :1, :1, :1]) < 0.9)
 
 
 def row(*layers):
@@ -229,7 +229,7 @@ MODULES = {
 
 
 def made(name):
-    """(module with batch-norm statistics of its own, exits, head, final exit), the same each time."""
+    """(module with batch-norm statistics of its own, exits, head, final exit), always the same."""
     make, exits, head, final = MODULES[name]
     torch.manual_seed(0)
     module = make()

@@ -4,6 +4,7 @@ import copy
 
 import module_zoo
 import numpy as np
+import onnx
 import pytest
 import torch
 from module_zoo import CLASSES, SHAPE
@@ -66,6 +67,14 @@ def test_it_becomes_onnx_of_opset_13(name):
     _, network = network_of(name)
     files = export_network(network, images(4))
     assert sum(file.startswith("onnx/segment") for file in files) == len(network.segments)
+
+
+@pytest.mark.parametrize("name", ["resnet", "vgg", "densenet", "mobilenet v3"])
+def test_sizes_that_a_forward_asks_for_are_constants_in_its_files(name):
+    _, network = network_of(name)
+    for file, content in export_network(network, images(4)).items():
+        if file.endswith(".onnx"):
+            assert "Shape" not in {n.op_type for n in onnx.load_from_string(content).graph.node}
 
 
 @pytest.mark.parametrize("name", module_zoo.MODULES)
