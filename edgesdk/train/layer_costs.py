@@ -61,7 +61,7 @@ def cost(module: nn.Module, features: Tensor, rule: Rule, where: str) -> int:
 
 def _check_known(layer: nn.Module, where: str) -> None:
     has_weights = any(True for _ in layer.parameters(recurse=False))
-    is_of_torch = type(layer).__module__.startswith("torch.nn")
+    is_of_torch = type(layer).__module__.startswith("torch.nn") and type(layer) is not nn.Module
     if has_weights and is_of_torch and not isinstance(layer, NORMS + PRODUCTS + WITHOUT_COST):
         raise ConfigError(
             f"{where}: found a {type(layer).__name__}, whose multiply-adds are not counted; "

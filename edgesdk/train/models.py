@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .cutting.segments import cut
-from .cutting.tracing import Whole
+from .cutting.tracer import Whole
 from .heads import ExitHead, HeadKind, Shape
 from .zoo.mobilenet_v2 import MobileNetV2
 from .zoo.resnet50 import ResNet50
@@ -107,8 +107,8 @@ class MultiExit(ExitNetwork):
         `head`: a name in `heads.HEADS`, or a function of yours (shape of the features, classes) ->
         module; one for all exits, or one for each. The final exit is the module's own classifier,
         behind what comes before it; with `classes`, the module's output is features, and the final
-        exit is a new head too. `whole`: parts, by name or class, that stay in one piece, for torch
-        cannot look into them; an exit may stand behind them.
+        exit is a new head too. `whole`: parts, by name or class, that stay in one piece; so do
+        those that torch cannot look into. An exit may stand behind them, not inside.
 
         The network takes images of this size only. It uses the layers of `module`, and computes in
         evaluation mode exactly what that computes. Raises ConfigError where it cannot be cut, with

@@ -134,6 +134,10 @@ class Graph:
     def _refuse_name(self, name: str, where: str) -> NoReturn:
         modules = dict(self.traced.module.named_modules())
         found = "a module that is never called" if name in modules else "no module of that name"
+        for piece, reason in self.traced.pieces.items():
+            if name.startswith(piece + "."):
+                because = f", for of its forward {reason}" if reason else ""
+                found = f"a part of {piece!r}, which stays in one piece{because}"
         places = [self.names[cut] for cut in self._advised()]
         raise ConfigError(f"{where}: found {found}, expected one of {', '.join(places)}")
 

@@ -14,7 +14,8 @@ from ..heads import HeadKind, Shape, build_head
 from ..layer_costs import cost, plain_rule
 from .points import Graph, check_order
 from .tails import tail
-from .tracing import Whole, mode, trace
+from .tracer import Whole
+from .tracing import mode, trace
 
 CHECK_COUNT = 2  # images that a cut network is compared on: a fixed batch size shows
 
