@@ -45,7 +45,7 @@ class Graph:
     """What an ONNX file says. Raises ValueError if it is none."""
 
     def __init__(self, data):
-        import onnx  # only here, and onnxruntime below: a process that asks for the GPU needs neither
+        import onnx  # here and not above: a process that only asks for the GPU needs it not
 
         try:
             model = onnx.load_model_from_string(bytes(data))
