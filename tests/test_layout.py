@@ -96,6 +96,7 @@ CROSS_CUTTING_TESTS = {
     "test_grafana_dashboard.py",
     "test_hostile.py",
     "test_kernels_cpp.py",
+    "test_kernels_double.py",
     "test_kills.py",
     "test_layout.py",
     "test_leaving.py",

@@ -25,6 +25,10 @@ SEVERAL_EXAMPLE = (
     "torchrun --nproc_per_node=2 -m edgesdk.train fit --data cifar-10-python.tar.gz "
     "--model wrn16_1 --out runs/cifar10"
 )
+MODEL_HELP = (
+    "network: wrn16_1, wrn16_2 or wrn16_4; mobilenetv2, resnet50 or vit_tiny; mobilenetv2_224 or "
+    "resnet50_224 for images of 224 pixels"
+)
 EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
 
 
@@ -89,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     options.add_run_options(fit)
-    fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
+    fit.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
     fit.add_argument(
         "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
     )
@@ -123,11 +127,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     with options.training(arguments) as group:
         from . import trainer
         from .data import data_set
-        from .models import seeded_model
+        from .models import check_size, input_size, seeded_model
 
-        data = data_set(arguments.data)
+        data = data_set(arguments.data, input_size(arguments.model))
         settings = options.settings(arguments, data.recipe)
-        channels = data.preprocessing.shape[0]
+        channels, height, width = data.preprocessing.shape
+        check_size(settings.model, height, width)
         network = seeded_model(settings.model, len(data.labels), channels, settings.seed)
         if arguments.start_from:
             settings = settings._replace(start=trainer.start_from(network, arguments.start_from))

@@ -18,8 +18,8 @@ from .calibration.choice import Objective, candidates, check_objective, choose, 
 from .calibration.costs import Report, multiply_add_costs, report
 from .counting import Costs, multiply_adds, segment_shapes
 from .data import DataSet, Split, data_set
-from .export import export_network, head_file, segment_file
-from .models import MultiExit, build_model
+from .export import export_network, head_file, head_kind, segment_file
+from .models import MultiExit, build_model, input_size
 from .recipe import MAX_LOSS_POINTS
 from .trainer import Settings, Trainer, check_is_network, check_same_images, logits_per_exit
 
@@ -56,7 +56,7 @@ def load_run(directory: Path) -> Run:
     state = checkpoint.load(directory)
     check_is_network(state, directory)
     settings = Settings(**state["settings"])
-    data = data_set(settings.data)
+    data = data_set(settings.data, input_size(settings.model))
     check_same_images(state, data)
     network = build_model(settings.model, len(data.labels), data.preprocessing.shape[0])
     network.load_state_dict(state["network"])
@@ -183,7 +183,7 @@ def part_document(
     """The entry of a part in a manifest; `student`: the folder of its files, in an ensemble."""
     shapes = segment_shapes(network, input_shape)
     indices = range(len(costs.segments))
-    kind = FEATURE if student else "fused"
+    kinds = [FEATURE if student else head_kind(head) for head in network.exits]
     return {
         "name": name,
         "segments": [
@@ -196,7 +196,7 @@ def part_document(
         ],
         "exits": [
             {
-                "head": {"kind": kind, "file": head_file(i, student)},
+                "head": {"kind": kinds[i], "file": head_file(i, student, kinds[i])},
                 "multiply_adds": costs.exits[i],
             }
             for i in indices

@@ -1,7 +1,8 @@
 """A network in INT8: its stages, what every exit then says, and what that costs in accuracy."""
 
+import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from .data import Split
 from .export import export_layers, head_file, opened, segment_file
 from .int8 import METHODS, Method, batches, chosen_images, quantized_stages, run
 from .models import MultiExit
+
+Classifier = Callable[[np.ndarray], np.ndarray]  # features [B,C,S...] -> logits [B,N]
 
 
 class Int8(NamedTuple):
@@ -46,7 +49,7 @@ def quantized_network(
     """
     check_points(max_loss_points)
     stages = [files[segment_file(index)] for index in range(network.exit_count)]
-    heads = [_head(files[head_file(index)]) for index in range(network.exit_count)]
+    heads = [_head(files, index) for index in range(network.exit_count)]
     calibration = splits["calibration"]
     images = chosen_images(calibration.images.numpy())
     tried = []
@@ -78,7 +81,9 @@ def quantized_network(
     return Int8(changed, both, provenance)
 
 
-def logits_of(stages: Sequence[bytes], heads: Sequence[Head], images: np.ndarray) -> np.ndarray:
+def logits_of(
+    stages: Sequence[bytes], heads: Sequence[Classifier], images: np.ndarray
+) -> np.ndarray:
     """float32 [E,n,N]: what every exit says of float32 `images` [n,C,H,W], by onnxruntime and the
     kernels."""
     sessions = [opened(stage, f"segment {index}") for index, stage in enumerate(stages)]
@@ -86,7 +91,7 @@ def logits_of(stages: Sequence[bytes], heads: Sequence[Head], images: np.ndarray
     for features in batches(images):
         for session, head, row in zip(sessions, heads, rows):
             features = run(session, features)
-            row.append(np.asarray(kernels.exit_head(features, *head, logits=True).logits))
+            row.append(head(features))
     return np.stack([np.concatenate(row) for row in rows])
 
 
@@ -138,6 +143,18 @@ def _provenance(
     }
 
 
-def _head(content: bytes) -> Head:
+def _head(files: Mapping[str, bytes], index: int) -> Classifier:
+    graph = files.get(head_file(index, kind="graph"))
+    if graph is not None:  # it stays float32 too
+        return functools.partial(run, opened(graph, f"exit {index}"))
+    return fused_classifier(Head(**_arrays(files[head_file(index)])))
+
+
+def fused_classifier(head: Head) -> Classifier:
+    """A head that the kernels compute."""
+    return lambda features: np.asarray(kernels.exit_head(features, *head, logits=True).logits)
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return Head(**arrays)
+        return dict(arrays)

@@ -36,8 +36,17 @@ OBJECTS = {
         "is_taken": None,
     },
 }
+OBJECTS["backends/trt.py"] = {"_runtime": "Runtime"}
+OBJECTS["backends/trt_programs.py"] = {
+    "_context": "IExecutionContext",
+    "_engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "engine": "ICudaEngine",
+}
 # What is not TensorRT's, although TensorRT has members of such names, too.
 OTHERS = {
+    "backends/trt.py": {"device", "gpu", "self", "found", "np", "severity"},
+    "backends/trt_programs.py": {"gpu", "self", "features", "out", "each"},
     "build/gpu.py": {"cuda", "gpu", "log", "self", "device", "_context", "_lines", "error"},
     "build/engine.py": {"gpu", "log", "file", "recipe", "error", "device"},
     "build/trial.py": {"_gpu", "gpu", "log", "features", "found", "out", "np"}

@@ -1,5 +1,6 @@
 """Every name of TensorRT that edgesdk mentions exists, in each version that comes to that line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,26 +12,46 @@ FILES = sorted(
     path
     for pattern in ("build/*.py", "backends/trt*.py")
     for path in PACKAGE.glob(pattern)
-    if "trt" in path.read_text() or path.relative_to(PACKAGE).as_posix() in OBJECTS
+    if re.search(r"\btrt\b", path.read_text()) or path.relative_to(PACKAGE).as_posix() in OBJECTS
 )
 # Lines that only some versions reach: those that have (or lack) the name that is asked for first.
 NAMED = ("ICudaEngine.num_io_tensors", True)
 NUMBERED = ("ICudaEngine.num_io_tensors", False)
 FLAGS = ("BuilderFlag.FP16", True)
+STRATEGY = "ExecutionContextAllocationStrategy"
 REACHED_BY = {
     "BuilderFlag.FP16": FLAGS,
     "BuilderFlag.INT8": FLAGS,
     "IBuilderConfig.max_workspace_size": ("IBuilderConfig.set_memory_pool_limit", False),
+    "ICudaEngine.binding_is_input": NUMBERED,
+    "ICudaEngine.create_execution_context_without_device_memory": (STRATEGY, False),
+    "ICudaEngine.device_memory_size": ("ICudaEngine.device_memory_size_v2", False),
+    "ICudaEngine.device_memory_size_v2": ("ICudaEngine.device_memory_size_v2", True),
+    "ICudaEngine.get_binding_dtype": NUMBERED,
+    "ICudaEngine.get_binding_shape": NUMBERED,
+    "ICudaEngine.get_profile_shape": NUMBERED,
+    "ICudaEngine.get_tensor_dtype": NAMED,
+    "ICudaEngine.get_tensor_mode": NAMED,
     "ICudaEngine.get_tensor_name": NAMED,
+    "ICudaEngine.get_tensor_profile_shape": NAMED,
+    "ICudaEngine.get_tensor_shape": NAMED,
+    "ICudaEngine.num_bindings": NUMBERED,
+    "ICudaEngine.num_io_tensors": NAMED,
+    "IExecutionContext.device_memory": ("IExecutionContext.set_device_memory", False),
     "IExecutionContext.execute_async_v2": NUMBERED,
     "IExecutionContext.execute_async_v3": NAMED,
     "IExecutionContext.get_binding_shape": NUMBERED,
     "IExecutionContext.get_tensor_shape": NAMED,
     "IExecutionContext.set_binding_shape": NUMBERED,
+    "IExecutionContext.set_device_memory": ("IExecutionContext.set_device_memory", True),
     "IExecutionContext.set_input_shape": NAMED,
     "IExecutionContext.set_tensor_address": NAMED,
     "MemoryPoolType": ("IBuilderConfig.set_memory_pool_limit", True),
     "MemoryPoolType.WORKSPACE": ("IBuilderConfig.set_memory_pool_limit", True),
+    "TensorIOMode": NAMED,
+    "TensorIOMode.INPUT": NAMED,
+    STRATEGY: (STRATEGY, True),
+    STRATEGY + ".USER_MANAGED": (STRATEGY, True),
     "ParserError.node_name": ("ParserError.node_operator", True),
 }
 
@@ -75,7 +96,7 @@ PLANTED = {
     "trt.BuilderFlags.TF32": "BuilderFlags.TF32 is not in 8.2.1",
     "trt.BuilderFlag.STRICT_TYPES": "BuilderFlag.STRICT_TYPES is not in 10.3.0",
     "trt.ILogger.Severity.ERR": "ILogger.Severity.ERR is not in 8.2.1",
-    "self._engine.num_bindings": "ICudaEngine.num_bindings is not in 10.3.0",
+    "self._engine.get_binding_name": "ICudaEngine.get_binding_name is not in 10.3.0",
     "hasattr(trt.BuilderFlag, 'FP61')": "BuilderFlag.FP61 is not in 8.2.1",
     "self.gpu.trt.Builders(1)": "Builders is not in 8.2.1",
 }
