@@ -6,19 +6,28 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from .. import cli
+from ..errors import ConfigError
+from ..outcomes import SPLITS
 from . import options
 from .calibration import command as calibration
 from .distree import command as reproduction
 from .ensembles import distillation_command
-from .recipe import MAX_LOSS_POINTS
+from .recipe import INT8_LOSS_POINTS, MAX_LOSS_POINTS
+
+if TYPE_CHECKING:
+    from .bundles import Exported
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
 SEVERAL_EXAMPLE = (
     "torchrun --nproc_per_node=2 -m edgesdk.train fit --data cifar-10-python.tar.gz "
     "--model wrn16_1 --out runs/cifar10"
+)
+MODEL_HELP = (
+    "network: wrn16_1, wrn16_2 or wrn16_4; mobilenetv2, resnet50 or vit_tiny; mobilenetv2_224 or "
+    "resnet50_224 for images of 224 pixels"
 )
 EXPORT_EXAMPLE = "python -m edgesdk.train export runs/digits --bundle engines/wrn16_1-digits/1"
 
@@ -52,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_LOSS_POINTS,
         help="accuracy the calibrated policy may lose, in percent points, default %(default)s",
     )
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="stages for the INT8 units of GPUs (Xavier, Orin, data centres; a Nano has none)",
+    )
+    export.add_argument(
+        "--int8-loss-points",
+        type=float,
+        metavar="POINTS",
+        help="accuracy the final exit may lose by INT8 on the calibration split, in percent "
+        f"points, default {INT8_LOSS_POINTS}",
+    )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
     calibration.add_arguments(
@@ -72,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     options.add_run_options(fit)
-    fit.add_argument("--model", required=True, metavar="NAME", help="network: wrn16_1, ...")
+    fit.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
     fit.add_argument(
         "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
     )
@@ -106,11 +127,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     with options.training(arguments) as group:
         from . import trainer
         from .data import data_set
-        from .models import seeded_model
+        from .models import check_size, input_size, seeded_model
 
-        data = data_set(arguments.data)
+        data = data_set(arguments.data, input_size(arguments.model))
         settings = options.settings(arguments, data.recipe)
-        channels = data.preprocessing.shape[0]
+        channels, height, width = data.preprocessing.shape
+        check_size(settings.model, height, width)
         network = seeded_model(settings.model, len(data.labels), channels, settings.seed)
         if arguments.start_from:
             settings = settings._replace(start=trainer.start_from(network, arguments.start_from))
@@ -144,11 +166,19 @@ def _export(arguments: argparse.Namespace) -> int:
     from .trainer import is_ensemble
 
     torch.set_num_threads(1)
+    int8_loss_points = _int8_loss_points(arguments)
     if is_ensemble(checkpoint.load(arguments.run)):
+        if int8_loss_points is not None:
+            raise ConfigError(
+                f"--int8: {arguments.run} is an ensemble, expected a plain network; export it "
+                "without --int8"
+            )
         return _export_ensemble(arguments)
     run = load_run(arguments.run)
     cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
-    exported = export_run(run, arguments.bundle, arguments.max_loss_points, arguments.force)
+    exported = export_run(
+        run, arguments.bundle, arguments.max_loss_points, arguments.force, int8_loss_points
+    )
     if arguments.json:
         cli.print_json(
             {
@@ -159,6 +189,36 @@ def _export(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
+    if exported.quantization is not None:
+        _report_quantization(exported.quantization)
+    _report_export(exported)
+    cli.say(f"written: {arguments.bundle}")
+    return 0
+
+
+def _int8_loss_points(arguments: argparse.Namespace) -> Optional[float]:
+    """None: no INT8."""
+    given: Optional[float] = arguments.int8_loss_points
+    if given is not None and not arguments.int8:
+        raise ConfigError("--int8-loss-points: found without --int8, which it is about; add it")
+    return INT8_LOSS_POINTS if arguments.int8 and given is None else given
+
+
+def _report_quantization(found: dict[str, Any]) -> None:
+    """What each exit loses by INT8."""
+    accuracies = found["accuracy_per_exit"]
+    columns = [accuracies[split][kind] for split in SPLITS for kind in ("float32", "int8")]
+    rows = [
+        (f"exit {index}", *(f"{100 * accuracy:.2f} %" for accuracy in row))
+        for index, row in enumerate(zip(*columns))
+    ]
+    cli.say(f"INT8: ranges of {found['image_count']} calibration images, {found['method']}")
+    header = ("accuracy", "calibration, float32", "INT8", "test, float32", "INT8")
+    for line in cli.table(header, rows):
+        cli.say(line)
+
+
+def _report_export(exported: "Exported") -> None:
     rows = [
         (f"exit {index}", f"{100 * accuracy:.2f} %", f"{threshold:.6f}", f"{100 * share:.1f} %")
         for index, (accuracy, threshold, share) in enumerate(
@@ -172,8 +232,6 @@ def _export(arguments: argparse.Namespace) -> int:
             f"policy {name}: accuracy {100 * report.accuracy:.2f} %, "
             f"{report.mean_multiply_adds / 1e6:.2f} M multiply-adds per image"
         )
-    cli.say(f"written: {arguments.bundle}")
-    return 0
 
 
 def _export_ensemble(arguments: argparse.Namespace) -> int:

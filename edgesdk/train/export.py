@@ -1,8 +1,8 @@
 """A trained network becomes the files of a bundle, each checked against torch before it is kept.
 
 Segments are ONNX of opset 13, the newest that TensorRT 8.2 on a Jetson Nano reads, with a free
-batch axis. Heads are the parameters of `kernels.exit_head`, their batch norm folded into one
-scale and shift per channel.
+batch axis. Heads that `kernels.exit_head` computes are its parameters, their batch norm folded into
+one scale and shift per channel; other heads are ONNX too.
 """
 
 import contextlib
@@ -15,24 +15,28 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.onnx import symbolic_opset14
 
-from ..bundle import Head
 from ..errors import BundleError, ConfigError
 from ..kernels import reference
 from ..manifest import UNCUT_FILE
-from .models import ExitHead, MultiExit
+from .attention import written_out
+from .heads import ExitHead, FusedHead, fused
+from .models import MultiExit
 
 OPSET = 13
 INPUT_NAME, OUTPUT_NAME = "features", "features_out"
 TOLERANCE = 1e-4  # of the largest value: float32 sums in another order differ by about 1e-6
+# Attention in one call is written for opset 14, in operators that opset 13 has too.
+ATTENTION = "aten::scaled_dot_product_attention"
 
 
 def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
     """Files of the bundle (relative path -> content) for `network`, as checked on `images`.
 
     `images`: float32 [B, C, H, W], B >= 2, real ones. Raises ConfigError for parameters that are
-    not finite, heads that are no `ExitHead` and layers that ONNX does not know, and BundleError if
-    a file does not compute what torch computes.
+    not finite and layers that ONNX does not know, and BundleError if a file does not compute what
+    torch computes.
     """
     _check_finite(network)
     network.eval()
@@ -42,7 +46,7 @@ def export_network(network: MultiExit, images: Tensor) -> dict[str, bytes]:
         for index, (segment, head) in enumerate(zip(network.segments, network.exits)):
             before, features = features, segment(features)
             files[segment_file(index)] = _onnx(segment, before, features, f"segment {index}")
-            files[head_file(index)] = _head_npz(head, features, index)
+            files[head_file(index, kind=head_kind(head))] = _head(head, features, index)
         # The exporter puts a module back into the mode it found; a new one would be in training.
         uncut = nn.Sequential(*network.segments, network.exits[-1]).eval()
         files[UNCUT_FILE] = _onnx(uncut, images, uncut(images), "the uncut network")
@@ -67,30 +71,56 @@ def export_student(student: MultiExit, images: Tensor, name: str) -> dict[str, b
     return files
 
 
+def export_layers(module: nn.Module, inputs: Tensor, where: str) -> bytes:
+    """`module` as one ONNX file, as checked on float32 `inputs` [B, ...], B >= 2; errors name
+    `where`. Raises what `export_network` raises."""
+    with torch.no_grad():
+        return _onnx(module.eval(), inputs, module(inputs), where)
+
+
+def opened(content: bytes, where: str) -> onnxruntime.InferenceSession:
+    """An ONNX file in onnxruntime, on the CPU. Raises BundleError, naming `where`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what goes wrong is in the exception
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no base class of their own
+        raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+
+
+def check_opset(content: bytes, where: str) -> None:
+    """Raise BundleError unless `content` is valid ONNX of operator set 13 and no other."""
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if found != {"ai.onnx": OPSET}:
+        raise BundleError(
+            f"{where}: torch {torch.__version__} wrote operator sets {found}, expected only "
+            f"ai.onnx {OPSET}, the newest that TensorRT 8.2 reads; use the torch version of "
+            "constraints.txt"
+        )
+
+
 def segment_file(index: int, part: str = "") -> str:
     """Where a bundle keeps segment `index`, of a part of an ensemble."""
     return os.path.join("onnx", part, f"segment_{index}.onnx")
 
 
-def head_file(index: int, part: str = "") -> str:
+def head_file(index: int, part: str = "", kind: str = "fused") -> str:
     """Where a bundle keeps what stands behind segment `index`."""
-    return os.path.join("heads", part, f"exit_{index}.npz")
+    return os.path.join("heads", part, f"exit_{index}.{'onnx' if kind == 'graph' else 'npz'}")
 
 
-def exit_head(head: nn.Module, index: int) -> ExitHead:
-    """`head` itself. Raises ConfigError if it is none that the kernels compute."""
-    if not isinstance(head, ExitHead):
-        raise ConfigError(
-            f"exit {index}: found a {type(head).__name__}, expected ExitHead(channels, outputs): "
-            "batch norm, ReLU, average pool, linear"
-        )
-    return head
+def head_kind(head: nn.Module) -> str:
+    """What a manifest calls a classifier: "fused" or "graph"."""
+    return "graph" if fused(head) is None else "fused"
 
 
 def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> bytes:
     """`module` as an ONNX file that gives `expected` for `inputs`."""
-    content = _exported(module, inputs, where)
-    _check_opset(content, where)
+    content = _with_sizes(_exported(module, inputs, where), tuple(expected.shape[1:]))
+    check_opset(content, where)
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
         which = f"{where}, batch of {batch}"
         found = _run(content, inputs[:batch].numpy(), which)
@@ -102,8 +132,11 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
     buffer = io.BytesIO()
     # The exporter that can write opset 13 announces its own end, and prints graphs that it cannot
     # write; nothing a user can act on.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), written_out():
         warnings.simplefilter("ignore")
+        torch.onnx.register_custom_op_symbolic(
+            ATTENTION, symbolic_opset14.scaled_dot_product_attention, OPSET
+        )
         try:
             torch.onnx.export(
                 module,
@@ -120,20 +153,67 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
                 f"{where}: cannot be written as ONNX of opset {OPSET}: "
                 f"{str(error).splitlines()[0]}; put another layer in its place"
             ) from error
-    return buffer.getvalue()
+    return _without_aliases(buffer.getvalue())
 
 
-def _head_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
-    head = exit_head(head, index)
-    tensors = (head.linear.weight, head.linear.bias, *_folded(head))
-    fused = Head(*(tensor.detach().numpy() for tensor in tensors))
-    logits = reference.exit_head(features.numpy(), *fused, logits=True).logits
+def _without_aliases(content: bytes) -> bytes:
+    """The exporter writes equal weights once, and the others as Identity of that one; TensorRT
+    reads a bias from an initializer only."""
+    model = onnx.load_from_string(content)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    aliases = [
+        node for node in model.graph.node if node.op_type == "Identity" and node.input[0] in weights
+    ]
+    meant = {node.output[0]: node.input[0] for node in aliases}
+    for node in aliases:
+        model.graph.node.remove(node)
+    for node in model.graph.node:
+        node.input[:] = [meant.get(name, name) for name in node.input]
+    result = model.SerializeToString()
+    assert isinstance(result, bytes)
+    return result
+
+
+def _with_sizes(content: bytes, output_shape: tuple[int, ...]) -> bytes:
+    """The exporter loses track of sizes behind some changes of shape; they are known here."""
+    model = onnx.load_from_string(content)
+    sizes = model.graph.output[0].type.tensor_type.shape.dim[1:]
+    if all(size.dim_value for size in sizes):
+        return content
+    for size, known in zip(sizes, output_shape):
+        size.dim_value = known
+    return bytes(model.SerializeToString())
+
+
+def _head(head: nn.Module, features: Tensor, index: int) -> bytes:
+    """The file of a classifier."""
+    kernel_head = fused(head)
+    if kernel_head is None:
+        return _onnx(head, features, head(features), f"exit {index}")
+    return _head_npz(kernel_head, features, index)
+
+
+def _head_npz(head: FusedHead, features: Tensor, index: int) -> bytes:
+    linear = head.linear
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
+    tensors = {"weight": linear.weight, "bias": bias}
+    if isinstance(head, ExitHead):
+        tensors["scale"], tensors["shift"] = _folded(head)
+    arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+    affine = (arrays.get("scale"), arrays.get("shift"))
+    logits = reference.exit_head(
+        features.numpy(), arrays["weight"], arrays["bias"], *affine, logits=True
+    ).logits
     _check_equal(np.asarray(logits), head(features).numpy(), f"exit {index}")
-    return npz(**fused._asdict())
+    return npz(**arrays)
 
 
 def _feature_npz(head: nn.Module, features: Tensor, index: int) -> bytes:
-    head = exit_head(head, index)
+    if not isinstance(head, ExitHead):
+        raise ConfigError(
+            f"exit {index}: found a {type(head).__name__}, expected ExitHead(channels, outputs): "
+            "batch norm, ReLU, average pool, linear"
+        )
     scale, shift = (tensor.detach().numpy() for tensor in _folded(head))
     projection = head.linear.weight.detach().numpy()
     found = reference.exit_feature(features.numpy(), scale, shift, projection)
@@ -156,11 +236,8 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def _run(content: bytes, inputs: np.ndarray, where: str) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what goes wrong is in the exception
+    session = opened(content, where)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         (output,) = session.run([OUTPUT_NAME], {INPUT_NAME: inputs})
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
         raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
@@ -174,18 +251,6 @@ def _check_finite(network: MultiExit) -> None:
                 f"{name}: found values that are NaN or infinite, expected finite ones; "
                 "the training diverged, train again with a lower learning rate"
             )
-
-
-def _check_opset(content: bytes, where: str) -> None:
-    model = onnx.load_from_string(content)
-    onnx.checker.check_model(model, full_check=True)
-    found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if found != {"ai.onnx": OPSET}:
-        raise BundleError(
-            f"{where}: torch {torch.__version__} wrote operator sets {found}, expected only "
-            f"ai.onnx {OPSET}, the newest that TensorRT 8.2 reads; use the torch version of "
-            "constraints.txt"
-        )
 
 
 def _check_equal(found: np.ndarray, expected: np.ndarray, where: str) -> None:

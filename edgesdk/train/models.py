@@ -1,43 +1,42 @@
 """Networks with exits: a cascade of segments with one classifier behind each.
 
+`MultiExit.from_module` makes one of any torch module; `MODELS` are those known by name.
+
 `WideResNet` 16-k follows DistrEE, Table I, whose figures pin down three choices: the stride of a
 block sits on its second 3x3 convolution, convolutions carry a bias, and a shortcut convolution
 stands only where the shape changes. Batch normalisation comes before each convolution
 (Zagoruyko and Komodakis, "Wide Residual Networks", 2016).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Callable, Optional, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .cutting.segments import cut
+from .cutting.tracer import Whole
+from .heads import ExitHead, HeadKind, Shape
+from .zoo.mobilenet_v2 import MobileNetV2
+from .zoo.resnet50 import ResNet50
+from .zoo.vision_transformer import VisionTransformer
 
 GROUP_CHANNELS = (16, 32, 64)  # of a WideResNet with k = 1
 BLOCKS_PER_GROUP = 2  # depth 16 = 4 + 6 * 2
 INPUT_SIZE = 32  # height and width of the input
-
-
-class ExitHead(nn.Module):
-    """float32 features [B, C, H, W] -> logits [B, N]: batch norm, ReLU, average pool, linear.
-
-    Without a `bias` the result is a feature that others classify (`students`).
-    """
-
-    def __init__(self, channels: int, outputs: int, bias: bool = True) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.linear = nn.Linear(channels, outputs, bias)
-
-    def pooled(self, features: Tensor) -> Tensor:
-        """What the linear layer reads: the mean of each activated channel, [B, C]."""
-        activated = F.relu(self.norm(features))
-        return F.adaptive_avg_pool2d(activated, 1).flatten(1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.linear(self.pooled(features))
+LARGE_SIZE = 224  # the same of the forms for ImageNet
+# Exits before the final one: tasks cost about the same (`placement.equal_tasks` chose them), as
+# many as in MDI-Exit, section V.
+MOBILENET_EXITS = {
+    INPUT_SIZE: ("features.3", "features.8", "features.12", "features.15"),
+    LARGE_SIZE: ("features.2", "features.5", "features.11", "features.14"),
+}
+RESNET50_EXITS = ("group2.1", "group3.2")  # of both sizes
+VIT_EXITS = ("blocks.2", "blocks.5", "blocks.8")
+VIT_PATCH = 4  # pixels
 
 
 class PreActivationBlock(nn.Module):
@@ -93,6 +92,32 @@ class MultiExit(ExitNetwork):
                 "expected at least one segment and one exit behind each"
             )
 
+    @staticmethod
+    def from_module(
+        module: nn.Module,
+        exits: Sequence[str],
+        input_shape: Shape,
+        head: Union[HeadKind, Sequence[HeadKind]] = "fused",
+        classes: Optional[int] = None,
+        whole: Whole = (),
+    ) -> "MultiExit":
+        """`module`, cut behind each of its parts named in `exits` ("layer1", "features.3"), with a
+        head there; images [B, C, H, W] of `input_shape` (C, H, W).
+
+        `head`: a name in `heads.HEADS`, or a function of yours (shape of the features, classes) ->
+        module; one for all exits, or one for each. The final exit is the module's own classifier,
+        behind what comes before it; with `classes`, the module's output is features, and the final
+        exit is a new head too. `whole`: parts, by name or class, that stay in one piece; so do
+        those that torch cannot look into. An exit may stand behind them, not inside.
+
+        The network takes images of this size only. It uses the layers of `module`, and computes in
+        evaluation mode exactly what that computes. Raises ConfigError where it cannot be cut, with
+        what crosses, and the nearest points that can be: `cutting.segments.cut_points` lists them
+        all.
+        """
+        network = MultiExit(*cut(module, exits, input_shape, head, classes, whole))
+        return network.train(module.training)
+
     @property
     def exit_count(self) -> int:
         return len(self.exits)
@@ -141,6 +166,32 @@ def wide_resnet16(
     return WideResNet(width, classes, in_channels, usual_stride)
 
 
+def mobilenet_v2(size: int, classes: int, in_channels: int = 3) -> MultiExit:
+    """MobileNetV2 with five exits for images of `size` (32 or 224) pixels."""
+    module = MobileNetV2(classes, in_channels, small=size == INPUT_SIZE)
+    return _with_exits(module, MOBILENET_EXITS[size], in_channels, size)
+
+
+def resnet50(size: int, classes: int, in_channels: int = 3) -> MultiExit:
+    """ResNet-50 with three exits for images of `size` (32 or 224) pixels."""
+    module = ResNet50(classes, in_channels, small=size == INPUT_SIZE)
+    return _with_exits(module, RESNET50_EXITS, in_channels, size)
+
+
+def vit_tiny(classes: int, in_channels: int = 3) -> MultiExit:
+    """A vision transformer with four exits: 64 patches of 32 x 32 pixels, width 192, 12 blocks."""
+    module = VisionTransformer(classes, in_channels, INPUT_SIZE, VIT_PATCH)
+    return _with_exits(module, VIT_EXITS, in_channels, INPUT_SIZE, "token_mean")
+
+
+def _with_exits(
+    module: nn.Module, exits: Sequence[str], in_channels: int, size: int, head: str = "fused"
+) -> MultiExit:
+    network = MultiExit.from_module(module, exits, (in_channels, size, size), head)
+    network.apply(_initialise)
+    return network
+
+
 def _initialise(module: nn.Module) -> None:
     """He et al. 2015 for convolutions; biases begin at zero."""
     if isinstance(module, nn.Conv2d):
@@ -149,11 +200,32 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-MODELS = {
+MODELS: dict[str, Callable[[int, int], MultiExit]] = {  # classes, channels of an image
     "wrn16_1": partial(wide_resnet16, 1),
     "wrn16_2": partial(wide_resnet16, 2),
     "wrn16_4": partial(wide_resnet16, 4),
+    "mobilenetv2": partial(mobilenet_v2, INPUT_SIZE),
+    "mobilenetv2_224": partial(mobilenet_v2, LARGE_SIZE),
+    "resnet50": partial(resnet50, INPUT_SIZE),
+    "resnet50_224": partial(resnet50, LARGE_SIZE),
+    "vit_tiny": vit_tiny,
 }
+
+
+def input_size(name: str) -> int:
+    """Height and width, in pixels, of the images that the network of that name takes."""
+    return LARGE_SIZE if name.endswith(f"_{LARGE_SIZE}") else INPUT_SIZE
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    """Raise ConfigError unless the network of that name takes images of so many pixels."""
+    size = input_size(name)
+    if (height, width) != (size, size):
+        other = [each for each in MODELS if input_size(each) == height == width]
+        raise ConfigError(
+            f"model: found {name}, for images of {size} x {size} pixels, and images of {height} x "
+            f"{width}; expected one of {', '.join(other) or 'your own, see edgesdk/train/own.py'}"
+        )
 
 
 def build_model(name: str, classes: int, in_channels: int) -> MultiExit:

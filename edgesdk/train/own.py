@@ -21,10 +21,13 @@ import torch
 
 from ..errors import ConfigError
 from .bundles import Run, export_run, run_of
+from .counting import multiply_adds
+from .cutting.segments import cut_points
 from .data import DataSet, Split, data_set
 from .distributed import ALONE, Group
-from .export import exit_head, export_network
-from .models import ExitHead, MultiExit
+from .export import export_network
+from .heads import ExitHead, fused
+from .models import MultiExit
 from .recipe import Settings
 from .trainer import Trainer, fit
 
@@ -36,6 +39,7 @@ __all__ = [
     "Settings",
     "Split",
     "check_network",
+    "cut_points",
     "data_set",
     "export_run",
     "train_network",
@@ -70,10 +74,11 @@ def train_network(
 
 def check_network(network: MultiExit, data: DataSet) -> None:
     """Raise ConfigError or BundleError, with the segment or exit, unless `network` takes the images
-    of `data`, has an `ExitHead` for its labels behind each segment, and can be exported."""
+    of `data`, has an exit for its labels behind each segment, and can be counted and exported."""
     trial = copy.deepcopy(network).cpu().eval()  # the caller's stays where it is, in its mode
     with torch.no_grad():
         _check_shapes(trial, data)
+    multiply_adds(trial, data.preprocessing.shape)
     export_network(trial, torch.zeros(CHECK_COUNT, *data.preprocessing.shape))
 
 
@@ -93,17 +98,42 @@ def _check_shapes(network: MultiExit, data: DataSet) -> None:
 
 
 def _check_exit(index: int, features: object, head: torch.nn.Module, class_count: int) -> None:
-    if not isinstance(features, torch.Tensor) or features.ndim != 4:
-        found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
+    if not isinstance(features, torch.Tensor):
         raise ConfigError(
-            f"segment {index}: found that it gives {found}, expected one tensor [B, C, H, W]; what "
-            "comes behind the last convolution belongs to the exit"
+            f"segment {index}: found that it gives {type(features)}, expected a tensor"
         )
-    linear = exit_head(head, index).linear
-    channels, outputs = linear.in_features, linear.out_features
-    if (channels, outputs) != (features.shape[1], class_count):
+    kernel_head = fused(head)
+    if kernel_head is None:
+        _check_graph(index, features, head, class_count)
+        return
+    if features.ndim != 4:
         raise ConfigError(
-            f"exit {index}: found ExitHead({channels}, {outputs}), expected "
-            f"ExitHead({features.shape[1]}, {class_count}): the channels that segment {index} "
-            "gives, and one output per label"
+            f"segment {index}: found that it gives {list(features.shape)}, expected one tensor "
+            f"[B, C, H, W] for the {type(head).__name__} behind it; take another kind of head, or "
+            "cut before that"
+        )
+    channels, outputs = kernel_head.linear.in_features, kernel_head.linear.out_features
+    if (channels, outputs) != (features.shape[1], class_count):
+        name = type(head).__name__
+        raise ConfigError(
+            f"exit {index}: found {name}({channels}, {outputs}), expected {name}"
+            f"({features.shape[1]}, {class_count}): the channels that segment {index} gives, and "
+            "one output per label"
+        )
+
+
+def _check_graph(
+    index: int, features: torch.Tensor, head: torch.nn.Module, class_count: int
+) -> None:
+    try:
+        logits = head(features)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(
+            f"exit {index}: found that it does not take float32 {list(features.shape)}, what "
+            f"segment {index} gives: {str(error).splitlines()[0]}"
+        ) from error
+    if list(logits.shape) != [CHECK_COUNT, class_count]:
+        raise ConfigError(
+            f"exit {index}: found that it gives {list(logits.shape)} for {CHECK_COUNT} images, "
+            f"expected {[CHECK_COUNT, class_count]}: one output per label"
         )

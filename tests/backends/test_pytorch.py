@@ -21,6 +21,10 @@ def number(value):
     return np.array(value, np.float32)
 
 
+def whole(*values):
+    return np.array(values, np.int64)
+
+
 def conv(weight_shape, output_shape, bias=True, **attributes):
     weights = {"w": graphs.normal(1, *weight_shape) / 4, "b": graphs.normal(2, weight_shape[0])}
     inputs = ["features", "w", "b"] if bias else ["features", "w"]
@@ -97,6 +101,23 @@ CASES = {
     "relu": pool("Relu", MAPS),
     "sigmoid": pool("Sigmoid", MAPS),
     "identity": pool("Identity", MAPS),
+    "sub": pair("Sub", graphs.normal(1, 4, 1, 1)),
+    "div": pair("Div", graphs.scale_and_shift(8)["scale"]),
+    "pow": pair("Pow", number(2)),
+    "erf": pool("Erf", MAPS),
+    "hard sigmoid": pool("HardSigmoid", MAPS),
+    "hard sigmoid, steeper": pool("HardSigmoid", MAPS, alpha=1 / 6, beta=0.4),
+    "mat mul": pair("MatMul", graphs.normal(1, 8, 5), (4, 9, 5)),
+    "mat mul, batched": pair("MatMul", graphs.normal(1, 4, 8, 5), (4, 9, 5)),
+    "softmax": pool("Softmax", MAPS),
+    "softmax, axis": pool("Softmax", MAPS, axis=1),
+    "transpose": pool("Transpose", (8, 4, 9), perm=[0, 3, 1, 2]),
+    "reduce mean": pool("ReduceMean", (4, 9, 1), axes=[-1]),
+    "reduce mean, axes": pool("ReduceMean", (4,), axes=[2, 3], keepdims=0),
+    "reshape": pair("Reshape", whole(-1, 9, 4, 8), (9, 4, 8)),
+    "reshape, a size kept": pair("Reshape", whole(0, 0, 72), (4, 72)),
+    "gather": pair("Gather", whole(2)[0], (9, 8), axis=1),
+    "gather, from the end": pair("Gather", whole(-1)[0], (4, 9), axis=3),
     "clip": clip(["low", "high"], low=number(-0.5), high=number(1)),
     "clip, low": clip(["low"], low=number(-0.5)),
     "clip, high": clip(["", "high"], high=number(1)),
@@ -135,7 +156,14 @@ class TestOperators:
         assert_equal_answers(*answers(path, *CASES[name][3:5]))
 
     def test_every_operator_of_the_list_is_tested(self):
-        assert {case[0] for case in CASES.values()} == set(pytorch.OPERATORS)
+        alone = {case[0] for case in CASES.values()}
+        elsewhere = {"QuantizeLinear", "DequantizeLinear"}  # test_pytorch_operators.py
+        assert alone | elsewhere | {"Sqrt"} == set(pytorch.OPERATORS)
+
+    def test_a_root_of_what_is_not_negative(self, tmp_path):
+        nodes = [graphs.node("Relu", ["features"], "positive"), graphs.node("Sqrt", ["positive"])]
+        path = graphs.save_nodes(tmp_path / "root.onnx", nodes, MAPS, MAPS)
+        assert_equal_answers(*answers(path, MAPS, MAPS))
 
     def test_constants_may_be_nodes(self, tmp_path):
         constant = numpy_helper.from_array(graphs.normal(1, 4, 1, 1))
@@ -173,7 +201,7 @@ class TestWhatIsNotTranslated:
         assert "it knows Add, AveragePool, " in message
         return message
 
-    @pytest.mark.parametrize("operator", ["Tanh", "Softplus", "Erf"])
+    @pytest.mark.parametrize("operator", ["Tanh", "Softplus", "Sinh"])
     def test_an_operator_that_is_not_in_the_list(self, tmp_path, operator):
         path = save_case(tmp_path / "odd.onnx", pool(operator, MAPS))
         assert "translate the operator {}".format(operator) in self.refusal(path)
@@ -218,6 +246,26 @@ class TestWhatIsNotTranslated:
         nodes = [helper.make_node("MaxPool", ["features"], ["output", "at"], kernel_shape=[1, 1])]
         path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS)
         assert "the operator MaxPool with 2 outputs" in self.refusal(path)
+
+    def test_a_shape_that_is_computed(self, tmp_path):
+        nodes = [
+            graphs.node("Shape", ["features"], "sizes"),
+            graphs.node("Reshape", ["features", "sizes"]),
+        ]
+        path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS)
+        assert "the operator Shape" in self.refusal(path)
+        nodes = [
+            graphs.node("Identity", ["shape"], "sizes"),
+            graphs.node("Reshape", ["features", "sizes"]),
+        ]
+        weights = {"shape": whole(-1, *MAPS)}
+        path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS, weights)
+        assert "Reshape by numbers that are computed" in self.refusal(path)
+
+    def test_a_gather_of_several(self, tmp_path):
+        case = pair("Gather", whole(2, 1), (2, 9, 8), axis=1)
+        path = save_case(tmp_path / "odd.onnx", case)
+        assert "Gather with several indices" in self.refusal(path, MAPS, (2, 9, 8))
 
     def test_constants_in_another_form(self, tmp_path):
         nodes = [

@@ -5,15 +5,26 @@ import torch
 from torch import nn
 
 from edgesdk.errors import ConfigError
+from edgesdk.train.counting import multiply_adds
+from edgesdk.train.cutting.segments import cut_points
 from edgesdk.train.models import (
+    MOBILENET_EXITS,
     MODELS,
+    RESNET50_EXITS,
+    VIT_EXITS,
     ExitHead,
     MultiExit,
     PreActivationBlock,
     build_model,
+    check_size,
+    input_size,
     seeded_model,
     wide_resnet16,
 )
+from edgesdk.train.placement import equal_tasks
+from edgesdk.train.zoo.mobilenet_v2 import MobileNetV2
+from edgesdk.train.zoo.resnet50 import ResNet50
+from edgesdk.train.zoo.vision_transformer import VisionTransformer
 
 # Of one 32x32 image behind the stem and each of the six blocks (DistrEE, Table I: 32, 16, 8).
 SHAPES = [(16, 32, 32)] * 3 + [(32, 16, 16)] * 2 + [(64, 8, 8)] * 2
@@ -92,13 +103,56 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
     assert not torch.equal(first["segments.0.weight"], other["segments.0.weight"])
 
 
+EXIT_COUNTS = {"wrn16": 7, "mobilenetv2": 5, "resnet50": 3, "vit": 4}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_listed_model_can_be_built(name):
-    assert len(build_model(name, classes=4, in_channels=1).exits) == 7
+    network = build_model(name, classes=4, in_channels=1)
+    size = input_size(name)
+    logits = network.eval()(torch.zeros(2, 1, size, size))
+    assert [tuple(values.shape) for values in logits] == [(2, 4)] * EXIT_COUNTS[name.split("_")[0]]
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("wrn")])
+def test_exits_of_the_others_are_where_tasks_cost_about_the_same(name):
+    size = input_size(name)
+    network = build_model(name, classes=10, in_channels=3)
+    segments = multiply_adds(network, (3, size, size)).segments
+    assert max(segments) < 1.3 * sum(segments) / len(segments)
+
+
+@pytest.mark.parametrize(
+    ("size", "network", "prefix", "depth", "exits"),
+    [
+        (32, MobileNetV2(10, small=True), "features.", 2, MOBILENET_EXITS[32]),
+        (224, MobileNetV2(10), "features.", 2, MOBILENET_EXITS[224]),
+        (32, ResNet50(10, small=True), "group", None, RESNET50_EXITS),
+        (224, ResNet50(10), "group", None, RESNET50_EXITS),
+        (32, VisionTransformer(10, 3, 32, 4), "blocks.", 2, VIT_EXITS),
+    ],
+)
+def test_the_exits_are_those_that_the_placement_chooses(size, network, prefix, depth, exits):
+    points = cut_points(network, (3, size, size)).named(prefix, depth)
+    assert equal_tasks(points, len(exits) + 1) == exits
+
+
+def test_images_of_another_size_are_refused_with_the_networks_that_take_them():
+    with pytest.raises(
+        ConfigError, match=r"found resnet50_224, for .*224 .* expected one of wrn16"
+    ):
+        check_size("resnet50_224", 32, 32)
+    with pytest.raises(ConfigError, match=r"expected one of mobilenetv2_224, resnet50_224$"):
+        check_size("wrn16_1", 224, 224)
+    with pytest.raises(ConfigError, match="expected one of your own, see"):
+        check_size("wrn16_1", 48, 32)
+    check_size("vit_tiny", 32, 32)
 
 
 def test_an_unknown_model_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match=r"'resnet', expected one of wrn16_1, wrn16_2"):
+    with pytest.raises(
+        ConfigError, match=r"'resnet', expected one of wrn16_1, wrn16_2, .*vit_tiny"
+    ):
         build_model("resnet", 10, 3)
 
 

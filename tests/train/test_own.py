@@ -132,10 +132,15 @@ WRONG = {
         nn.Flatten(),
         HEADS,
     ),
-    r"exit 1: found a Sequential, expected ExitHead\(channels, outputs\)": (
+    r"exit 1: found that it does not take float32 \[2, 8, 14, 14\], what segment 1 gives": (
         CONV,
         nn.Conv2d(4, 8, 3),
         (ExitHead(4, 3), nn.Sequential(nn.Flatten(), nn.Linear(8, 3))),
+    ),
+    r"exit 1: found that it gives \[2, 4\] for 2 images, expected \[2, 3\]": (
+        CONV,
+        nn.Conv2d(4, 8, 3),
+        (ExitHead(4, 3), nn.Sequential(nn.Flatten(), nn.Linear(8 * 14 * 14, 4))),
     ),
     r"exit 0: found ExitHead\(8, 3\), expected ExitHead\(4, 3\)": (
         CONV,

@@ -37,6 +37,24 @@ def test_fit_then_export_makes_a_bundle(tmp_path, capsys):
     assert read_bundle(bundle).manifest.name == "tiny-tiny"
 
 
+def test_a_network_that_is_cut_goes_the_same_way(tmp_path, capsys):
+    run, bundle = str(tmp_path / "run"), str(tmp_path / "1")
+    fit = ["fit", "--data", "tiny", "--model", "mobilenetv2", "--epochs", "1", "--out", run]
+    assert main(fit) == 0
+    assert main(["export", run, "--bundle", bundle]) == 0
+    assert "exit 4" in capsys.readouterr().out
+    part = read_bundle(bundle).manifest.parts[0]
+    assert [each.kind for each in part.exits] == ["fused"] * 5
+    assert part.segments[-1].output_shape == (1280, 4, 4)
+
+
+def test_a_network_for_larger_images_is_refused_before_it_is_trained(tmp_path, capsys):
+    fit = ["fit", "--data", "tiny", "--model", "resnet50_224", "--out", str(tmp_path / "run")]
+    assert main(fit) == 1
+    assert "found resnet50_224, for images of 224 x 224 pixels" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_with_json_standard_output_is_one_object(tmp_path, capsys):
     run, bundle = str(tmp_path / "run"), str(tmp_path / "1")
     assert main([*FIT, run, "--json"]) == 0

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..models import ExitHead, ExitNetwork, MultiExit, build_model
+from ..heads import ExitHead, fused
+from ..models import ExitNetwork, MultiExit, build_model
 
 FEATURE_SIZE = 64  # of every exit, DistrEE Table I
 MEAN_MOMENTUM = 0.01  # of a batch in the running mean of a student's features
@@ -126,10 +127,16 @@ def _student(network: MultiExit, depth: int, model: str) -> MultiExit:
         raise ConfigError(
             f"depths: found {depth}, expected 1 to {network.exit_count}, the exits of {model}"
         )
-    heads = [head for head in network.exits[:depth] if isinstance(head, ExitHead)]
+    heads = [fused(head) for head in network.exits[:depth]]
+    channels = [head.linear.in_features for head in heads if head is not None]
+    if len(channels) != depth:
+        raise ConfigError(
+            f"model: found {model}, whose exits are no maps [C, H, W]; expected a convolutional "
+            "network for students"
+        )
     return MultiExit(
         list(network.segments)[:depth],
-        [ExitHead(head.norm.num_features, FEATURE_SIZE, bias=False) for head in heads],
+        [ExitHead(count, FEATURE_SIZE, bias=False) for count in channels],
     )
 
 

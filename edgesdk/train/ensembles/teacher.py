@@ -23,7 +23,8 @@ from tqdm import tqdm
 from ...errors import ConfigError
 from .. import checkpoint
 from ..data import DataSet
-from ..models import ExitHead, MultiExit, build_model
+from ..heads import ExitHead
+from ..models import MultiExit, build_model
 from ..trainer import check_is_network, check_same_images
 from .partition import Partition, filter_graph, partition
 
