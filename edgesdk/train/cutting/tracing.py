@@ -11,9 +11,7 @@ from . import sizes
 from .tracer import Hindered, Tracer, Whole, compare
 
 Shape = tuple[int, ...]
-CONSTANT_PREFIX = (
-    "_tensor_constant"  # under this, torch.fx gives a module what it makes while traced
-)
+CONSTANT_PREFIX = "_tensor_constant"  # of what a module made while torch.fx traced it
 
 
 class Traced(NamedTuple):
