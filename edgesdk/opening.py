@@ -1,8 +1,10 @@
 """What `Pipeline.open` was asked for, with what the cluster file and the bundle say beside it."""
 
+import contextlib
 import os
-from typing import NamedTuple, Optional, Union
+from typing import Iterator, NamedTuple, Optional, Union
 
+from .backends import Backend, open_backend
 from .bundle import Bundle, read_bundle
 from .choices import check_count, choose_plan, choose_policy
 from .core.exits import ExitPolicy
@@ -10,8 +12,9 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError
 from .manifest import check_policy
-from .runtime.member import Membership, membership_of
+from .runtime.member import Membership, held_stages, membership_of
 from .runtime.pace import read_pace
+from .runtime.stages import onnx_files
 
 Path = Union[str, "os.PathLike[str]", None]
 
@@ -78,6 +81,21 @@ def choose(
         )
         membership = membership._replace(pace=pace)
     return Chosen(verified, chosen_plan, chosen_policy, threads, max_batch, membership)
+
+
+@contextlib.contextmanager
+def opened_backend(chosen: Chosen, name: Optional[str]) -> Iterator[Backend]:
+    """The backend called `name`, or the best one, for what was chosen; closed if what is made with
+    it cannot be made. Raises what `open_backend` raises."""
+    plans = [part.plans[chosen.plan.name] for part in chosen.bundle.manifest.parts]
+    held = None if chosen.membership is None else held_stages(chosen.membership, plans)
+    files = onnx_files(chosen.bundle, chosen.plan.name, held)
+    backend = open_backend(name, chosen.threads, files)
+    try:
+        yield backend
+    except BaseException:
+        backend.close()
+        raise
 
 
 def _membership(place: Place) -> Optional[Membership]:

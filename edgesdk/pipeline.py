@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
 from . import kernels
-from .backends import Backend, open_backend
+from .backends import Backend
 from .bundle import Bundle
 from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
@@ -15,7 +15,7 @@ from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
-from .opening import Place, choose
+from .opening import Place, choose, opened_backend
 from .preprocess import Preprocessor
 from .results import AnyOutcome, Result
 from .runtime.alone import NAME, alone
@@ -67,6 +67,7 @@ class Pipeline:
         plans = [part.plans[plan.name] for part in bundle.manifest.parts]
         held = None if membership is None else held_stages(membership, plans)
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held)
+        self._executor.check_batch(max_batch)
         self._ledger = Ledger(in_flight_max)
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
@@ -130,12 +131,12 @@ class Pipeline:
         """Open the bundle in folder `bundle`, alone or as a worker of a cluster.
 
         `policy`: a name from the manifest, "final" for the full network, or an `ExitPolicy`;
-        by default the manifest's. `backend`: "onnxruntime" or "torch"; by default the best one
-        present. `plan`: how segments are grouped into stages; by default what the policy was
-        calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`: "refuse",
-        "area" or "bilinear", overriding the manifest. `threads`: compute threads (1). `max_batch`:
-        images computed together (32). `in_flight_max`: images held at once. `logits`: results
-        carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        by default the manifest's. `backend`: "tensorrt", "onnxruntime" or "torch"; by default the
+        best one present. `plan`: how segments are grouped into stages; by default what the policy
+        was calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`:
+        "refuse", "area" or "bilinear", overriding the manifest. `threads`: compute threads (1).
+        `max_batch`: images computed together (32). `in_flight_max`: images held at once. `logits`:
+        results carry them, where the last exit was evaluated here. `seed`: for policies that draw.
         `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
         `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
         attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
@@ -147,8 +148,8 @@ class Pipeline:
         new file for everything the core is told. `insecure_network` accepts links that are neither
         encrypted nor authenticated beyond this machine.
 
-        Raises BundleError, ConfigError, BackendUnavailable, and TransportError for an address that
-        cannot be bound.
+        Raises BundleError, ConfigError, BackendUnavailable, EngineError, and TransportError for an
+        address that cannot be bound.
         """
         say_once_if_slow(kernels.native_failure)
         chosen = choose(
@@ -160,19 +161,20 @@ class Pipeline:
             Place(cluster, name, admission, pace, trace, insecure_network),
         )
         check_count("in_flight_max", in_flight_max)
-        pipe = cls(
-            chosen.bundle,
-            chosen.plan,
-            chosen.policy,
-            open_backend(backend, chosen.threads),
-            Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
-            max_batch=min(chosen.max_batch, in_flight_max),
-            in_flight_max=in_flight_max,
-            logits=logits,
-            seed=seed,
-            membership=chosen.membership,
-            timeline=timeline,
-        )
+        with opened_backend(chosen, backend) as opened:
+            pipe = cls(
+                chosen.bundle,
+                chosen.plan,
+                chosen.policy,
+                opened,
+                Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
+                max_batch=min(chosen.max_batch, in_flight_max),
+                in_flight_max=in_flight_max,
+                logits=logits,
+                seed=seed,
+                membership=chosen.membership,
+                timeline=timeline,
+            )
         port = chosen.metrics_port if metrics_port is None else metrics_port
         if port is not None:
             pipe.metrics_port, pipe._close_metrics = serve_metrics(pipe, port, metrics_host)
@@ -279,7 +281,7 @@ class Pipeline:
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (part, stage,
         run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
-        resident_bytes, cpu_us; what is known).
+        resident_bytes, cpu_us, gpu_free_bytes, gpu_total_bytes; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
         and pace. docs/operations.md says what the counters mean.
         """
@@ -290,11 +292,11 @@ class Pipeline:
             plan=self.plan.name,
             policy=self.policy.describe(),
             backend=self.backend.name,
-            kernels=kernels.implementation,
+            kernels=self.backend.kernels.implementation,
             **self._metrics.snapshot(buckets),
         )
         stats.update(self._loop.describe())
-        stats["board"] = self._board.read()
+        stats["board"] = dict(self._board.read(), **self.backend.measured())
         if self._membership is not None:
             stats["admission"] = self._recorder.gate.describe()
         return stats

@@ -147,7 +147,7 @@ def _arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--cluster", required=True, metavar="FILE", help="docs/cluster.md")
     parser.add_argument("--name", required=True, help="this worker's name in the cluster file")
     parser.add_argument("--bundle", metavar="DIR", help="instead of the one the file names")
-    parser.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    parser.add_argument("--backend", help="tensorrt, onnxruntime or torch; default: the best")
     parser.add_argument(
         "--pace", metavar="PROFILE", help="take as long as the device of that profile"
     )

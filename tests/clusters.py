@@ -62,10 +62,20 @@ class Clustered:
             file.write(text)
         return self
 
-    def open(self, name, policy=None, gated=False, bundle=None, plan=None, admission=None, **more):
+    def open(
+        self,
+        name,
+        policy=None,
+        gated=False,
+        bundle=None,
+        plan=None,
+        admission=None,
+        backend="onnxruntime",
+        **more,
+    ):
         """The worker `name`; `gated`: its stages wait for the test, and its backend is `.gated`."""
         bundle = bundle or self.bundle
-        backend = GatedBackend() if gated else open_backend("onnxruntime", 1)
+        backend = GatedBackend() if gated else open_backend(backend, 1)
         transport = None if self.over == "sockets" else self._in_process
         cluster = read_cluster(self.path)
         entry = cluster.worker(name)

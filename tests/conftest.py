@@ -1,9 +1,13 @@
 """Runs before any test module: one compute thread per library, and no deadlines on properties."""
 
 import contextlib
+import gc
 import os
+import sys
 
 import pytest
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "trt"))
 
 # Read once, when numpy or torch is first imported; several threads per test only fight each other.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -56,3 +60,30 @@ def gated(bundle):
     for pipe, backend in opened:
         backend.gate.set()
         pipe.close()
+
+
+@pytest.fixture
+def board_of(tmp_path):
+    """A function that makes boards; at the end nothing is left on them."""
+    from gpu_boards import Board
+
+    made = []
+
+    def make(version="8.2.1"):
+        made.append(Board(version, tmp_path / str(len(made))))
+        made[-1].folder.mkdir()
+        return made[-1]
+
+    yield make
+    gc.collect()
+    for board in made:
+        board.machine.gate = None
+        board.machine.check_clean()
+
+
+@pytest.fixture
+def board(board_of):
+    """A Jetson Nano with JetPack 4.6.1, on which everything is installed."""
+    made = board_of()
+    with made.installed():
+        yield made

@@ -45,11 +45,12 @@ NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 # Who may import what: the one module that knows a library, and the places that measure or train.
 DOORS = {
     "zmq": ["doctor/probes.py", "runtime/zeromq*.py", "keys.py", "bench/*"],
-    "tensorrt": ["backends/trt*.py", "doctor/probes.py"],
-    "pycuda": ["backends/trt*.py", "doctor/probes.py"],
-    "onnxruntime": ["doctor/probes.py", "backends/onnx_runtime.py", "train/*", "bench/*"],
+    "tensorrt": ["backends/trt*.py", "build/gpu.py", "doctor/probes.py"],
+    "pycuda": ["backends/trt*.py", "build/gpu.py", "doctor/probes.py"],
+    "onnxruntime": ["doctor/probes.py", "backends/onnx_runtime.py", "build/half.py", "train/*"]
+    + ["bench/*"],
     "torch": ["doctor/probes.py", "backends/pytorch*.py", "train/*", "bench/*"],
-    "onnx": ["backends/pytorch*.py", "train/*", "bench/link_bundle.py"],
+    "onnx": ["backends/pytorch*.py", "build/half.py", "train/*", "bench/link_bundle.py"],
     "grpc": ["bench/link_grpc.py"],
     "zstandard": ["codec.py"],
     "lz4": ["codec.py"],
@@ -95,6 +96,7 @@ CROSS_CUTTING_TESTS = {
     "test_grafana_dashboard.py",
     "test_hostile.py",
     "test_kernels_cpp.py",
+    "test_kernels_double.py",
     "test_kills.py",
     "test_layout.py",
     "test_leaving.py",
@@ -103,6 +105,7 @@ CROSS_CUTTING_TESTS = {
     "test_live_scenarios.py",
     "test_makefile.py",
     "test_bad_models.py",
+    "test_names_used.py",
     "test_namespaces.py",
     "test_partitions.py",
     "test_pauses.py",
@@ -114,12 +117,13 @@ CROSS_CUTTING_TESTS = {
     "test_system_packages.py",
     "test_trt_behaviour.py",
     "test_trt_double.py",
+    "test_trt_int8.py",
     "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
 }
 
-NOT_SOURCE = {
+NOT_SOURCE = {  # of the top folder
     ".git",
     ".venv",
     ".venv36",
@@ -128,7 +132,6 @@ NOT_SOURCE = {
     "dist",
     "runs",
     "out",
-    "__pycache__",
 }
 
 
@@ -136,8 +139,8 @@ def source_files(*suffixes):
     """Files of the project; without git, so that the rules also hold in an unpacked archive."""
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
-        ignored = any(
-            part in NOT_SOURCE or part.endswith((".egg-info", "_cache")) for part in parts
+        ignored = parts[0] in NOT_SOURCE or any(
+            part.endswith((".egg-info", "_cache", "__pycache__")) for part in parts
         )
         if not ignored and path.is_file() and (not suffixes or path.suffix in suffixes):
             yield path

@@ -422,7 +422,11 @@ class TestOpen:
     @pytest.mark.parametrize(
         ("option", "value", "message"),
         [
-            ("backend", "tflite", "backend: found 'tflite', expected one of onnxruntime, torch"),
+            (
+                "backend",
+                "tflite",
+                "backend: found 'tflite', expected one of tensorrt, onnxruntime, torch",
+            ),
             ("plan", "fast", "plan: found 'fast', expected one of full"),
             ("threads", 0, "threads: found 0, expected a whole number from 1"),
             ("max_batch", 1.5, "max_batch: found 1.5"),
@@ -458,10 +462,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
     def test_a_graph_head_gives_the_same_answers(self, tmp_path, backend):
-        manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
-        manifest["parts"][0]["exits"][1]["head"] = {"kind": "graph", "file": "onnx/head_1.onnx"}
-        files["onnx/head_1.onnx"] = graph_head()
-        path = edgesdk.bundle.write_bundle(tmp_path / "b", manifest, files).path
+        path = tiny.write_with_graph_head(tmp_path / "b").path
         with Pipeline.open(path, policy=FixedExit(1), backend=backend) as pipe:
             for brightness in (BRIGHT, 0.2):
                 found = pipe.infer(tiny.image(brightness)).max_probability
@@ -476,26 +477,3 @@ class TestOpen:
         assert stats["policy"]["kind"] == "max_probability"
         assert stats["kernels"] in ("native", "reference")
         assert stats["latency"]["p95_us"] >= stats["latency"]["p50_us"] > 0
-
-
-def graph_head():
-    """Exit 1's head as an ONNX file: the same logits as its fused parameters."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = tiny.SHARPNESS[1] * np.array([[1, -1], [-1, 1]], np.float32)
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "head",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ("batch", 2, 6, 6))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("batch", 2))],
-        [
-            numpy_helper.from_array(weight, "weight"),
-            numpy_helper.from_array(np.zeros(2, np.float32), "bias"),
-        ],
-    )
-    return tiny.serialize(graph)

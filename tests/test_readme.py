@@ -62,6 +62,7 @@ NOT_RUN = {
     "python -m edgesdk.bench ensemble DIR": "names a place; tests/bench/test_ensemble.py has one",
     "python -m edgesdk.bench engine --bundle DIR --profile FILE": "names a place; run where one is",
     "python examples/09_mdi_exit_figures.py": "takes minutes; tests/test_examples.py runs it short",
+    "python -m edgesdk.build engines": "needs a GPU; tests/build runs it on doubles",
     "pip wheel": "needs a cross compiler",
     "export CC=": "the same",
     "pip install": INSTALLS,

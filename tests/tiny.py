@@ -136,6 +136,30 @@ def write_tiny_bundle(path: Any) -> Bundle:
     return write_bundle(path, tiny_manifest(), tiny_files())
 
 
+def write_with_graph_head(path: Any) -> Bundle:
+    """The same with exit 1's head as an ONNX file, of the logits of its fused parameters."""
+    manifest, files = tiny_manifest(), tiny_files()
+    manifest["parts"][0]["exits"][1]["head"] = {"kind": "graph", "file": "onnx/head_1.onnx"}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
+    ]
+    weights = {
+        "weight": SHARPNESS[1] * np.array([[1, -1], [-1, 1]], np.float32),
+        "bias": np.zeros(2, np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "head",
+        [_value("features", (2, SIZE, SIZE))],
+        [_value("logits", (2,))],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    files["onnx/head_1.onnx"] = serialize(graph)
+    return write_bundle(path, manifest, files)
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.savez(content, **arrays)

@@ -5,7 +5,7 @@ To add one, subclass `Backend` and `Program` in a module of its own and name it 
 `backends/__init__.py`; one that computes in memory of its own also `Memory`.
 """
 
-from typing import Any, ContextManager, Sequence, Tuple
+from typing import Any, ContextManager, Dict, Optional, Sequence, Tuple
 
 from .. import kernels
 from ..arrays import HOST, Array, Memory, Shape
@@ -13,7 +13,9 @@ from ..errors import BundleError
 
 
 class Program:
-    """One compiled stage or graph head."""
+    """One compiled stage or graph head. `max_batch`: samples at once, None for any number."""
+
+    max_batch: Optional[int] = None
 
     def run(self, features: Array, out: Array) -> None:
         """Compute float32 `features` [B, input shape] into float32 `out` [B, output shape].
@@ -37,6 +39,11 @@ class Backend:
     memory: Memory = HOST
     kernels: Any = kernels
 
+    @classmethod
+    def check(cls, files: Optional[Sequence[str]]) -> None:
+        """Before it is made unasked: raise BackendUnavailable if it does not work here at all, and
+        EngineError if it lacks something for the ONNX `files` of a bundle; None: they are not known."""
+
     def computing(self) -> ContextManager[None]:
         """Around all that one batch needs, in the thread that computes it. At its end everything
         has been computed, and is in the arrays that were asked to hold it."""
@@ -50,8 +57,13 @@ class Backend:
         """
         raise NotImplementedError
 
+    def measured(self) -> Dict[str, int]:
+        """What `telemetry.board.Board` cannot know: `gpu_free_bytes` and `gpu_total_bytes` where
+        there is a GPU. From any thread."""
+        return {}
+
     def close(self) -> None:
-        """Free what the backend holds besides its programs."""
+        """Free all that the backend holds, its programs too; a second time is nothing."""
 
 
 class _Nothing(ContextManager[None]):

@@ -118,6 +118,30 @@ def _reduce_mean(attributes: Attributes, x: Any) -> Any:
 # Of these, what comes behind the first input must be known when a stage is loaded.
 CONSTANT_INPUTS = ("Gather", "Reshape")
 
+
+def _scale(attributes: Attributes, x: Any, scale: Any, zero_point: Any) -> Any:
+    """What a quantised `x` is multiplied by, shaped to go with it; with the default of an omitted
+    zero point, quantising would be to unsigned numbers."""
+    if zero_point is None or zero_point.dtype != torch.int8 or bool((zero_point != 0).any()):
+        raise EngineError("quantisation that is not symmetric int8: zero points other than int8 0")
+    if attributes.get("block_size", 0) or scale.dim() > 1:
+        raise EngineError("quantisation by blocks")
+    if scale.dim() == 0:
+        return scale
+    sizes = [1] * x.dim()
+    sizes[attributes.get("axis", 1)] = -1 if scale.numel() > 1 else 1
+    return scale.view(sizes)
+
+
+def _quantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    """Whole numbers from -128 to 127, kept as float32: what follows computes with these."""
+    return torch.clamp(torch.round(x / _scale(attributes, x, scale, zero_point)), -128, 127)
+
+
+def _dequantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    return x.to(scale.dtype) * _scale(attributes, x, scale, zero_point)
+
+
 # The closed list: what the exporter writes for the networks of edgesdk.train, and its near kin.
 OPERATORS: Dict[str, Callable[..., Any]] = {
     "Add": lambda attributes, a, b: a + b,
@@ -126,6 +150,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concat": lambda attributes, *inputs: torch.cat(inputs, attributes["axis"]),
     "Conv": _conv,
+    "DequantizeLinear": _dequantize,
     "Div": lambda attributes, a, b: a / b,
     "Erf": lambda attributes, x: torch.erf(x),
     "Flatten": _flatten,
@@ -138,6 +163,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "MaxPool": _max_pool,
     "Mul": lambda attributes, a, b: a * b,
     "Pow": lambda attributes, a, b: torch.pow(a, b),
+    "QuantizeLinear": _quantize,
     "ReduceMean": _reduce_mean,
     "Relu": lambda attributes, x: torch.relu(x),
     "Reshape": _reshape,
@@ -181,14 +207,21 @@ class OnnxModule(torch.nn.Module):  # type: ignore[misc, unused-ignore]
                 )
             if node.op_type in CONSTANT_INPUTS and not set(node.input[1:]) <= set(self._weights):
                 raise EngineError("{} by numbers that are computed".format(node.op_type))
-            self._steps.append(Step(node.op_type, list(node.input), node.output[0], attributes))
+            step = Step(node.op_type, list(node.input), node.output[0], attributes)
+            if all(name in self._weights for name in step.inputs if name):
+                self._weights[step.output] = self._computed(step, self._weights)  # once, here
+                continue
+            self._steps.append(step)
         self._input = next(i.name for i in graph.input if i.name not in self._weights)
         self._output = graph.output[0].name
 
     def forward(self, features: Any) -> Any:
         """float32 [B, input shape] to float32 [B, output shape]."""
         values = {**self._weights, self._input: features}
-        for operator, inputs, output, attributes in self._steps:
-            arguments = [values[name] if name else None for name in inputs]
-            values[output] = self._operators[operator](attributes, *arguments)
+        for step in self._steps:
+            values[step.output] = self._computed(step, values)
         return values[self._output]
+
+    def _computed(self, step: Step, values: Dict[str, Any]) -> Any:
+        arguments = [values[name] if name else None for name in step.inputs]
+        return self._operators[step.operator](step.attributes, *arguments)

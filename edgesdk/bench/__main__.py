@@ -5,13 +5,15 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import cli
-from ..backends import open_backend
-from ..bundle import read_bundle, read_plain_bundle
+from ..backends import Backend, open_backend
+from ..backends.trt import TensorRTBackend
+from ..bundle import Bundle, read_bundle, read_plain_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
 from ..core.tensor import CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
+from ..runtime.stages import onnx_files
 from . import (
     codec,
     core,
@@ -21,6 +23,7 @@ from . import (
     ensemble,
     ensemble_command,
     fleet,
+    host_memory,
     kernels,
     link,
     pipeline,
@@ -113,15 +116,25 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     if arguments.slower is not None and not arguments.profile:
         raise ConfigError("--slower changes the profile only; name its file with --profile")
     bundle = read_bundle(arguments.bundle)
-    backend = open_backend(arguments.backend, arguments.threads)
-    cli.banner(("onnxruntime", "torch"), seed=engine.SEED, as_json=arguments.json)
     is_measured = bool(arguments.profile) and arguments.slower is None
     meter = energy.open_meter() if is_measured else None
-    times = engine.measure(bundle, arguments.plan, backend, arguments.seconds, meter=meter)
-    rows = [engine.row(time) for time in times]
-    cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
+
+    def measured(backend: Backend) -> List[StageTime]:
+        packages = ("tensorrt", "onnxruntime", "torch")
+        cli.banner(packages, seed=engine.SEED, as_json=arguments.json)
+        times = engine.measure(bundle, arguments.plan, backend, arguments.seconds, meter=meter)
+        rows = [engine.row(time) for time in times]
+        cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
+        return times
+
+    if arguments.memory is not None:
+        name, times = "tensorrt", _by_host_memory(arguments, bundle, measured)
+    else:
+        backend = open_backend(arguments.backend, arguments.threads, _files(arguments, bundle))
+        name, times = backend.name, measured(backend)
+        backend.close()
     if arguments.profile:
-        profile = _profile(bundle.manifest.model_id, backend.name, times, arguments)
+        profile = _profile(bundle.manifest.model_id, name, times, arguments)
         if meter is not None:
             profile.conditions.update(power_rails=list(meter.rails), idle_w=meter.idle_w)
         write_profile(arguments.profile, profile)
@@ -129,6 +142,35 @@ def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         if is_measured and meter is None:
             cli.say("no energy in it: no sensor here tells what the board draws", arguments.json)
     return engine.figures(times)
+
+
+def _files(arguments: argparse.Namespace, bundle: Bundle) -> List[str]:
+    """What a backend is to load; none for a plan that there is not."""
+    is_there = arguments.plan in bundle.manifest.parts[0].plans
+    return onnx_files(bundle, arguments.plan) if is_there else []
+
+
+def _by_host_memory(
+    arguments: argparse.Namespace, bundle: Bundle, measured: host_memory.Measure
+) -> List[StageTime]:
+    """Times with the kind of host memory that was asked for, or the better of both, which is then
+    kept."""
+    if arguments.backend not in (None, "tensorrt"):
+        raise ConfigError(
+            "--memory: found --backend {}, expected tensorrt: other backends have no memory of "
+            "their own".format(arguments.backend)
+        )
+    found = host_memory.measure_kinds(arguments.memory, measured)
+    needed_us = {kind: host_memory.one_image_us(times) for kind, times in found.items()}
+    for kind, us in needed_us.items():
+        cli.say("{}: one image takes {:.0f} us".format(kind, us), arguments.json)
+    best = min(needed_us, key=lambda kind: needed_us[kind])
+    if arguments.memory == host_memory.BOTH:
+        host_memory.keep(_files(arguments, bundle), TensorRTBackend.find_device(), best)
+        cli.say(
+            "{} is faster, and taken from now on with these engines".format(best), arguments.json
+        )
+    return found[best]
 
 
 def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -176,8 +218,14 @@ def _pipeline_options(command: argparse.ArgumentParser) -> None:
 def _engine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", required=True, help="folder of the bundle")
     command.add_argument("--plan", default=FULL_PLAN, help="default: %(default)s")
-    command.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    command.add_argument("--backend", help="tensorrt, onnxruntime or torch; default: the best")
     command.add_argument("--profile", metavar="FILE", help="write the times to this file")
+    command.add_argument(
+        "--memory",
+        choices=host_memory.CHOICES,
+        help="with tensorrt: whether the GPU works on the host's memory or on copies; both: "
+        "measure which is faster here, and keep that",
+    )
     command.add_argument(
         "--slower",
         type=_from_1,

@@ -54,7 +54,7 @@ def _seconds(text: str) -> float:
 def _arguments() -> argparse.Namespace:
     parser = cli.parser("demo", __doc__.strip(), EXAMPLE)
     parser.add_argument("--bundle", default=BUNDLE, help="default: %(default)s")
-    parser.add_argument("--backend", help="onnxruntime or torch; default: the best one present")
+    parser.add_argument("--backend", help="tensorrt, onnxruntime or torch; default: the best")
     parser.add_argument(
         "--out", default=os.path.join("out", "demo"), help="where pictures go; default: %(default)s"
     )

@@ -1,12 +1,13 @@
 """All that is known about a machine, gathered; nothing is judged here."""
 
 import ctypes
+import importlib.util
 import os
 import platform
 import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from .. import backends, kernels
+from .. import kernels
 from ..telemetry.board import Board
 from ..telemetry.kernel_files import lines
 from ..telemetry.speed import Clock, PowerMode, read_clocks, read_power_mode
@@ -29,16 +30,16 @@ class Python(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """`backends` are those that this edgesdk has, whether they can be loaded or not.
-    `kernels` is "native" or "reference" and `kernels_failure` why native ones could not be loaded.
+    """`kernels` is "native" or "reference", `kernels_failure` why native ones could not be loaded,
+    and `has_cuda_kernels`: those for a GPU were built, whether they can be loaded or not.
     `libraries` by the names of `probes.PROBES`. `sensed` is what `telemetry.board.Board` reads.
     `environment` has the variables that matter here and are set."""
 
     machine: Machine
     python: Python
-    backends: List[str]
     kernels: str
     kernels_failure: Optional[str]
+    has_cuda_kernels: bool
     libraries: Dict[str, Answer]
     environment: Dict[str, str]
     room: Room
@@ -67,9 +68,9 @@ def gather(
     return Facts(
         machine.read_machine(root),
         read_python(),
-        [entry[0] for entry in backends.BACKENDS],
         kernels.implementation,
         kernels.native_failure,
+        importlib.util.find_spec("edgesdk.kernels._cuda") is not None,
         libraries,
         {name: os.environ[name] for name in VARIABLES if name in os.environ},
         machine.read_room(root),

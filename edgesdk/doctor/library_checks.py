@@ -3,7 +3,7 @@
 import re
 from typing import List, Sequence, Tuple
 
-from ..kernels.selection import BUILD_COMMAND
+from ..kernels.selection import BUILD_COMMAND, BUILD_CUDA_COMMAND
 from .checks import CPU, IDENTITY, NOTE, OK, PROBLEM, ROOM_AND_SPEED, TENSORRT, Check, Look, judged
 from .facts import Facts
 from .libraries import Answer
@@ -117,19 +117,6 @@ def backends(facts: Facts, use: str) -> Check:
 # --- the GPU --------------------------------------------------------------------------------------
 
 
-def backend_tensorrt(facts: Facts, use: str) -> Check:
-    """Whether this edgesdk can use it at all."""
-    if TENSORRT in facts.backends:
-        return Check("edgesdk and TensorRT", OK, "backend is there")
-    return Check(
-        "edgesdk and TensorRT",
-        _stops(use, TENSORRT),
-        "this edgesdk has no TensorRT backend, only {}".format(", ".join(facts.backends)),
-        "Compute on the CPU meanwhile; this says what that needs.",
-        "python -m edgesdk.doctor --for cpu",
-    )
-
-
 def cuda(facts: Facts, use: str) -> Check:
     """Driver and devices."""
     answer, level = facts.libraries["cuda"], _stops(use, TENSORRT)
@@ -233,5 +220,18 @@ def pycuda(facts: Facts, use: str) -> Check:
     return _failed("pycuda", _stops(use, TENSORRT), answer, advice, install)
 
 
-LIBRARIES: Sequence[Look] = (numpy, backend_tensorrt, cuda, cuda_toolkit, tensorrt, pycuda)
+def cuda_kernels(facts: Facts, use: str) -> Check:
+    """Exit heads where the features are."""
+    if facts.has_cuda_kernels:
+        return Check("CUDA kernels", OK, "built")
+    if use == CPU:
+        return Check("CUDA kernels", OK, "not built, not needed")
+    advice = (
+        "Exit heads are computed on the CPU so, on copies of what the GPU holds; build them in "
+    )
+    advice += "the source tree" + ("." if facts.machine.has_nvcc else ", with an nvcc.")
+    return Check("CUDA kernels", NOTE, "not built", advice, BUILD_CUDA_COMMAND)
+
+
+LIBRARIES: Sequence[Look] = (numpy, cuda, cuda_toolkit, tensorrt, pycuda, cuda_kernels)
 LIBRARIES = (*LIBRARIES, backends, kernels, zmq)

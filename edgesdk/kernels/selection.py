@@ -12,6 +12,7 @@ from . import reference
 
 VARIABLE = "EDGESDK_KERNELS"
 BUILD_COMMAND = "EDGESDK_BUILD_NATIVE=yes pip install ."
+BUILD_CUDA_COMMAND = "EDGESDK_BUILD_CUDA=yes pip install ."
 
 
 def select() -> Tuple[ModuleType, Optional[str]]:

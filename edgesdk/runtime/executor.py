@@ -13,7 +13,8 @@ from ..arrays import HOST, Array
 from ..backends import Backend
 from ..bundle import Bundle
 from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
-from ..errors import PeerError
+from ..engine_store import build_command
+from ..errors import EngineError, PeerError
 from .buffers import Buffer, BufferPool, Rows, gather
 from .clock import now_us
 from .stages import Ensemble, LoadedStage, PlaceOf, StageTotals, input_shapes, load_stages
@@ -82,6 +83,22 @@ class Executor:
         self._stages = load_stages(bundle, plan_name, backend, held_stages)
         self.input_shapes = input_shapes(bundle, plan_name)
         self._totals = {place: StageTotals() for place in self.input_shapes}
+        self._bundle_path = bundle.path
+
+    def check_batch(self, max_batch: int) -> None:
+        """Raise EngineError if a stage cannot take so many samples at once."""
+        limits = [stage.max_batch for stage in self._stages.values()]
+        limit = min((limit for limit in limits if limit is not None), default=max_batch)
+        if limit < max_batch:
+            raise EngineError(
+                "max_batch: found {}, needed at most {}, for which engines were built; open with "
+                "max_batch={}, or build others: {}".format(
+                    max_batch,
+                    limit,
+                    limit,
+                    build_command(self._bundle_path, "--max-batch {}".format(max_batch)),
+                )
+            )
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""

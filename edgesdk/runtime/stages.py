@@ -1,6 +1,6 @@
 """Stages of a bundle, loaded, with their exits; and what makes one answer of an ensemble's."""
 
-from typing import Any, Collection, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class ExitHead:
         part = bundle.manifest.parts[0]
         spec = part.exits[exit_index]
         self._kernels = backend.kernels
+        self.max_batch: Optional[int] = None
         self._fused: Optional[Tuple[Any, ...]] = None
         if spec.kind == "fused":
             self._fused = constants(backend, bundle.head(0, exit_index))
@@ -36,6 +37,7 @@ class ExitHead:
                 part.segments[exit_index].output_shape,
                 (self._class_count,),
             )
+            self.max_batch = self._graph.max_batch
 
     def __call__(self, features: Array, with_logits: bool) -> ExitScores:
         """Scores of float32 `features` [B, C, S...]; `.logits` [B, N] if `with_logits`."""
@@ -50,6 +52,8 @@ class ExitHead:
 class FeatureExit:
     """The exit of an ensemble's part behind one stage. Its scores are of the answer that would be
     given if this part were the only one: for the policy, which decides in each part by itself."""
+
+    max_batch: Optional[int] = None
 
     def __init__(
         self,
@@ -104,6 +108,12 @@ class LoadedStage(NamedTuple):
     exit_index: Optional[int]
     head: Union[ExitHead, FeatureExit, None]
 
+    @property
+    def max_batch(self) -> Optional[int]:
+        """The most samples that the stage and its exit take at once; None: any number."""
+        limits = [self.program.max_batch, None if self.head is None else self.head.max_batch]
+        return min((limit for limit in limits if limit is not None), default=None)
+
 
 class StageTotals:
     """What one stage has computed here so far; `busy_us` with its exit heads."""
@@ -132,6 +142,22 @@ def load_stages(
         for index, stage in enumerate(spec.plans[plan_name].stages)
         if held is None or (part, index) in held
     }
+
+
+def onnx_files(
+    bundle: Bundle, plan_name: str, held: Optional[Collection[PlaceOf]] = None
+) -> List[str]:
+    """Every file that `load_stages` has a backend load."""
+    files = []
+    for part, spec in enumerate(bundle.manifest.parts):
+        for index, stage in enumerate(spec.plans[plan_name].stages):
+            if held is not None and (part, index) not in held:
+                continue
+            files.append(bundle.file(stage.file))
+            head = None if stage.exit_index is None else spec.exits[stage.exit_index]
+            if head is not None and head.kind == "graph":
+                files.append(bundle.file(head.file))
+    return files
 
 
 def input_shapes(bundle: Bundle, plan_name: str) -> Dict[PlaceOf, Tuple[int, ...]]:

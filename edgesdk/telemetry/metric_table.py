@@ -110,6 +110,8 @@ GAUGES: List[Row] = [
     ("board.temperature_c.*", "board_temperature_celsius", "Temperature of this board", ZONE),
     ("board.power_w.*", "board_power_watts", "Power that this board draws", RAIL),
     ("board.resident_bytes", "resident_bytes", "Memory of this process", ()),
+    ("board.gpu_free_bytes", "gpu_free_bytes", "Free memory of the GPU; a Jetson's is all's", ()),
+    ("board.gpu_total_bytes", "gpu_total_bytes", "Memory of the GPU", ()),
     ("neighbours.*.state", "neighbour_up", "1 if tasks may go there and come back", PEER),
     ("neighbours.*.queue_length", "neighbour_queue_tasks", "Tasks waiting there (I_m)", PEER),
     ("neighbours.*.delay_us", "neighbour_delay_seconds", "Time of a task there (Gamma_m)", PEER),

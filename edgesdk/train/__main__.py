@@ -6,14 +6,19 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from .. import cli
+from ..errors import ConfigError
+from ..outcomes import SPLITS
 from . import options
 from .calibration import command as calibration
 from .distree import command as reproduction
 from .ensembles import distillation_command
-from .recipe import MAX_LOSS_POINTS
+from .recipe import INT8_LOSS_POINTS, MAX_LOSS_POINTS
+
+if TYPE_CHECKING:
+    from .bundles import Exported
 
 FIT_EXAMPLE = "python -m edgesdk.train fit --data digits --model wrn16_1 --out runs/digits"
 SEVERAL_EXAMPLE = (
@@ -55,6 +60,18 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=MAX_LOSS_POINTS,
         help="accuracy the calibrated policy may lose, in percent points, default %(default)s",
+    )
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="stages for the INT8 units of GPUs (Xavier, Orin, data centres; a Nano has none)",
+    )
+    export.add_argument(
+        "--int8-loss-points",
+        type=float,
+        metavar="POINTS",
+        help="accuracy the final exit may lose by INT8 on the calibration split, in percent "
+        f"points, default {INT8_LOSS_POINTS}",
     )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
@@ -149,11 +166,19 @@ def _export(arguments: argparse.Namespace) -> int:
     from .trainer import is_ensemble
 
     torch.set_num_threads(1)
+    int8_loss_points = _int8_loss_points(arguments)
     if is_ensemble(checkpoint.load(arguments.run)):
+        if int8_loss_points is not None:
+            raise ConfigError(
+                f"--int8: {arguments.run} is an ensemble, expected a plain network; export it "
+                "without --int8"
+            )
         return _export_ensemble(arguments)
     run = load_run(arguments.run)
     cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
-    exported = export_run(run, arguments.bundle, arguments.max_loss_points, arguments.force)
+    exported = export_run(
+        run, arguments.bundle, arguments.max_loss_points, arguments.force, int8_loss_points
+    )
     if arguments.json:
         cli.print_json(
             {
@@ -164,6 +189,36 @@ def _export(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
+    if exported.quantization is not None:
+        _report_quantization(exported.quantization)
+    _report_export(exported)
+    cli.say(f"written: {arguments.bundle}")
+    return 0
+
+
+def _int8_loss_points(arguments: argparse.Namespace) -> Optional[float]:
+    """None: no INT8."""
+    given: Optional[float] = arguments.int8_loss_points
+    if given is not None and not arguments.int8:
+        raise ConfigError("--int8-loss-points: found without --int8, which it is about; add it")
+    return INT8_LOSS_POINTS if arguments.int8 and given is None else given
+
+
+def _report_quantization(found: dict[str, Any]) -> None:
+    """What each exit loses by INT8."""
+    accuracies = found["accuracy_per_exit"]
+    columns = [accuracies[split][kind] for split in SPLITS for kind in ("float32", "int8")]
+    rows = [
+        (f"exit {index}", *(f"{100 * accuracy:.2f} %" for accuracy in row))
+        for index, row in enumerate(zip(*columns))
+    ]
+    cli.say(f"INT8: ranges of {found['image_count']} calibration images, {found['method']}")
+    header = ("accuracy", "calibration, float32", "INT8", "test, float32", "INT8")
+    for line in cli.table(header, rows):
+        cli.say(line)
+
+
+def _report_export(exported: "Exported") -> None:
     rows = [
         (f"exit {index}", f"{100 * accuracy:.2f} %", f"{threshold:.6f}", f"{100 * share:.1f} %")
         for index, (accuracy, threshold, share) in enumerate(
@@ -177,8 +232,6 @@ def _export(arguments: argparse.Namespace) -> int:
             f"policy {name}: accuracy {100 * report.accuracy:.2f} %, "
             f"{report.mean_multiply_adds / 1e6:.2f} M multiply-adds per image"
         )
-    cli.say(f"written: {arguments.bundle}")
-    return 0
 
 
 def _export_ensemble(arguments: argparse.Namespace) -> int:

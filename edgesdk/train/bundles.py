@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
+import numpy as np
 import torch
 
 from ..bundle import write_bundle
@@ -16,7 +17,7 @@ from . import checkpoint
 from .calibration.choice import Objective, candidates, check_objective, choose, plans_of
 from .calibration.costs import Report, multiply_add_costs, report
 from .counting import Costs, multiply_adds, segment_shapes
-from .data import DataSet, data_set
+from .data import DataSet, Split, data_set
 from .export import export_network, head_file, head_kind, segment_file
 from .models import MultiExit, build_model, input_size
 from .recipe import MAX_LOSS_POINTS
@@ -36,12 +37,14 @@ class Run(NamedTuple):
 
 class Exported(NamedTuple):
     """What became of an export. `final` and `calibrated` are those policies on the test split,
-    `test_accuracy` is that of each exit, 0..1."""
+    `test_accuracy` is that of each exit, 0..1; `quantization` is what the bundle's provenance says
+    of INT8, if it is that."""
 
     thresholds: tuple[float, ...]
     test_accuracy: tuple[float, ...]
     final: Report
     calibrated: Report
+    quantization: Optional[dict[str, Any]] = None
 
 
 def load_run(directory: Path) -> Run:
@@ -71,12 +74,15 @@ def export_run(
     bundle: Union[str, "os.PathLike[str]"],
     max_loss_points: float = MAX_LOSS_POINTS,
     overwrite: bool = False,
+    int8_loss_points: Optional[float] = None,
 ) -> Exported:
     """Write `run` as a bundle whose default policy is calibrated to lose at most
     `max_loss_points` percent points against the final exit.
 
-    The test split is only reported. Raises ConfigError for a run that is not finished, and what
-    `export_network`, `candidates` and `write_bundle` raise; nothing is then left behind.
+    With `int8_loss_points` its stages are INT8, and that is how many percent points the final exit
+    may lose by it on the calibration split. The test split is only reported. Raises ConfigError for
+    a run that is not finished, and what `export_network`, `quantized_network`, `candidates` and
+    `write_bundle` raise; nothing is then left behind.
     """
     if run.epochs_done != run.settings.epochs:
         raise ConfigError(
@@ -84,10 +90,24 @@ def export_run(
             "python -m edgesdk.train fit ... --resume"
         )
     check_objective(Objective(max_loss_points))
-    files = export_network(run.network, run.data.load("calibration").images[:CHECK_COUNT])
+    splits = {split: run.data.load(split) for split in SPLITS}
+    files = export_network(run.network, splits["calibration"].images[:CHECK_COUNT])
+    # As torch computes them: what is exported has been compared with that.
+    logits = {split: logits_per_exit(run.network, splits[split].images).numpy() for split in SPLITS}
+    quantization = None
+    if int8_loss_points is not None:
+        from .int8_network import quantized_network  # needs more of onnxruntime than the rest
+
+        found = quantized_network(run.network, files, splits, logits, int8_loss_points)
+        files.update(found.files)
+        logits, quantization = found.logits, found.provenance
     costs = multiply_adds(run.network, run.data.preprocessing.shape)
-    exported, policy = _calibrated(_outcomes(run), costs, max_loss_points)
+    exported, policy = _calibrated(_outcomes(run.data, splits, logits), costs, max_loss_points)
+    exported = exported._replace(quantization=quantization)
     manifest = _manifest(run, costs, policy)
+    if quantization is not None:
+        manifest["name"] += "-int8"
+        manifest["provenance"]["quantization"] = quantization
     manifest["provenance"]["test"] = {
         "accuracy_per_exit": exported.test_accuracy,
         **exported.final.document(),
@@ -127,15 +147,13 @@ def _calibrated(
     return exported, {**policy.describe(), "provenance": provenance}
 
 
-def _outcomes(run: Run) -> Outcomes:
-    """As torch computes them: what is exported has been compared with that."""
-    loaded = [run.data.load(split) for split in SPLITS]
+def _outcomes(data: DataSet, splits: dict[str, Split], logits: dict[str, np.ndarray]) -> Outcomes:
     return outcomes_from_logits(
         "",  # the bundle that would have an id is yet to be written
-        run.data.name,
-        [split for split, part in zip(SPLITS, loaded) for _ in part.labels],
-        torch.cat([part.labels for part in loaded]).numpy(),
-        torch.cat([logits_per_exit(run.network, part.images) for part in loaded], dim=1).numpy(),
+        data.name,
+        [split for split in SPLITS for _ in splits[split].labels],
+        np.concatenate([splits[split].labels.numpy() for split in SPLITS]),
+        np.concatenate([logits[split] for split in SPLITS], axis=1),
     )
 
 
@@ -153,7 +171,7 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
         "provenance": {
             # the name, not the path: a bundle does not tell whose disk its images were on
             "settings": run.settings._replace(data=run.data.name)._asdict(),
-            "multiply_adds": "convolution, linear and batch-norm layers of one image",
+            "multiply_adds": "convolutions, linear layers, attention and norms of one image",
             "torch": torch.__version__,
         },
     }

@@ -71,6 +71,37 @@ def export_student(student: MultiExit, images: Tensor, name: str) -> dict[str, b
     return files
 
 
+def export_layers(module: nn.Module, inputs: Tensor, where: str) -> bytes:
+    """`module` as one ONNX file, as checked on float32 `inputs` [B, ...], B >= 2; errors name
+    `where`. Raises what `export_network` raises."""
+    with torch.no_grad():
+        return _onnx(module.eval(), inputs, module(inputs), where)
+
+
+def opened(content: bytes, where: str) -> onnxruntime.InferenceSession:
+    """An ONNX file in onnxruntime, on the CPU. Raises BundleError, naming `where`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what goes wrong is in the exception
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no base class of their own
+        raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+
+
+def check_opset(content: bytes, where: str) -> None:
+    """Raise BundleError unless `content` is valid ONNX of operator set 13 and no other."""
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if found != {"ai.onnx": OPSET}:
+        raise BundleError(
+            f"{where}: torch {torch.__version__} wrote operator sets {found}, expected only "
+            f"ai.onnx {OPSET}, the newest that TensorRT 8.2 reads; use the torch version of "
+            "constraints.txt"
+        )
+
+
 def segment_file(index: int, part: str = "") -> str:
     """Where a bundle keeps segment `index`, of a part of an ensemble."""
     return os.path.join("onnx", part, f"segment_{index}.onnx")
@@ -89,7 +120,7 @@ def head_kind(head: nn.Module) -> str:
 def _onnx(module: nn.Module, inputs: Tensor, expected: Tensor, where: str) -> bytes:
     """`module` as an ONNX file that gives `expected` for `inputs`."""
     content = _with_sizes(_exported(module, inputs, where), tuple(expected.shape[1:]))
-    _check_opset(content, where)
+    check_opset(content, where)
     for batch in (len(inputs), 1):  # two sizes: the batch axis must be free
         which = f"{where}, batch of {batch}"
         found = _run(content, inputs[:batch].numpy(), which)
@@ -122,7 +153,25 @@ def _exported(module: nn.Module, inputs: Tensor, where: str) -> bytes:
                 f"{where}: cannot be written as ONNX of opset {OPSET}: "
                 f"{str(error).splitlines()[0]}; put another layer in its place"
             ) from error
-    return buffer.getvalue()
+    return _without_aliases(buffer.getvalue())
+
+
+def _without_aliases(content: bytes) -> bytes:
+    """The exporter writes equal weights once, and the others as Identity of that one; TensorRT
+    reads a bias from an initializer only."""
+    model = onnx.load_from_string(content)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    aliases = [
+        node for node in model.graph.node if node.op_type == "Identity" and node.input[0] in weights
+    ]
+    meant = {node.output[0]: node.input[0] for node in aliases}
+    for node in aliases:
+        model.graph.node.remove(node)
+    for node in model.graph.node:
+        node.input[:] = [meant.get(name, name) for name in node.input]
+    result = model.SerializeToString()
+    assert isinstance(result, bytes)
+    return result
 
 
 def _with_sizes(content: bytes, output_shape: tuple[int, ...]) -> bytes:
@@ -187,11 +236,8 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def _run(content: bytes, inputs: np.ndarray, where: str) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what goes wrong is in the exception
+    session = opened(content, where)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         (output,) = session.run([OUTPUT_NAME], {INPUT_NAME: inputs})
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
         raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
@@ -205,18 +251,6 @@ def _check_finite(network: MultiExit) -> None:
                 f"{name}: found values that are NaN or infinite, expected finite ones; "
                 "the training diverged, train again with a lower learning rate"
             )
-
-
-def _check_opset(content: bytes, where: str) -> None:
-    model = onnx.load_from_string(content)
-    onnx.checker.check_model(model, full_check=True)
-    found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if found != {"ai.onnx": OPSET}:
-        raise BundleError(
-            f"{where}: torch {torch.__version__} wrote operator sets {found}, expected only "
-            f"ai.onnx {OPSET}, the newest that TensorRT 8.2 reads; use the torch version of "
-            "constraints.txt"
-        )
 
 
 def _check_equal(found: np.ndarray, expected: np.ndarray, where: str) -> None:

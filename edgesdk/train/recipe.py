@@ -10,6 +10,7 @@ ONECYCLE_SHARE = 0.2  # the same of a one-cycle schedule
 SCHEDULES = ("cosine", "onecycle")
 PRECISIONS = ("float32", "bfloat16")
 MAX_LOSS_POINTS = 0.5  # of accuracy, that the policy of an export may lose by default
+INT8_LOSS_POINTS = 1.0  # of accuracy, that the final exit may lose by rounding, by default
 
 
 class Settings(NamedTuple):

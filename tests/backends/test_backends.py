@@ -430,9 +430,9 @@ def test_the_runtimes_agree_on_a_residual_block(tmp_path, batch):
 
 class TestOpening:
     def test_the_best_one_present(self):
-        assert open_backend().name == BACKENDS[0][0] == "onnxruntime"
+        assert open_backend().name == BACKENDS[1][0] == "onnxruntime"
 
-    @pytest.mark.parametrize("name", [entry[0] for entry in BACKENDS])
+    @pytest.mark.parametrize("name", [entry[0] for entry in BACKENDS[1:]])
     def test_by_name(self, name):
         backend = open_backend(name)
         assert isinstance(backend, Backend) and backend.name == name
@@ -443,7 +443,7 @@ class TestOpening:
         with pytest.raises(ConfigError) as caught:
             open_backend(name)
         assert str(caught.value) == (
-            "backend: found {!r}, expected one of onnxruntime, torch".format(name)
+            "backend: found {!r}, expected one of tensorrt, onnxruntime, torch".format(name)
         )
 
 
@@ -500,7 +500,8 @@ class TestMissingRuntimes:
 
     def test_none_at_all_names_both(self):
         said = self.say(None, ["onnxruntime", "torch"])
-        assert said.startswith("BackendUnavailable the onnxruntime backend needs onnxruntime (")
+        assert said.startswith("BackendUnavailable ")
+        assert "; the onnxruntime backend needs onnxruntime (" in said
         assert "; the torch backend needs torch and onnx (No module named 'torch')" in said
 
     def test_the_package_imports_without_any(self):

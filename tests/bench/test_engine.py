@@ -7,10 +7,12 @@ import pytest
 import tiny
 import tiny_ensemble
 
+from edgesdk import Pipeline
 from edgesdk.backends import open_backend
 from edgesdk.bench import __main__ as bench
 from edgesdk.bench import energy, engine
 from edgesdk.bench.timing import conditions, device_name
+from edgesdk.bundle import read_bundle
 from edgesdk.errors import ConfigError
 from edgesdk.profiles import StageTime, read_profile
 
@@ -202,3 +204,42 @@ class TestCommand:
     def test_no_bundle(self, tmp_path, capsys):
         assert bench.main(["engine", "--bundle", str(tmp_path / "none")]) == 1
         assert "no such folder" in capsys.readouterr().err
+
+
+class TestHostMemory:
+    """--memory: on the double of a GPU, where both are as fast as the other."""
+
+    @pytest.fixture
+    def path(self, board, bundle):
+        return board.bundle(bundle.path, max_batch=4)
+
+    def run(self, path, *more):
+        return bench.main(["engine", "--bundle", path, "--seconds", "0.001", *more])
+
+    def test_the_better_of_both_is_kept_and_taken(self, board, path, capsys):
+        assert self.run(path, "--memory", "both") == 0
+        out = capsys.readouterr().out
+        said = [line for line in out.splitlines() if line.endswith("with these engines")]
+        best = said[0].split(" ")[0]
+        assert best in ("mapped", "copied") and len(said) == 1
+        assert "mapped: one image takes" in out and "copied: one image takes" in out
+        with Pipeline.open(path, backend="tensorrt", max_batch=4) as pipe:
+            before = board.machine.copied_bytes["dtoh"]
+            pipe.infer(tiny.image(0.9))
+            assert bool(board.machine.copied_bytes["dtoh"] - before) == (best == "copied")
+
+    def test_one_kind_is_measured_and_not_kept(self, path, capsys):
+        assert self.run(path, "--memory", "copied") == 0
+        out = capsys.readouterr().out
+        assert "copied: one image takes" in out and "mapped" not in out and "from now" not in out
+
+    def test_batches_are_no_larger_than_engines_take(self, path, tmp_path):
+        profile = str(tmp_path / "profile.json")
+        assert self.run(path, "--backend", "tensorrt", "--profile", profile) == 0
+        read = read_profile(profile, read_bundle(path).manifest.model_id)
+        assert read.backend == "tensorrt"
+        assert sorted({time.batch for time in read.stages}) == [1, 4]
+
+    def test_other_backends_have_none(self, path, capsys):
+        assert self.run(path, "--memory", "both", "--backend", "onnxruntime") == 1
+        assert "--memory: found --backend onnxruntime" in capsys.readouterr().err

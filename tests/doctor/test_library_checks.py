@@ -28,12 +28,12 @@ class TestMachines:
         assert PROBLEM not in found.values()
         assert {name for name in found if found[name] == NOTE} == {"desktop", "swap", "clocks"}
 
-    def test_a_nano_with_an_edgesdk_that_has_no_tensorrt(self, tmp_path):
-        facts = nano(tmp_path, backends=["onnxruntime", "torch"])
-        found = lc.all_checks(facts, TENSORRT)
-        assert [check.name for check in found if check.level == PROBLEM] == ["edgesdk and TensorRT"]
-        assert found[0].command == "python -m edgesdk.doctor --for cpu"
-        assert PROBLEM not in levels(facts, CPU).values()
+    def test_a_nano_whose_cuda_kernels_were_not_built(self, tmp_path):
+        facts = nano(tmp_path, has_cuda_kernels=False)
+        found = by_name(lc.all_checks(facts, TENSORRT))["CUDA kernels"]
+        assert (found.level, found.found) == (NOTE, "not built")
+        assert found.command == "EDGESDK_BUILD_CUDA=yes pip install ."
+        assert by_name(lc.all_checks(facts, CPU))["CUDA kernels"].level == OK
 
     def test_a_pc_needs_no_gpu(self, tmp_path):
         facts = answers.facts(boards.pc(tmp_path), answers.PC)

@@ -33,6 +33,8 @@ DOCUMENT = {
         "temperature_c": {"CPU-therm": 41.5, "GPU-therm": 39.0},
         "power_w": {"POM_5V_IN": 4.75},
         "resident_bytes": 91_234_304,
+        "gpu_free_bytes": 1_200_000_000,
+        "gpu_total_bytes": 4_157_603_840,
         "cpu_us": 12_340_000,
     },
     "counters": {"tasks_sent": 90, "tasks_computed": 1290, "sessions_lost.silent": 1},

@@ -102,6 +102,22 @@ def test_segments_are_opset_13_with_a_free_batch_axis(files, index):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+def test_equal_biases_are_initializers_too(images):
+    """The exporter makes the second one an Identity of the first, which TensorRT does not read."""
+    network = tiny_network()
+    with torch.no_grad():
+        for layer in (network.segments[1].conv2, network.segments[1].shortcut):
+            layer.bias.fill_(0.25)
+    for content in export_network(network, images[:4]).values():
+        if content[:2] == b"PK":  # an .npz
+            continue
+        graph = onnx.load_from_string(content).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        for node in graph.node:
+            assert node.op_type != "Identity"
+            assert node.op_type != "Conv" or set(node.input[1:]) <= weights
+
+
 def test_batch_norms_behind_a_convolution_are_folded_into_it(files):
     """The block has two; only that of its input, which the shortcut reads, has to stay."""
     nodes = [node.op_type for node in onnx.load_from_string(files[segment_file(1)]).graph.node]

@@ -18,6 +18,7 @@ from gpu_machine import (
     LogicError,
     Machine,
     MemoryError_,
+    PagelockedHostAllocation,
     RuntimeError_,
     Stream,
 )
@@ -43,9 +44,13 @@ def _queue(machine: Machine, what: str, stream: Any, work: Callable[[], None]) -
         stream.waiting.append(work)
 
 
-def _copy(target: Callable[[], np.ndarray], source: Callable[[], np.ndarray]) -> Callable[[], None]:
+def _copy(
+    machine: Machine, way: str, target: Callable[[], np.ndarray], source: Callable[[], np.ndarray]
+) -> Callable[[], None]:
     def work() -> None:
-        target()[:] = source()
+        bytes_there = source()
+        target()[:] = bytes_there
+        machine.copied_bytes[way] += bytes_there.nbytes
 
     return work
 
@@ -55,6 +60,13 @@ class _Driver:
 
     Error, LogicError, MemoryError, RuntimeError = Error, LogicError, MemoryError_, RuntimeError_
     DeviceAllocation = DeviceAllocation
+    PagelockedHostAllocation = PagelockedHostAllocation
+
+    class device_attribute:
+        INTEGRATED = "INTEGRATED"
+
+    class host_alloc_flags:
+        PORTABLE, DEVICEMAP, WRITECOMBINED = 1, 2, 4
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -81,32 +93,35 @@ class _Driver:
     def mem_get_info(self) -> Tuple[int, int]:
         self._machine.current("cuMemGetInfo")
         total_bytes = self._machine.memory_bytes
-        return total_bytes - self._machine.used_bytes, total_bytes
+        used_bytes = self._machine.used_bytes + self._machine.others_bytes
+        return total_bytes - used_bytes, total_bytes
 
     def pagelocked_empty(
         self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0
     ) -> np.ndarray:
-        self._machine.current("cuMemHostAlloc")
+        is_mapped = bool(mem_flags & self.host_alloc_flags.DEVICEMAP)
         empty = np.empty(shape, dtype, order)
-        empty.reshape(-1).view(np.uint8)[:] = 0xA5
-        return empty
+        return np.asarray(PagelockedHostAllocation(self._machine, empty, is_mapped))
 
     def memcpy_htod_async(self, dest: Any, src: Any, stream: Any = None) -> None:
         machine, host = self._machine, _host_bytes(src, "cuMemcpyHtoDAsync")
-        work = _copy(lambda: machine.memory(int(dest), host.nbytes), lambda: host)
+        work = _copy(machine, "htod", lambda: machine.memory(int(dest), host.nbytes), lambda: host)
         _queue(machine, "cuMemcpyHtoDAsync", stream, work)
 
     def memcpy_dtoh_async(self, dest: Any, src: Any, stream: Any = None) -> None:
         machine, host = self._machine, _host_bytes(dest, "cuMemcpyDtoHAsync")
         if not host.flags.writeable:
             raise ValueError("cuMemcpyDtoHAsync: the array is read-only")
-        work = _copy(lambda: host, lambda: machine.memory(int(src), host.nbytes))
+        work = _copy(machine, "dtoh", lambda: host, lambda: machine.memory(int(src), host.nbytes))
         _queue(machine, "cuMemcpyDtoHAsync", stream, work)
 
     def memcpy_dtod_async(self, dest: Any, src: Any, size: int, stream: Any = None) -> None:
         machine = self._machine
         work = _copy(
-            lambda: machine.memory(int(dest), size), lambda: machine.memory(int(src), size)
+            machine,
+            "dtod",
+            lambda: machine.memory(int(dest), size),
+            lambda: machine.memory(int(src), size),
         )
         _queue(machine, "cuMemcpyDtoDAsync", stream, work)
 
@@ -142,8 +157,12 @@ def _device_class(machine: Machine) -> Any:
         def total_memory(self) -> int:
             return machine.memory_bytes
 
+        def get_attribute(self, attr: str) -> int:
+            assert attr == _Driver.device_attribute.INTEGRATED, attr
+            return int(machine.is_integrated)
+
         def retain_primary_context(self) -> Context:
-            return machine.retain_primary()
+            return Context(machine)
 
     return Device
 

@@ -6,9 +6,10 @@ needs a context that is current in its thread. `Machine.broken` plants faults.
 """
 
 import bisect
+import collections
 import itertools
 import threading
-from typing import Callable, Dict, List, Optional, Set, Tuple
+from typing import Callable, Counter, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -23,9 +24,12 @@ FAULTS = {
     "execute",  # enqueue gives False
     "skips tactics",  # the builder logs it; the engine is slower, and is built
     "build fails",  # None, and an error in the log
+    "builds for ever",
     "kills builder",  # SIGKILL to this process while it builds, as the kernel does without memory
+    "kernels for other gpus",  # launches of edgesdk.kernels._cuda are refused
 }
 _ALIGNMENT_BYTES = 512
+GATE_S_MAX = 20.0
 _GUARD_BYTES = 4096  # between allocations, so that writing past an end hits nothing
 
 
@@ -76,11 +80,19 @@ class Machine:
         self.timed_tactic_count = 0
         self.allocations: Dict[int, np.ndarray] = {}
         self.streams: Dict[int, Stream] = {}
+        # Page-locked host memory by its address there; what of it the GPU sees is allocated too.
+        self.pagelocked: Dict[int, int] = {}
+        # What was copied so far, by "htod", "dtoh" and "dtod".
+        self.copied_bytes: Counter[str] = collections.Counter()
+        # While it is set to an event, streams do nothing until that is set: a GPU that hangs.
+        self.gate: Optional[threading.Event] = None
+        self.is_integrated = True
+        self.others_bytes = 0  # of other processes
         self.peak_bytes = 0
         self._next_address = 0x700000000
         self._next_handle = itertools.count(0x5500, 0x10)
         self._stacks: Dict[int, List[Context]] = {}
-        self.primary: Optional[Context] = None
+        self.primary_count = 0  # how often the primary context is retained
         self.lock = threading.RLock()
 
     def is_broken(self, fault: str) -> bool:
@@ -103,7 +115,7 @@ class Machine:
 
     @property
     def used_bytes(self) -> int:
-        return sum(array.nbytes for array in self.allocations.values())
+        return sum(array.nbytes for array in list(self.allocations.values()))
 
     def allocate(self, size_bytes: int) -> int:
         """The address of new device memory; raises pycuda's MemoryError if there is not enough."""
@@ -111,7 +123,7 @@ class Machine:
             if size_bytes <= 0:
                 raise LogicError("cuMemAlloc failed: invalid argument")
             if self.is_broken("memory at alloc") or (
-                self.used_bytes + size_bytes > self.memory_bytes
+                self.used_bytes + self.others_bytes + size_bytes > self.memory_bytes
             ):
                 raise MemoryError_("cuMemAlloc failed: out of memory")
             address = self._next_address
@@ -142,11 +154,14 @@ class Machine:
         self.complaints.append("illegal access: {} bytes at {:#x}".format(size_bytes, address))
         raise LogicError("an illegal memory access was encountered")
 
-    def retain_primary(self) -> "Context":
-        """The primary context, one use of it more."""
-        self.primary = self.primary or Context(self)
-        self.primary.retained_count += 1
-        return self.primary
+    def map_host(self, array: np.ndarray) -> int:
+        """The address under which the GPU sees page-locked bytes."""
+        with self.lock:
+            address = self._next_address
+            steps = -(-(array.nbytes + _GUARD_BYTES) // _ALIGNMENT_BYTES)
+            self._next_address += steps * _ALIGNMENT_BYTES
+            self.allocations[address] = array
+            return address
 
     def new_handle(self) -> int:
         return next(self._next_handle)
@@ -156,38 +171,42 @@ class Machine:
         assert not self.complaints, self.complaints
         left = {hex(a): array.nbytes for a, array in self.allocations.items()}
         assert not left, "device memory was not freed: {}".format(left)
+        assert not self.pagelocked, "page-locked memory was not freed: {}".format(self.pagelocked)
         left_stacks = [stack for stack in self._stacks.values() if stack]
         assert not left_stacks, "a context is still current: the context stack was not empty"
         waiting = [stream.handle for stream in self.streams.values() if stream.waiting]
         assert not waiting, "streams have work that nobody waited for: {}".format(waiting)
-        assert self.primary is None, "the primary context was retained and not released (detach)"
+        assert not self.primary_count, "the primary context was retained and not released (detach)"
 
 
 class Context:
-    """pycuda.driver.Context."""
+    """pycuda.driver.Context, of the primary one: an object for each time that it is retained."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine, self.retained_count = machine, 0
+        self._machine, self._thread, self._is_valid = machine, threading.get_ident(), True
+        machine.primary_count += 1
 
     def push(self) -> None:
         self._check_alive("cuCtxPushCurrent")
         self._machine.stack().append(self)
 
     def detach(self) -> None:
-        """Release it; the last release of a context frees it, and with it what was allocated."""
+        """Release it, where it is current or in the thread that retained it; in another thread
+        pycuda does nothing, and it stays. The last release frees what was allocated."""
         self._check_alive("cuCtxDetach")
-        self.retained_count -= 1
-        if self.retained_count:
+        self._is_valid = False
+        here = self._machine.stack()
+        if here[-1:] != [self] and self._thread != threading.get_ident():
             return
-        if self._machine.allocations:
+        here[:] = [context for context in here if context is not self]
+        self._machine.primary_count -= 1
+        if any(self in stack for stack in self._machine._stacks.values()):
+            self._machine.complaints.append("a context was released that is current elsewhere")
+        if self._machine.allocations and not self._machine.primary_count:
             self._machine.complaints.append("a context was released with memory in use")
-        for stack in self._machine._stacks.values():
-            if self in stack:
-                self._machine.complaints.append("a context was released while it is current")
-        self._machine.primary = None
 
     def _check_alive(self, what: str) -> None:
-        if not self.retained_count:
+        if not self._is_valid:
             raise LogicError("{} failed: invalid device context".format(what))
 
 
@@ -214,6 +233,8 @@ class Stream:
 
     def run(self) -> None:
         """Do what was asked, in order. A failure is reported once and ends what came with it."""
+        if self._machine.gate is not None:
+            self._machine.gate.wait(GATE_S_MAX)
         while self.waiting:
             work = self.waiting.pop(0)
             try:
@@ -264,6 +285,40 @@ class Event:
         if not (self.reached and start.reached):
             raise LogicError("cuEventElapsedTime failed: device not ready")
         return 1.0
+
+
+class PagelockedHostAllocation:
+    """pycuda.driver.PagelockedHostAllocation: the `base` of an array of `pagelocked_empty`."""
+
+    def __init__(self, machine: Machine, array: np.ndarray, is_mapped: bool) -> None:
+        machine.current("cuMemHostAlloc")
+        if machine.is_broken("memory at alloc"):
+            raise MemoryError_("cuMemHostAlloc failed: out of memory")
+        if not array.nbytes:
+            raise LogicError("cuMemHostAlloc failed: invalid argument")
+        self._machine, self._memory = machine, array.ravel(order="K").view(np.uint8)
+        self._memory[:] = 0xA5
+        self._device_address = machine.map_host(self._memory) if is_mapped else 0
+        self.__array_interface__ = array.__array_interface__  # an array of it has it as its base
+        machine.pagelocked[id(self)] = array.nbytes
+
+    def get_device_pointer(self) -> int:
+        if not self._device_address:
+            raise LogicError("cuMemHostGetDevicePointer failed: invalid argument")
+        return self._device_address
+
+    def free(self) -> None:
+        self._machine.current("cuMemFreeHost")
+        if self._machine.pagelocked.pop(id(self), None) is None:
+            raise LogicError("pagelocked_host_allocation::free failed: invalid resource handle")
+        self._machine.allocations.pop(self._device_address, None)
+
+    def __del__(self) -> None:
+        machine = getattr(self, "_machine", None)
+        if machine is not None and machine.pagelocked.pop(id(self), None) is not None:
+            if not machine.stack():
+                machine.complaints.append("page-locked memory was dropped without a context")
+            machine.allocations.pop(self._device_address, None)
 
 
 class DeviceAllocation:

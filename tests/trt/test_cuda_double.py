@@ -190,3 +190,94 @@ def test_without_a_gpu_init_fails():
     machine.broken = {"no such fault"}
     with pytest.raises(AssertionError, match="no such fault"):
         cuda.init()
+
+
+class TestPagelocked:
+    def test_it_is_seen_by_the_gpu_where_it_is_if_it_is_mapped(self, cuda):
+        flags = cuda.host_alloc_flags.DEVICEMAP
+        host = cuda.pagelocked_empty((2, 3), np.float32, mem_flags=flags)
+        assert host.flags.c_contiguous and host.shape == (2, 3)
+        stream, memory = cuda.Stream(), cuda.mem_alloc(24)
+        host[...] = 7
+        cuda.memcpy_dtod_async(memory, host.base.get_device_pointer(), 24, stream)
+        cuda.memcpy_dtod_async(host.base.get_device_pointer() + 4, memory, 4, stream)
+        host[0, 0] = 8
+        stream.synchronize()
+        target = np.empty(6, np.float32)
+        cuda.memcpy_dtoh(target, memory)
+        assert target.tolist() == [8, 7, 7, 7, 7, 7] and host[0, 1] == 8
+        memory.free()
+        host.base.free()
+
+    def test_else_it_has_no_address_there(self, cuda):
+        host = cuda.pagelocked_empty(5, np.uint8)
+        with pytest.raises(cuda.LogicError):
+            host.base.get_device_pointer()
+        with pytest.raises(cuda.LogicError):
+            cuda.pagelocked_empty(0, np.uint8)
+
+    def test_what_is_left_is_told(self, cuda, machine):
+        host = cuda.pagelocked_empty(5, np.uint8)
+        with pytest.raises(AssertionError, match="page-locked memory was not freed"):
+            machine.check_clean()
+        host.base.free()
+        with pytest.raises(cuda.LogicError):
+            host.base.free()
+
+    def test_dropped_where_no_context_is(self, cuda, machine):
+        held = [cuda.pagelocked_empty(5, np.uint8)]
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+        assert machine.complaints.pop() == "page-locked memory was dropped without a context"
+
+
+class TestContexts:
+    """As pycuda's `context::detach` is written."""
+
+    @pytest.fixture
+    def context(self, machine):
+        cuda = cuda_double.driver(machine)
+        cuda.init()
+        return cuda.Device(0).retain_primary_context()
+
+    @staticmethod
+    def elsewhere(call):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+
+    def test_current_it_is_released_in_any_thread(self, machine, context):
+        self.elsewhere(lambda: (context.push(), context.detach()))
+        machine.check_clean()
+
+    def test_not_current_it_is_released_where_it_was_retained(self, machine, context):
+        context.detach()
+        machine.check_clean()
+
+    def test_not_current_it_stays_elsewhere(self, machine, context):
+        self.elsewhere(context.detach)
+        with pytest.raises(AssertionError, match="was retained and not released"):
+            machine.check_clean()
+
+    def test_current_in_another_thread_too(self, machine, context):
+        context.push()
+        self.elsewhere(lambda: (context.push(), context.detach()))
+        assert machine.complaints == ["a context was released that is current elsewhere"]
+
+
+def test_a_gpu_that_hangs_goes_on_when_it_is_let(cuda, machine):
+    machine.gate, stream, memory = threading.Event(), cuda.Stream(), cuda.mem_alloc(4)
+    cuda.memcpy_htod_async(memory, np.zeros(1, np.float32), stream)
+    threading.Timer(0.05, machine.gate.set).start()
+    stream.synchronize()
+    assert machine.gate.is_set() and stream.is_done()
+    assert machine.copied_bytes == {"htod": 4}
+    memory.free()
+
+
+def test_memory_of_other_processes_is_not_free(cuda, machine):
+    machine.others_bytes = (1 << 20) - 100
+    assert cuda.mem_get_info() == (100, 1 << 20)
+    with pytest.raises(cuda.MemoryError):
+        cuda.mem_alloc(101)

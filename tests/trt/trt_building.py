@@ -237,6 +237,8 @@ def build(world, logger, network, config):
     machine = world.machine
     if machine.is_broken("kills builder"):
         os.kill(os.getpid(), signal.SIGKILL)
+    while machine.is_broken("builds for ever"):
+        time.sleep(0.01)
     if machine.is_broken("memory at build"):
         world.log(logger, "ERROR", "Error Code 2: OutOfMemory (no further information)")
         return None
@@ -280,6 +282,9 @@ def _trouble_of(network, config):
             if not all(_fits(tensor.shape, shape) for shape in shapes):
                 return "{}: profile {} does not fit {}".format(tensor.name, shapes, tensor.shape)
     has_quantized = any(operator == "QuantizeLinear" for _, operator in network._graph.nodes)
+    has_flag = "INT8" in config._world.types["BuilderFlag"].__members__
+    if has_quantized and has_flag and not config._has("INT8"):
+        return "Error Code 4: Internal Error (int8 is not configured in the builder)"
     if config._has("INT8") and config.int8_calibrator is None and not has_quantized:
         return "Error Code 4: Internal Error (Calibration failed: no calibrator, no Q/DQ layers)"
     return None

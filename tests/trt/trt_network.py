@@ -166,6 +166,10 @@ class ParserDouble:
             if not self.supports_operator(operator):
                 text = "No importer registered for op: {}".format(operator)
                 self._fail("UNSUPPORTED_NODE", text, place, name, operator)
+        for place in graph.asymmetric:
+            name, operator = graph.nodes[place]
+            text = "Non-zero zero point is not supported."
+            self._fail("UNSUPPORTED_NODE", text, place, name, operator)
         for tensor in graph.inputs + graph.outputs:
             if tensor.dtype not in self._world.types["DataType"].__members__:
                 self._fail("UNSUPPORTED_GRAPH", "type of {} is not supported".format(tensor.name))

@@ -65,6 +65,19 @@ class Graph:
             (node.name or "node_{}".format(place), node.op_type)
             for place, node in enumerate(graph.node)
         ]
+        # Pairs whose zero point is none of INT8 zeros: quantisation that is not symmetric.
+        zeros = {
+            tensor.name
+            for tensor in graph.initializer
+            if tensor.data_type == onnx.TensorProto.INT8
+            and not onnx.numpy_helper.to_array(tensor).any()
+        }
+        self.asymmetric = [
+            place
+            for place, node in enumerate(graph.node)
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+            and (len(node.input) < 3 or node.input[2] not in zeros)
+        ]
         self._session = None
         self._output_shapes = {}
 

@@ -1,5 +1,7 @@
 """Merged stages: the same numbers as the segments they are made of."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,8 @@ from edgesdk.errors import BundleError
 from edgesdk.preprocess import Preprocessor
 from edgesdk.train.calibration.costs import spans
 from edgesdk.train.calibration.merging import check_merged, merge, merged_stages, stage_file
+from edgesdk.train.export import opened
+from edgesdk.train.int8 import METHODS, quantized, run
 
 DIGITS = "engines/wrn16_1-digits/1"
 
@@ -96,6 +100,23 @@ def test_a_stage_that_computes_something_else_is_refused(bundle, tmp_path):
     features = np.ones((1, 1, 6, 6), np.float32)
     with pytest.raises(BundleError, match=r"stage_0_1.onnx: differs from its segments by 0\.5"):
         check_merged(trial, (0, 1), open_backend("onnxruntime", 1), features)
+
+
+def test_int8_may_round_otherwise_but_not_compute_something_else(bundle, tmp_path):
+    trial = trial_of(bundle, tmp_path)
+    path = Path(trial.file(stage_file((0, 1))))
+    features = np.random.RandomState(0).uniform(0, 1, (4, 1, 6, 6)).astype(np.float32)
+    backend = open_backend("onnxruntime", 1)
+    right = quantized(path.read_bytes(), features, METHODS[0], "stage 0 to 1")
+    other = np.array([[1.2], [-1.0]]).reshape(2, 1, 1, 1)
+    wrong = tiny.conv_model(other, np.array([0.0, 1.2]), (6, 6))
+    path.write_bytes(right)
+    chained = check_merged(trial, (0, 1), backend, features)
+    found = run(opened(right, "rounded"), features)
+    assert 1e-3 < np.abs(found - chained).max() < 0.05  # more than float32 may
+    path.write_bytes(quantized(wrong, features, METHODS[0], "stage 0 to 1"))
+    with pytest.raises(BundleError, match=r"stage_0_1.onnx: differs from its segments by 0\.1"):
+        check_merged(trial, (0, 1), backend, features)
 
 
 def test_features_that_are_not_finite_are_no_proof(bundle, tmp_path):

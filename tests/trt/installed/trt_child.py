@@ -20,3 +20,6 @@ def _check():
         MACHINE.check_clean()
     except AssertionError as error:
         sys.stderr.write("the double of a GPU: {}\n".format(error))
+        if "EDGESDK_TRT_COMPLAINTS" in os.environ:  # for tests whose program keeps stderr to itself
+            with open(os.environ["EDGESDK_TRT_COMPLAINTS"], "a") as file:
+                file.write("{}\n".format(error))

@@ -1,0 +1,1 @@
+"""`python -m edgesdk.build`: the stages of a bundle compiled for this device."""
