@@ -62,7 +62,7 @@ torch.set_num_threads(1)
 data = data_set("digits")  # or the path of an image folder, a tar of one, or a DataSet of yours
 module = Classifier(len(data.labels))
 for point in cut_points(module, data.preprocessing.shape).points:
-    print("{:9} {:9,} multiply-adds".format(point.name, point.multiply_adds))
+    print("{:16} {:9,} multiply-adds".format(point.name, point.multiply_adds))
 network = MultiExit.from_module(module, ["stem", "blocks.0"], data.preprocessing.shape)
 
 with tempfile.TemporaryDirectory() as folder:

@@ -89,6 +89,29 @@ def _flatten(attributes: Attributes, x: Any) -> Any:
     return torch.flatten(x, 1)
 
 
+def _scale(attributes: Attributes, x: Any, scale: Any, zero_point: Any) -> Any:
+    """What a quantised `x` is multiplied by, shaped to go with it; with the default of an omitted
+    zero point, quantising would be to unsigned numbers."""
+    if zero_point is None or zero_point.dtype != torch.int8 or bool((zero_point != 0).any()):
+        raise EngineError("quantisation that is not symmetric int8: zero points other than int8 0")
+    if attributes.get("block_size", 0) or scale.dim() > 1:
+        raise EngineError("quantisation by blocks")
+    if scale.dim() == 0:
+        return scale
+    sizes = [1] * x.dim()
+    sizes[attributes.get("axis", 1)] = -1 if scale.numel() > 1 else 1
+    return scale.view(sizes)
+
+
+def _quantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    """Whole numbers from -128 to 127, kept as float32: what follows computes with these."""
+    return torch.clamp(torch.round(x / _scale(attributes, x, scale, zero_point)), -128, 127)
+
+
+def _dequantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    return x.to(scale.dtype) * _scale(attributes, x, scale, zero_point)
+
+
 def _gather(attributes: Attributes, x: Any, index: Any) -> Any:
     if index.dim():
         raise EngineError("Gather with several indices")
@@ -117,30 +140,6 @@ def _reduce_mean(attributes: Attributes, x: Any) -> Any:
 
 # Of these, what comes behind the first input must be known when a stage is loaded.
 CONSTANT_INPUTS = ("Gather", "Reshape")
-
-
-def _scale(attributes: Attributes, x: Any, scale: Any, zero_point: Any) -> Any:
-    """What a quantised `x` is multiplied by, shaped to go with it; with the default of an omitted
-    zero point, quantising would be to unsigned numbers."""
-    if zero_point is None or zero_point.dtype != torch.int8 or bool((zero_point != 0).any()):
-        raise EngineError("quantisation that is not symmetric int8: zero points other than int8 0")
-    if attributes.get("block_size", 0) or scale.dim() > 1:
-        raise EngineError("quantisation by blocks")
-    if scale.dim() == 0:
-        return scale
-    sizes = [1] * x.dim()
-    sizes[attributes.get("axis", 1)] = -1 if scale.numel() > 1 else 1
-    return scale.view(sizes)
-
-
-def _quantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
-    """Whole numbers from -128 to 127, kept as float32: what follows computes with these."""
-    return torch.clamp(torch.round(x / _scale(attributes, x, scale, zero_point)), -128, 127)
-
-
-def _dequantize(attributes: Attributes, x: Any, scale: Any, zero_point: Any = None) -> Any:
-    return x.to(scale.dtype) * _scale(attributes, x, scale, zero_point)
-
 
 # The closed list: what the exporter writes for the networks of edgesdk.train, and its near kin.
 OPERATORS: Dict[str, Callable[..., Any]] = {

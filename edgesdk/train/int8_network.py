@@ -1,13 +1,13 @@
 """A network in INT8: its stages, what every exit then says, and what that costs in accuracy."""
 
+import functools
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from .. import kernels
@@ -17,11 +17,11 @@ from ..manifest import UNCUT_FILE
 from ..outcomes import SPLITS
 from .calibration.merging import merge
 from .data import Split
-from .export import export_layers, head_file, head_kind, opened, segment_file
+from .export import export_layers, head_file, opened, segment_file
 from .int8 import METHODS, Method, batches, chosen_images, quantized_stages, run
 from .models import MultiExit
 
-LoadedHead = Union[Head, onnxruntime.InferenceSession]  # for the kernel, or a graph
+Classifier = Callable[[np.ndarray], np.ndarray]  # features [B,C,S...] -> logits [B,N]
 
 
 class Int8(NamedTuple):
@@ -49,7 +49,7 @@ def quantized_network(
     """
     check_points(max_loss_points)
     stages = [files[segment_file(index)] for index in range(network.exit_count)]
-    heads = [_head(files, index, head) for index, head in enumerate(network.exits)]
+    heads = [_head(files, index) for index in range(network.exit_count)]
     calibration = splits["calibration"]
     images = chosen_images(calibration.images.numpy())
     tried = []
@@ -82,7 +82,7 @@ def quantized_network(
 
 
 def logits_of(
-    stages: Sequence[bytes], heads: Sequence[LoadedHead], images: np.ndarray
+    stages: Sequence[bytes], heads: Sequence[Classifier], images: np.ndarray
 ) -> np.ndarray:
     """float32 [E,n,N]: what every exit says of float32 `images` [n,C,H,W], by onnxruntime and the
     kernels."""
@@ -91,7 +91,7 @@ def logits_of(
     for features in batches(images):
         for session, head, row in zip(sessions, heads, rows):
             features = run(session, features)
-            row.append(_logits(head, features))
+            row.append(head(features))
     return np.stack([np.concatenate(row) for row in rows])
 
 
@@ -143,16 +143,18 @@ def _provenance(
     }
 
 
-def _head(files: Mapping[str, bytes], index: int, head: nn.Module) -> LoadedHead:
-    kind = head_kind(head)
-    content = files[head_file(index, kind=kind)]
-    if kind == "graph":
-        return opened(content, f"exit {index}")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return Head(*(archive.get(name) for name in Head._fields))
+def _head(files: Mapping[str, bytes], index: int) -> Classifier:
+    graph = files.get(head_file(index, kind="graph"))
+    if graph is not None:  # it stays float32 too
+        return functools.partial(run, opened(graph, f"exit {index}"))
+    return fused_classifier(Head(**_arrays(files[head_file(index)])))
 
 
-def _logits(head: LoadedHead, features: np.ndarray) -> np.ndarray:
-    if isinstance(head, Head):
-        return np.asarray(kernels.exit_head(features, *head, logits=True).logits)
-    return run(head, features)
+def fused_classifier(head: Head) -> Classifier:
+    """A head that the kernels compute."""
+    return lambda features: np.asarray(kernels.exit_head(features, *head, logits=True).logits)
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)

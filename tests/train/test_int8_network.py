@@ -112,7 +112,7 @@ def test_the_uncut_network_is_made_of_the_same_stages_and_a_float32_head(written
     assert len(rounded) == sum(n.op_type == "QuantizeLinear" for p in parts for n in p.node)
     images = TINY.load("test").images.numpy()
     session = int8_network.opened(Path(bundle.file(UNCUT_FILE)).read_bytes(), "uncut")
-    heads = [bundle.head(0, index) for index in range(2)]
+    heads = [int8_network.fused_classifier(bundle.head(0, index)) for index in range(2)]
     files = [Path(bundle.file(stage.file)).read_bytes() for stage in stages]
     expected = int8_network.logits_of(files, heads, images)[-1]
     np.testing.assert_allclose(int8_network.run(session, images), expected, atol=0.05)
