@@ -42,7 +42,7 @@ class Backend:
     @classmethod
     def check(cls, files: Optional[Sequence[str]]) -> None:
         """Before it is made unasked: raise BackendUnavailable if it does not work here at all, and
-        EngineError if it lacks something for the ONNX `files` of a bundle, None if not known."""
+        EngineError if it lacks something for the ONNX `files` of a bundle (None: not known)."""
 
     def computing(self) -> ContextManager[None]:
         """Around all that one batch needs, in the thread that computes it. At its end everything

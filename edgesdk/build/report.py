@@ -8,8 +8,8 @@ from .builder import Outcome, Prospect
 HEADER = ("stage", "state", "precision", "layers", "skipped tactics", "MiB", "error", "seconds")
 BUILT, THERE, WANTED = "built", "up to date", "to be built"
 SKIPPED = (
-    "tactics were skipped for lack of memory: the engines are right, but may be slower than they "
-    "could be; end other programs, stop the desktop, and build again with --force"
+    "tactics that were skipped for lack of memory: {}. The engines are right, but may be slower "
+    "than they could be; end other programs, stop the desktop, and build again with --force"
 )
 
 
@@ -43,7 +43,7 @@ def _row(engine: Engine, state: str, precision: str) -> List[str]:
 def notes(outcome: Outcome) -> List[str]:
     """Lines below the table."""
     skipped = sum(e.skipped_tactic_count for e in outcome.built.engines if e.onnx in outcome.fresh)
-    return outcome.notes + (["{} {}".format(skipped, SKIPPED)] if skipped else [])
+    return outcome.notes + ([SKIPPED.format(skipped)] if skipped else [])
 
 
 def as_json(ahead: Prospect, outcome: Optional[Outcome]) -> Dict[str, Any]:

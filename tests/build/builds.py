@@ -127,6 +127,17 @@ def tiny_with(path, **files):
     return write_bundle(path, tiny.tiny_manifest(), content)
 
 
+def of_one_stage(path):
+    """The first segment of the tiny network alone: what a test of troubles needs to build."""
+    manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
+    part = manifest["parts"][0]
+    for table in (part["segments"], part["exits"], part["plans"]["full"]["stages"]):
+        del table[1:]
+    manifest["policies"]["calibrated"]["thresholds"] = [0.0]
+    used = ("onnx/segment_0.onnx", "heads/exit_0.npz")
+    return write_bundle(path, manifest, {name: files[name] for name in used})
+
+
 def with_graph_head(path):
     """The tiny bundle whose last exit is an ONNX file: the mean of each channel as its logit."""
     manifest, files = tiny.tiny_manifest(), tiny.tiny_files()

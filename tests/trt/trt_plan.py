@@ -9,8 +9,6 @@ import struct
 import zlib
 
 import numpy as np
-import onnx
-import onnxruntime
 
 MAGIC = b"ENGINE-OF-A-DOUBLE"
 _LENGTH_AND_CRC = struct.Struct("<QI")
@@ -47,6 +45,8 @@ class Graph:
     """What an ONNX file says. Raises ValueError if it is none."""
 
     def __init__(self, data):
+        import onnx  # here and not above: a process that only asks for the GPU needs it not
+
         try:
             model = onnx.load_model_from_string(bytes(data))
             onnx.checker.check_model(model)
@@ -84,6 +84,8 @@ class Graph:
     def run(self, arrays):
         """The outputs for the inputs, in the file's order."""
         if self._session is None:
+            import onnxruntime
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             options.log_severity_level = 4
