@@ -1,8 +1,8 @@
 """A network of your own, from torch to a bundle; on a workstation (torch, Python 3.9).
 
-Cut the network where it may answer early, train all exits jointly, write the bundle with thresholds
-that calibration images chose, and open it like any other: without torch, on any device. On that
-device `python -m edgesdk.train calibrate` finds better ones, by measured times.
+Name the modules behind which the network may answer early, train all exits jointly, write the
+bundle with thresholds that calibration images chose, and open it like any other: without torch, on
+any device. On that device `python -m edgesdk.train calibrate` finds better ones, by measured times.
 """
 
 import os
@@ -18,7 +18,7 @@ try:
     import torch
     from torch import nn
 
-    from edgesdk.train.own import ExitHead, MultiExit, data_set, export_run, train_network
+    from edgesdk.train.own import MultiExit, cut_points, data_set, export_run, train_network
 except ImportError as error:
     sys.exit('{}; install what training needs: pip install ".[train]"'.format(error))
 
@@ -27,15 +27,15 @@ MAX_LOSS_POINTS = 1.0  # of accuracy, for answering early
 
 
 class Block(nn.Module):
-    """A segment: half the height and width, and a shortcut around two convolutions."""
+    """Half the height and width, and a shortcut around two convolutions."""
 
     def __init__(self, before, channels):
         super().__init__()
         self.first = nn.Sequential(
-            nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, channels, 3, 2, 1)
+            nn.Conv2d(before, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU()
         )
         self.second = nn.Sequential(
-            nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1)
+            nn.Conv2d(channels, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU()
         )
 
     def forward(self, features):
@@ -43,14 +43,27 @@ class Block(nn.Module):
         return half + self.second(half)
 
 
+class Classifier(nn.Module):
+    """A network as anyone would write it: nothing in it knows of exits."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, 2, 1)
+        self.blocks = nn.Sequential(Block(16, 32), Block(32, 64))
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, images):
+        features = torch.relu(self.blocks(self.stem(images)))
+        return self.linear(features.mean((2, 3)))
+
+
 torch.manual_seed(0)
 torch.set_num_threads(1)
 data = data_set("digits")  # or the path of an image folder, a tar of one, or a DataSet of yours
-channels = (16, 32, 64)
-network = MultiExit(
-    [nn.Conv2d(1, 16, 3, 2, 1), Block(16, 32), Block(32, 64)],
-    [ExitHead(count, len(data.labels)) for count in channels],
-)
+module = Classifier(len(data.labels))
+for point in cut_points(module, data.preprocessing.shape).points:
+    print("{:16} {:9,} multiply-adds".format(point.name, point.multiply_adds))
+network = MultiExit.from_module(module, ["stem", "blocks.0"], data.preprocessing.shape)
 
 with tempfile.TemporaryDirectory() as folder:
     settings = data.recipe._replace(model="three_steps", epochs=EPOCHS)

@@ -171,7 +171,7 @@ def _manifest(run: Run, costs: Costs, calibrated: dict[str, Any]) -> dict[str, A
         "provenance": {
             # the name, not the path: a bundle does not tell whose disk its images were on
             "settings": run.settings._replace(data=run.data.name)._asdict(),
-            "multiply_adds": "convolution, linear and batch-norm layers of one image",
+            "multiply_adds": "convolutions, linear layers, attention and norms of one image",
             "torch": torch.__version__,
         },
     }

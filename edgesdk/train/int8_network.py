@@ -147,7 +147,9 @@ def _head(files: Mapping[str, bytes], index: int) -> Classifier:
     graph = files.get(head_file(index, kind="graph"))
     if graph is not None:  # it stays float32 too
         return functools.partial(run, opened(graph, f"exit {index}"))
-    return fused_classifier(Head(**_arrays(files[head_file(index)])))
+    arrays = _arrays(files[head_file(index)])
+    affine = arrays.get("scale"), arrays.get("shift")
+    return fused_classifier(Head(arrays["weight"], arrays["bias"], *affine))
 
 
 def fused_classifier(head: Head) -> Classifier:

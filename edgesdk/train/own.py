@@ -1,15 +1,17 @@
 """A network of your own, from `torch.nn.Module` to a bundle.
 
-    network = MultiExit(segments, [ExitHead(channels, classes) for channels in ...])
+    network = MultiExit.from_module(module, ["layer1", "layer2"], (3, 32, 32))
     data = data_set("digits")                        # or a path, or a `DataSet` of your own
     settings = data.recipe._replace(model="my_net", epochs=20)
     run = train_network(network, data, settings, "runs/mine")
     export_run(run, "engines/my_net/1", max_loss_points=1.0)
 
-Segment i reads what segment i - 1 gives, [B, C, H, W], and exit i classifies what segment i gives.
-An `ExitHead` begins with batch norm and ReLU, so let segments end with a convolution. Which layers
-may stand in them is up to the backends: onnxruntime takes what ONNX opset 13 can say, the torch
-backend the operators listed in `backends/pytorch_operators.py`.
+A module is cut behind those of its parts that you name (`cut_points` lists them, `placement`
+chooses among them). Or give the segments yourself: `MultiExit(segments, heads)`. Segment i reads
+what segment i - 1 gives, and exit i classifies what segment i gives: an `ExitHead` maps
+[B, C, H, W], any other module whatever it takes. Which layers may stand in them is up to the
+backends: onnxruntime takes what ONNX opset 13 can say, the torch backend the operators listed in
+`backends/pytorch_operators.py`.
 """
 
 import copy

@@ -255,11 +255,10 @@ class TestWhatIsNotTranslated:
         path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS)
         assert "the operator Shape" in self.refusal(path)
         nodes = [
-            graphs.node("Identity", ["shape"], "sizes"),
+            graphs.node("Relu", ["features"], "sizes"),
             graphs.node("Reshape", ["features", "sizes"]),
         ]
-        weights = {"shape": whole(-1, *MAPS)}
-        path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS, weights)
+        path = graphs.save_nodes(tmp_path / "odd.onnx", nodes, MAPS, MAPS)
         assert "Reshape by numbers that are computed" in self.refusal(path)
 
     def test_a_gather_of_several(self, tmp_path):

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import tiny_distilling
-from tiny_training import TINY, tiny_trainer
+import torch
+from tiny_training import TINY, tiny_network, tiny_trainer
 
 import edgesdk
 from edgesdk.backends import open_backend
@@ -20,11 +21,14 @@ from edgesdk.manifest import UNCUT_FILE
 from edgesdk.outcomes import replay
 from edgesdk.train import int8_network
 from edgesdk.train.__main__ import main
-from edgesdk.train.bundles import export_run, load_run
+from edgesdk.train.bundles import Run, export_run, load_run
 from edgesdk.train.calibration import measuring
 from edgesdk.train.calibration.merging import merged_stages
 from edgesdk.train.calibration.recording import record
+from edgesdk.train.heads import PooledHead, build_head
 from edgesdk.train.int8 import METHODS
+from edgesdk.train.models import MultiExit
+from edgesdk.train.recipe import Settings
 from edgesdk.train.trainer import fit
 
 RUINOUS = METHODS[1]._replace(name="percentile 30", options={"CalibPercentile": 30.0})
@@ -112,6 +116,20 @@ def test_the_uncut_network_is_made_of_the_same_stages_and_a_float32_head(written
     files = [Path(bundle.file(stage.file)).read_bytes() for stage in stages]
     expected = int8_network.logits_of(files, heads, images)[-1]
     np.testing.assert_allclose(int8_network.run(session, images), expected, atol=0.05)
+
+
+def test_heads_of_every_kind_stay_float32(tmp_path):
+    torch.manual_seed(0)
+    body = tiny_network()
+    heads = [build_head("linear", (4, 16, 16), 3), PooledHead(torch.nn.Linear(8, 3))]
+    network = MultiExit(body.segments, heads).eval()
+    cut = Run(network, TINY, Settings("tiny", "tiny", epochs=1), 1)
+    exported = export_run(cut, tmp_path / "1", 100.0, int8_loss_points=100.0)
+    bundle = read_bundle(tmp_path / "1")
+    assert [each.kind for each in bundle.manifest.parts[0].exits] == ["graph", "fused"]
+    assert not has_pairs(bundle.file("heads/exit_0.onnx"))
+    outcomes = record(bundle, TINY, open_backend("onnxruntime")).select("test")
+    assert outcomes.correct.mean(axis=0) == pytest.approx(exported.test_accuracy)
 
 
 def test_the_test_split_decides_nothing(run, written, tmp_path):

@@ -173,6 +173,21 @@ def test_a_layer_that_cannot_be_exported_is_refused_before_it_is_trained(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_layer_that_cannot_be_counted_is_refused_before_it_is_trained(tmp_path):
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.GRU(4 * 16, 8, batch_first=True)
+
+        def forward(self, features):
+            found, _ = self.rows(features.flatten(1, 2).transpose(1, 2))
+            return found.transpose(1, 2)[:, :, None]
+
+    with pytest.raises(ConfigError, match="segment 1, rows: found a GRU, whose multiply-adds are"):
+        train_network(two(CONV, Rows(), HEADS), TINY, SETTINGS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("what", [["--max-loss-points", "100"], ["--codecs-only"]])
 def test_images_of_another_size_than_the_shipped_networks_take(tmp_path, monkeypatch, what):
     """Trained, exported and calibrated on 48 x 48 pixels, with photos of 60 x 50."""

@@ -22,7 +22,7 @@ class Hindered(Exception):
         self.name, self.reason = name, reason
 
 
-class Tracer(fx.Tracer):
+class ModuleTracer(fx.Tracer):
     """One trace of one module, in the mode in which it is.
 
     Layers of torch stay in one piece, layers derived from them, and what is in `whole`. `outputs`:
@@ -47,6 +47,7 @@ class Tracer(fx.Tracer):
             raise Hindered(self._within[-1], f"it cannot be traced ({text})") from error
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module stays in one piece."""
         is_whole = module_qualified_name in self._names or isinstance(m, self._classes)
         return is_whole or any(
             base.__module__.startswith(TORCH) and base not in CONTAINERS for base in type(m).__mro__
@@ -59,6 +60,7 @@ class Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        """Called for every module instead of it."""
         name = self.path_of_module(m)
         self._within.append(name)
         given = super().call_module(m, forward, args, kwargs)
@@ -68,12 +70,13 @@ class Tracer(fx.Tracer):
         return given
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Called for every operation."""
         node = super().create_node(*args, **kwargs)
         self.owners[node] = self._within[-1]
         return node
 
 
-def compare(evaluation: Tracer, training: Tracer) -> None:
+def compare(evaluation: ModuleTracer, training: ModuleTracer) -> None:
     """Raise `Hindered` unless both traces are the same: a graph knows one mode only."""
     for node, other in zip(evaluation.graph.nodes, training.graph.nodes):
         if _step(node) != _step(other):
@@ -98,7 +101,7 @@ def _step(node: fx.Node) -> str:
     return str((node.op, node.target, node.args, node.kwargs))
 
 
-def _parting(found: tuple[tuple[Tracer, fx.Node], ...]) -> str:
+def _parting(found: tuple[tuple[ModuleTracer, fx.Node], ...]) -> str:
     """The module in whose forward two graphs part: a layer that is only called is not it."""
     for tracer, node in found:
         if node.op in ("call_function", "call_method", "get_attr"):

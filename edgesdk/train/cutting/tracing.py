@@ -8,12 +8,10 @@ from torch import Tensor, fx, nn
 
 from ...errors import ConfigError
 from . import sizes
-from .tracer import Hindered, Tracer, Whole, compare
+from .tracer import Hindered, ModuleTracer, Whole, compare
 
 Shape = tuple[int, ...]
-CONSTANT_PREFIX = (
-    "_tensor_constant"  # under this, torch.fx gives a module what it makes while traced
-)
+CONSTANT_PREFIX = "_tensor_constant"  # of what a module made while torch.fx traced it
 
 
 class Traced(NamedTuple):
@@ -73,7 +71,7 @@ def mode(module: nn.Module, training: bool) -> Iterator[None]:
             part.training = was_training
 
 
-def _tracer(module: nn.Module, whole: Whole) -> tuple[Tracer, dict[type[nn.Module], str]]:
+def _tracer(module: nn.Module, whole: Whole) -> tuple[ModuleTracer, dict[type[nn.Module], str]]:
     """A trace of `module` that is the same in both modes; the classes that had to stay in one
     piece for it, and why."""
     hindered: dict[type[nn.Module], str] = {}
@@ -91,16 +89,16 @@ def _tracer(module: nn.Module, whole: Whole) -> tuple[Tracer, dict[type[nn.Modul
             hindered[kind] = found.reason
 
 
-def _traced_alike(module: nn.Module, whole: Whole) -> Tracer:
+def _traced_alike(module: nn.Module, whole: Whole) -> ModuleTracer:
     training, evaluation = (_traced(module, whole, training) for training in (True, False))
     compare(evaluation, training)
     return evaluation
 
 
-def _traced(module: nn.Module, whole: Whole, training: bool) -> Tracer:
+def _traced(module: nn.Module, whole: Whole, training: bool) -> ModuleTracer:
     for name in [name for name in vars(module) if name.startswith(CONSTANT_PREFIX)]:
         delattr(module, name)  # of a trace before this one, whose names would differ
-    tracer = Tracer(whole)
+    tracer = ModuleTracer(whole)
     with mode(module, training):
         tracer.trace_module(module)
     return tracer
