@@ -17,7 +17,6 @@ from .algorithms import read_admission, read_offloading
 from .core.admission import Admission
 from .core.offload import Offloading
 from .core.tensor import CODECS
-from .core.worker import DEFAULT_MAX_BATCH
 from .document import read_document
 from .errors import ConfigError
 from .key_files import has_public, read_public
@@ -45,14 +44,15 @@ class WorkerEntry(NamedTuple):
     those it holds, and `parts`: of which parts of an ensemble; None for all. `threads` compute, on
     processors `cpus` (None: any). `bind`: where it listens if that is not `address`. `ssh`,
     `folder`: where bundles are delivered, as HOST or USER@HOST and the folder of the cluster file
-    there; None for the defaults. `metrics_port`: where Prometheus may ask; None: it may not."""
+    there; None for the defaults. `max_batch`: images computed together, None for what suits the
+    backend. `metrics_port`: where Prometheus may ask; None: it may not."""
 
     name: str
     address: str
     neighbours: Tuple[str, ...] = ()
     stages: Optional[Tuple[int, ...]] = None
     threads: int = 1
-    max_batch: int = DEFAULT_MAX_BATCH
+    max_batch: Optional[int] = None
     cpus: Optional[Tuple[int, ...]] = None
     bind: Optional[str] = None
     parts: Optional[Tuple[int, ...]] = None
@@ -305,7 +305,7 @@ def _worker(field: Field, names: Sequence[str]) -> WorkerEntry:
         neighbours=_neighbours(field.optional("neighbours"), name, names),
         stages=None if stages is None else stages.rising(),
         threads=1 if threads is None else threads.whole(1),
-        max_batch=DEFAULT_MAX_BATCH if max_batch is None else max_batch.whole(1),
+        max_batch=None if max_batch is None else max_batch.whole(1),
         cpus=None if cpus is None else cpus.rising(1),
         parts=None if parts is None else parts.rising(),
         bind=None if bind is None else _address(bind, parse_bind),

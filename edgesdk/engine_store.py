@@ -152,19 +152,6 @@ def find_engine(onnx_path: str, device: Device) -> FoundEngine:
     )
 
 
-def check_batch(found: FoundEngine, max_batch: int) -> None:
-    """Raise EngineError if an engine was built for smaller batches than `max_batch`."""
-    if found.max_batch < max_batch:
-        raise EngineError(
-            "{}: found an engine for batches up to {}, needed {}; build it: {}".format(
-                found.path,
-                found.max_batch,
-                max_batch,
-                build_command(found.bundle, "--max-batch {}".format(max_batch)),
-            )
-        )
-
-
 def read_engine(found: FoundEngine) -> bytes:
     """What is in the file of an engine. Raises EngineError if it is not what was built."""
     again = build_command(found.bundle, "--force")

@@ -9,7 +9,6 @@ from .bundle import Bundle, read_bundle
 from .choices import check_count, choose_plan, choose_policy
 from .core.exits import ExitPolicy
 from .core.spec import Plan
-from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError
 from .manifest import check_policy
 from .runtime.member import Membership, held_stages, membership_of
@@ -38,7 +37,7 @@ class Chosen(NamedTuple):
     plan: Plan
     policy: ExitPolicy
     threads: int
-    max_batch: int
+    max_batch: Optional[int]  # None: what suits the backend
     membership: Optional[Membership]
 
     @property
@@ -67,9 +66,9 @@ def choose(
     if bundle is None:
         raise ConfigError("bundle: found None, expected a folder, or a cluster file")
     threads = 1 if threads is None else threads
-    max_batch = DEFAULT_MAX_BATCH if max_batch is None else max_batch
     check_count("threads", threads)
-    check_count("max_batch", max_batch)
+    if max_batch is not None:
+        check_count("max_batch", max_batch)
     verified = read_bundle(os.fspath(bundle))
     chosen_policy = choose_policy(verified, policy)
     chosen_plan = choose_plan(verified, policy, plan)

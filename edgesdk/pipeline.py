@@ -12,7 +12,6 @@ from .bundle import Bundle
 from .choices import check_count, deadline_us_of, wants_best
 from .core.exits import ExitPolicy
 from .core.spec import Plan
-from .core.worker import DEFAULT_MAX_BATCH
 from .errors import ConfigError, Overloaded
 from .kernels.selection import say_once_if_slow
 from .opening import Place, choose, opened_backend
@@ -50,7 +49,7 @@ class Pipeline:
         policy: ExitPolicy,
         backend: Backend,
         preprocessor: Preprocessor,
-        max_batch: int = DEFAULT_MAX_BATCH,
+        max_batch: Optional[int] = None,
         in_flight_max: int = DEFAULT_IN_FLIGHT_MAX,
         logits: bool = False,
         seed: int = 0,
@@ -62,12 +61,14 @@ class Pipeline:
         self.policy = policy
         self.backend = backend
         self.name = NAME if membership is None else membership.name
-        self._max_batch = max_batch
         self._is_refusing = False
         plans = [part.plans[plan.name] for part in bundle.manifest.parts]
         held = None if membership is None else held_stages(membership, plans)
         self._executor = Executor(bundle, plan.name, backend, policy.needs, logits, held)
-        self._executor.check_batch(max_batch)
+        if max_batch is not None:
+            max_batch = min(max_batch, in_flight_max)
+        max_batch = min(self._executor.max_batch(max_batch), in_flight_max)
+        self._max_batch = max_batch
         self._ledger = Ledger(in_flight_max)
         names = {0: self.name} if membership is None else membership.names
         self._recorder = Recorder(self._ledger, self._executor, bundle.manifest.labels, names)
@@ -135,8 +136,9 @@ class Pipeline:
         best one present. `plan`: how segments are grouped into stages; by default what the policy
         was calibrated for. `color`: channel order of uint8 frames, "rgb" or "bgr". `resize`:
         "refuse", "area" or "bilinear", overriding the manifest. `threads`: compute threads (1).
-        `max_batch`: images computed together (32). `in_flight_max`: images held at once. `logits`:
-        results carry them, where the last exit was evaluated here. `seed`: for policies that draw.
+        `max_batch`: images computed together (32, or what engines were built for).
+        `in_flight_max`: images held at once. `logits`: results carry them, where the last exit was
+        evaluated here. `seed`: for policies that draw.
         `timeline`: a new file in which what happens is drawn, for Perfetto (docs/timeline.md).
         `metrics_port`: where Prometheus may ask (docs/metrics.md), 0: at a free port, which the
         attribute of that name says. `metrics_host`: on which address; nobody is asked who they are.
@@ -168,7 +170,7 @@ class Pipeline:
                 chosen.policy,
                 opened,
                 Preprocessor(chosen.bundle.manifest.preprocessing, color, resize),
-                max_batch=min(chosen.max_batch, in_flight_max),
+                max_batch=chosen.max_batch,
                 in_flight_max=in_flight_max,
                 logits=logits,
                 seed=seed,

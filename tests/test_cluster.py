@@ -11,7 +11,6 @@ from edgesdk.bundle import read_bundle
 from edgesdk.cluster import WorkerEntry, check_exposure, local_cluster_text, read_cluster
 from edgesdk.core.admission import Admission
 from edgesdk.core.offload import Offloading
-from edgesdk.core.worker import DEFAULT_MAX_BATCH
 from edgesdk.errors import ConfigError
 from edgesdk.key_files import write_public
 
@@ -91,7 +90,7 @@ class TestWhatIsRead:
             WorkerEntry("a", "tcp://10.0.0.1:5600", ("b",)),
             WorkerEntry("b", "tcp://10.0.0.2:5600", ("a",)),
         )
-        assert found.workers[0][3:] == (None, 1, DEFAULT_MAX_BATCH) + (None,) * 6
+        assert found.workers[0][3:] == (None, 1, None) + (None,) * 6
 
     def test_everything_else_is_as_it_says(self, read, tmp_path):
         top = 'bundle = "/net/b"\nplan = "full"\npolicy = "final"\ncodec = "auto"\nlossy = true\n'

@@ -13,7 +13,6 @@ from edgesdk.engine_store import (
     Engine,
     EngineKey,
     EngineSet,
-    check_batch,
     find_engine,
     folder_of,
     read_engine,
@@ -184,12 +183,6 @@ class TestWhichFits:
         put(bundle)
         with pytest.raises(EngineError, match=r"batch up to 8 \(without this stage\); needed"):
             find(bundle, onnx=OTHER)
-
-    def test_smaller_batches_than_asked_are_refused(self, bundle):
-        put(bundle)
-        check_batch(find(bundle), 8)
-        with pytest.raises(EngineError, match=r"batches up to 8, needed 32.*--max-batch 32"):
-            check_batch(find(bundle), 32)
 
     def test_a_file_in_no_bundle_is_refused(self, tmp_path):
         (tmp_path / "a.onnx").write_bytes(b"a")

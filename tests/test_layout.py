@@ -388,8 +388,9 @@ def is_documented_above(name, bases):
         for child in base.body:
             if getattr(child, "name", "") == name and ast.get_docstring(child):
                 return True
-        if is_documented_above(name, [base_name(inner) for inner in base.bases]):
-            return True
+        above = [base_name(inner) for inner in base.bases]
+        if is_documented_above(name, [each for each in above if each != base.name]):
+            return True  # (a class may be called as the one of a library that it extends)
     return False
 
 

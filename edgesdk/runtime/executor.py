@@ -13,6 +13,7 @@ from ..arrays import HOST, Array
 from ..backends import Backend
 from ..bundle import Bundle
 from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
+from ..core.worker import DEFAULT_MAX_BATCH
 from ..engine_store import build_command
 from ..errors import EngineError, PeerError
 from .buffers import Buffer, BufferPool, Rows, gather
@@ -85,20 +86,24 @@ class Executor:
         self._totals = {place: StageTotals() for place in self.input_shapes}
         self._bundle_path = bundle.path
 
-    def check_batch(self, max_batch: int) -> None:
-        """Raise EngineError if a stage cannot take so many samples at once."""
+    def max_batch(self, asked: Optional[int]) -> int:
+        """Samples to compute at once: `asked`, or if that is None what suits the stages. Raises
+        EngineError if a stage cannot take so many."""
         limits = [stage.max_batch for stage in self._stages.values()]
-        limit = min((limit for limit in limits if limit is not None), default=max_batch)
-        if limit < max_batch:
+        limit = min((limit for limit in limits if limit is not None), default=None)
+        if asked is None:
+            return DEFAULT_MAX_BATCH if limit is None else min(limit, DEFAULT_MAX_BATCH)
+        if limit is not None and limit < asked:
             raise EngineError(
                 "max_batch: found {}, needed at most {}, for which engines were built; open with "
                 "max_batch={}, or build others: {}".format(
-                    max_batch,
+                    asked,
                     limit,
                     limit,
-                    build_command(self._bundle_path, "--max-batch {}".format(max_batch)),
+                    build_command(self._bundle_path, "--max-batch {}".format(asked)),
                 )
             )
+        return asked
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""

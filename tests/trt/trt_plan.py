@@ -46,6 +46,7 @@ class Graph:
 
     def __init__(self, data):
         import onnx  # here and not above: a process that only asks for the GPU needs it not
+        from onnx import numpy_helper
 
         try:
             model = onnx.load_model_from_string(bytes(data))
@@ -69,8 +70,7 @@ class Graph:
         zeros = {
             tensor.name
             for tensor in graph.initializer
-            if tensor.data_type == onnx.TensorProto.INT8
-            and not onnx.numpy_helper.to_array(tensor).any()
+            if tensor.data_type == onnx.TensorProto.INT8 and not numpy_helper.to_array(tensor).any()
         }
         self.asymmetric = [
             place
