@@ -1,5 +1,7 @@
 """From a module as people write it to answers of a pipeline, on both backends."""
 
+import shutil
+
 import module_zoo
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from tiny_training import TINY
 import edgesdk
 from edgesdk.core.spec import Preprocessing
 from edgesdk.errors import EngineError
+from edgesdk.train.__main__ import main
+from edgesdk.train.calibration import measuring
 from edgesdk.train.counting import multiply_adds
-from edgesdk.train.data import Split
+from edgesdk.train.data import DATA_SETS, Split
 from edgesdk.train.models import MultiExit
 from edgesdk.train.own import Settings, export_run, train_network
 from edgesdk.train.trainer import logits_per_exit
@@ -88,3 +92,17 @@ def test_its_manifest_says_what_it_costs_and_which_heads_are_graphs(exported):
     assert [each.kind for each in part.exits] == [
         kinds.get(type(head).__name__, "graph") for head in network.exits
     ]
+
+
+def test_it_is_calibrated_like_any_other(exported, tmp_path, monkeypatch):
+    name, _, bundle = exported
+    if name not in ("vgg", "vit of ours"):  # graph heads behind maps, tokens and vectors
+        return
+    shutil.copytree(bundle, tmp_path / "bundle")
+    monkeypatch.setitem(DATA_SETS, "tiny", DATA)
+    monkeypatch.setattr(measuring, "SECONDS", 0.05)
+    monkeypatch.setattr("edgesdk.bench.timing.pin", lambda threads: None)
+    command = ["calibrate", str(tmp_path / "bundle"), "--data", "tiny", "--max-loss-points", "100"]
+    assert main(command) == 0
+    found = edgesdk.bundle.read_bundle(str(tmp_path / "bundle")).manifest
+    assert "codecs" in found.document and len(found.policies) > 2

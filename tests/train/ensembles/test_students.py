@@ -146,3 +146,15 @@ def test_other_exits_than_feature_exits_are_refused():
     wrong = MultiExit([torch.nn.Identity()], [ExitHead(1, 4, bias=False)])
     with pytest.raises(ConfigError, match="student 0, exit 0: found a ExitHead with 4 features"):
         Ensemble([wrong], 3, 8)
+
+
+def test_students_of_a_network_that_was_cut_have_exits_of_their_own():
+    ensemble = build_ensemble("mobilenetv2", 3, 1, (2, 5), seed=0)
+    assert [len(student.exits) for student in ensemble.students] == [2, 5]
+    features = ensemble.eval()(torch.zeros(2, 1, 32, 32)).features
+    assert [values.shape for values in features[1]] == [(2, 64)] * 5
+
+
+def test_a_network_of_tokens_has_no_students():
+    with pytest.raises(ConfigError, match="found vit_tiny, whose exits are no maps"):
+        build_ensemble("vit_tiny", 3, 1, (2,), seed=0)
