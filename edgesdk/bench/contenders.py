@@ -9,11 +9,12 @@ from ..backends import BACKENDS
 from ..bundle import Bundle
 from ..core.exits import FixedExit, Patience
 from ..core.spec import FULL_PLAN
-from ..errors import BackendUnavailable, EdgeError
+from ..errors import BackendUnavailable, EdgeError, EngineError
 from ..pipeline import Pipeline
 from .plain import PlainOnnxruntime, PlainTorch, UncutTorch
 
-PLAIN = "onnxruntime uncut"
+PLAIN_BACKEND, TENSORRT = "onnxruntime", "tensorrt"
+PLAIN = PLAIN_BACKEND + " uncut"
 EAGER = "torch eager uncut"
 TORCH_UNCUT = "torch backend uncut"
 CUT = "cut, final exit only"
@@ -58,11 +59,12 @@ def open_contenders(bundle: Bundle, threads: int) -> Tuple[List[Contender], List
         found.append(Contender(TORCH_UNCUT, "plain", UncutTorch(bundle, threads).infer))
     except BackendUnavailable as error:
         missing.append(str(error))
-    for number, (backend, _, _) in enumerate(BACKENDS):
+    for backend in [name for name, _, _ in BACKENDS]:
         try:
-            found += _pipelines(bundle, backend, threads, everything=number == 0)
-        except BackendUnavailable as error:
-            missing.append(str(error))
+            found += _pipelines(bundle, backend, threads, everything=backend == PLAIN_BACKEND)
+        except (BackendUnavailable, EngineError) as error:
+            if backend != TENSORRT or isinstance(error, EngineError):  # few machines have a GPU
+                missing.append(str(error))
     return found, missing
 
 

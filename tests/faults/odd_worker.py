@@ -42,8 +42,9 @@ def around_compute(before=None, after=None):
 
 def is_poisoned(run):
     """Whether the batch has a poisoned item in it."""
-    first = run.features.array[:, 0]
-    return bool((first.mean(axis=(1, 2)) < POISON_MEAN).any())
+    features = run.features  # which are gathered in `compute`
+    rows = [buffer.array[row] for buffer, row in features.sources] or features.array
+    return any(row[0].mean() < POISON_MEAN for row in rows)
 
 
 def slow(seconds):
