@@ -1,6 +1,5 @@
 """TensorRT and pycuda, imported when somebody asks, and the GPU that they see."""
 
-import importlib
 from typing import Any, NamedTuple
 
 from ..engine_store import Device
@@ -21,7 +20,14 @@ class Libraries(NamedTuple):
 
 def find_libraries() -> Libraries:
     """Raises BackendUnavailable without TensorRT 8.2 or newer, pycuda, the driver, or a GPU."""
-    trt, cuda = _imported("tensorrt", "TensorRT"), _imported("pycuda.driver", "pycuda")
+    try:
+        import tensorrt as trt
+    except (ImportError, OSError) as error:  # OSError: a library of its own is missing
+        raise _missing("TensorRT", error) from None
+    try:
+        import pycuda.driver as cuda
+    except (ImportError, OSError) as error:
+        raise _missing("pycuda", error) from None
     if not hasattr(trt, "EngineInspector"):  # 8.2 brought it
         raise BackendUnavailable(
             "found TensorRT {}, needed 8.2 or newer, as JetPack 4.6.1 and later have it; {}".format(
@@ -50,13 +56,10 @@ def refused(libraries: Libraries, why: str) -> EngineError:
     )
 
 
-def _imported(module: str, name: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError) as error:  # OSError: a library of its own is missing
-        raise BackendUnavailable(
-            "found no {} that loads ({}), needed it for the GPU; {}".format(name, error, DOCTOR)
-        ) from None
+def _missing(name: str, error: Exception) -> BackendUnavailable:
+    return BackendUnavailable(
+        "found no {} that loads ({}), needed it for the GPU; {}".format(name, error, DOCTOR)
+    )
 
 
 def _no_gpu(found: Any) -> str:
