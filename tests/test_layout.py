@@ -45,8 +45,8 @@ NEVER_IMPORTS = {"sim": ["runtime", "backends", "kernels"], "runtime": ["sim"]}
 # Who may import what: the one module that knows a library, and the places that measure or train.
 DOORS = {
     "zmq": ["doctor/probes.py", "runtime/zeromq*.py", "keys.py", "bench/*"],
-    "tensorrt": ["backends/trt*.py", "build/gpu.py", "doctor/probes.py"],
-    "pycuda": ["backends/trt*.py", "build/gpu.py", "doctor/probes.py"],
+    "tensorrt": ["backends/trt_libraries.py", "doctor/probes.py"],
+    "pycuda": ["backends/trt_libraries.py", "doctor/probes.py"],
     "onnxruntime": ["doctor/probes.py", "backends/onnx_runtime.py", "build/half.py", "train/*"]
     + ["bench/*"],
     "torch": ["doctor/probes.py", "backends/pytorch*.py", "train/*", "bench/*"],

@@ -5,7 +5,6 @@ tensorrt and pycuda are imported when a backend is opened, not before.
 """
 
 import contextlib
-import importlib
 import logging
 import weakref
 from collections import deque
@@ -19,12 +18,12 @@ from ..errors import BackendUnavailable, ConfigError, EngineError
 from .base import Backend, Program
 from .trt_gpu import Gpu
 from .trt_kernels import CudaKernels, HostKernels, find_native
+from .trt_libraries import find_libraries, refused
 from .trt_memory import CudaMemory, Scratch
 from .trt_programs import EngineProgram, check_signature, make_program
 
 _logger = logging.getLogger("edgesdk")
 
-DOCTOR = "python -m edgesdk.doctor --for tensorrt"
 HOST_MEMORY = ("mapped", "copied")
 HOST_MEMORY_CONDITION = "host_memory"  # in engine.json: which of them was measured to be faster
 ERRORS_KEPT, WARNINGS_KEPT = 3, 100
@@ -51,12 +50,12 @@ class TensorRTBackend(Backend):
                     host_memory, ", ".join(HOST_MEMORY)
                 )
             )
-        self.trt, cuda, device = _libraries_and_gpu()
-        self.device = _describe(self.trt, device)
-        self._shares_memory = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
+        self._libraries = find_libraries()
+        self.trt, cuda, gpu, self.device = self._libraries
+        self._shares_memory = bool(gpu.get_attribute(cuda.device_attribute.INTEGRATED))
         self._host_memory = host_memory
         self._is_memory_chosen = False
-        self._gpu = Gpu(cuda, device)
+        self._gpu = Gpu(cuda, gpu)
         # Also at the end of a process that closes nothing: TensorRT must be gone before CUDA is.
         self._finalizer = weakref.finalize(self, self._gpu.close)
         try:
@@ -87,8 +86,7 @@ class TensorRTBackend(Backend):
     @staticmethod
     def find_device() -> Device:
         """What engines for this machine are tied to. Raises BackendUnavailable."""
-        trt, _, device = _libraries_and_gpu()
-        return _describe(trt, device)
+        return find_libraries().device
 
     def computing(self) -> Any:
         """See `Backend.computing`."""
@@ -108,7 +106,7 @@ class TensorRTBackend(Backend):
                 raise EngineError(
                     "{}: {}; build it again: {}".format(found.path, wrong, _again(found))
                 )
-            program.take_signature()
+            program.take_signature(input_shape, output_shape)
             if found.golden is not None:
                 _check_golden(found, program)
         return program
@@ -131,11 +129,7 @@ class TensorRTBackend(Backend):
             try:
                 return self.trt.Runtime(self._log)
             except TypeError:  # all that pybind makes of a null pointer
-                raise EngineError(
-                    "TensorRT {}: found {}; needed a GPU and a driver that it can use; {}".format(
-                        self.trt.__version__, self._log.why(), DOCTOR
-                    )
-                ) from None
+                raise refused(self._libraries, self._log.why()) from None
 
     def _free_runtime(self) -> None:
         self._runtime = None
@@ -162,40 +156,6 @@ class TensorRTBackend(Backend):
         default = "mapped" if self._shares_memory else "copied"
         kept = found.engine.conditions.get(HOST_MEMORY_CONDITION, default)
         return (self._host_memory or kept) == "mapped"
-
-
-def _libraries_and_gpu() -> Tuple[Any, Any, Any]:
-    """tensorrt, pycuda.driver and the first device. Raises BackendUnavailable."""
-    try:
-        trt = importlib.import_module("tensorrt")
-        cuda = importlib.import_module("pycuda.driver")
-    except (ImportError, OSError) as error:  # also libraries of theirs, and no driver
-        raise BackendUnavailable(
-            "the tensorrt backend needs TensorRT and pycuda ({}); what to install says: {}".format(
-                error, DOCTOR
-            )
-        ) from None
-    if not hasattr(trt, "EngineInspector"):
-        raise BackendUnavailable(
-            "found TensorRT {}, needed 8.2 or newer; JetPack 4.6.1 has it: {}".format(
-                trt.__version__, DOCTOR
-            )
-        )
-    try:  # before TensorRT: some releases crash without a GPU
-        cuda.init()
-        if not cuda.Device.count():
-            raise BackendUnavailable("found no GPU; needed one for TensorRT; " + DOCTOR)
-        return trt, cuda, cuda.Device(0)
-    except cuda.Error as error:
-        raise BackendUnavailable(
-            "found no usable GPU ({}); needed one for TensorRT; {}".format(error, DOCTOR)
-        ) from None
-
-
-def _describe(trt: Any, device: Any) -> Device:
-    """What engines are tied to."""
-    major, minor = device.compute_capability()
-    return Device(trt.__version__, device.name(), (major, minor))
 
 
 def _again(found: FoundEngine) -> str:

@@ -55,7 +55,7 @@ class EngineProgram(Program):
         self._batch = 0  # of the shapes that are set
         self._engine: Any = None
         self._context: Any = None
-        gpu.finally_call(self._free)
+        gpu.finally_call(self.free)
         self._engine = load()
         if self._engine is not None:
             self._context = self._make_context()
@@ -63,15 +63,22 @@ class EngineProgram(Program):
             said = why()
             raise EngineError("found {}; {}".format(said, gpu.no_memory("this stage")))
 
+    @property
+    def layer_count(self) -> int:
+        """What TensorRT made of the stage."""
+        return int(self._engine.num_layers)
+
     def tensors(self) -> List[Tensor]:
         """What goes in and comes out."""
         raise NotImplementedError
 
-    def take_signature(self) -> None:
-        """Remember the one input and the one output that there are, and the largest batch."""
+    def take_signature(self, input_shape: Shape, output_shape: Shape) -> None:
+        """Remember the one input and the one output that there are, as `check_signature` found
+        them good, and the largest batch."""
         tensors = self.tensors()
         (self._input,) = [tensor for tensor in tensors if tensor.is_input]
         (self._output,) = [tensor for tensor in tensors if not tensor.is_input]
+        self._input_shape, self._output_shape = tuple(input_shape), tuple(output_shape)
         self.max_batch = int(self._input.range[1][0])
 
     def run(self, features: Array, out: Array) -> None:
@@ -83,14 +90,22 @@ class EngineProgram(Program):
             to_host = isinstance(out, np.ndarray)
             target = self._outputs.reserve(out.nbytes) if to_host else out.address
             if batch != self._batch:
-                self._batch = 0
-                if not self._set_shape((batch,) + self._input.shape[1:]):
-                    raise self._failure("a batch of {}".format(batch))
-                self._batch = batch
+                self._take_batch(batch)
             if not self._enqueue(source, target):
                 raise self._failure("a stage computed")
             if to_host:
                 out.reshape(-1).view(np.uint8)[...] = self._outputs.take(out.nbytes)
+
+    def _take_batch(self, batch: int) -> None:
+        """Raises EngineError if the engine does not take it, or would write something else than
+        there is room for."""
+        self._batch = 0
+        if not self._set_shape((batch,) + self._input_shape):
+            raise self._failure("a batch of {}".format(batch))
+        found, needed = self._shape_of_output(), (batch,) + self._output_shape
+        if found != needed:
+            raise EngineError("TensorRT: found outputs {}, needed {}".format(found, needed))
+        self._batch = batch
 
     def _failure(self, needed: str) -> EngineError:
         return EngineError(
@@ -105,11 +120,16 @@ class EngineProgram(Program):
         """Of the input, for what is enqueued from now on."""
         raise NotImplementedError
 
+    def _shape_of_output(self) -> Shape:
+        """For the input's shape that is set."""
+        raise NotImplementedError
+
     def _enqueue(self, source: int, target: int) -> bool:
         raise NotImplementedError
 
-    def _free(self) -> None:
-        """In the order in which TensorRT wants it."""
+    def free(self) -> None:
+        """Give the engine back, in the order in which TensorRT wants it; a second time is nothing.
+        A backend frees all its programs at its end."""
         self._context = None
         self._engine = None
 
@@ -139,6 +159,9 @@ class BindingsProgram(EngineProgram):
 
     def _set_shape(self, shape: Shape) -> bool:
         return bool(self._context.set_binding_shape(self._input.key, shape))
+
+    def _shape_of_output(self) -> Shape:
+        return tuple(self._context.get_binding_shape(self._output.key))
 
     def _enqueue(self, source: int, target: int) -> bool:
         bindings = [source, target] if self._input.key == 0 else [target, source]
@@ -184,6 +207,9 @@ class TensorsProgram(EngineProgram):
     def _set_shape(self, shape: Shape) -> bool:
         return bool(self._context.set_input_shape(self._input.key, shape))
 
+    def _shape_of_output(self) -> Shape:
+        return tuple(self._context.get_tensor_shape(self._output.key))
+
     def _enqueue(self, source: int, target: int) -> bool:
         context = self._context
         if self._scratch_address != self._scratch.address:
@@ -223,7 +249,7 @@ def check_signature(program: EngineProgram, input_shape: Shape, output_shape: Sh
         (False, True, (FREE,) + tuple(output_shape)),
     ]
     signature = sorted((each[1:4] for each in found), reverse=True)
-    if signature != expected:
+    if len(found) != 2 or not all(map(_fits, signature, expected)):
         words = ", ".join(
             "{} {} {}".format(
                 "input" if each.is_input else "output",
@@ -237,6 +263,13 @@ def check_signature(program: EngineProgram, input_shape: Shape, output_shape: Sh
         )
     lowest = next(each.range[0] for each in found if each.is_input)
     return "" if lowest[0] == 1 else "found batches from {} on, needed 1".format(lowest[0])
+
+
+def _fits(found: Tuple[bool, bool, Shape], expected: Tuple[bool, bool, Shape]) -> bool:
+    """Behind some layers TensorRT knows no size until the shape of the input is set: `run` asks."""
+    if found[:2] != expected[:2] or len(found[2]) != len(expected[2]):
+        return False
+    return found[2][0] == FREE and all(a in (FREE, b) for a, b in zip(found[2], expected[2]))
 
 
 def _range(shapes: Any) -> Tuple[Shape, Shape]:

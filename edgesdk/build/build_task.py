@@ -3,12 +3,13 @@
 import time
 from typing import Any, Dict, Optional, Tuple
 
+from ..backends.trt_programs import check_signature
 from ..errors import EdgeError, EngineError
 from ..files import write_atomically
 from ..manifest import sha256
 from .engine import Recipe, build_engine
 from .gpu import Gpu, on_gpu
-from .trial import TOLERANCES, Golden, Loaded, check, read_golden
+from .trial import TOLERANCES, Golden, check, read_golden
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -53,11 +54,13 @@ def _try(
     gpu: Gpu, content: bytes, recipe: Recipe, golden: Optional[Golden], tolerance: float
 ) -> Tuple[int, Optional[float]]:
     """Layers of the engine, and its error against the golden outputs."""
-    engine = Loaded(gpu, content)
+    program = gpu.load(content)
     try:
-        if golden is None:
-            return engine.layer_count, None
-        error = check(recipe.onnx, engine, golden, recipe.max_batch, tolerance)
-        return engine.layer_count, error
+        wrong = check_signature(program, recipe.input_shape, recipe.output_shape)
+        if wrong:
+            raise EngineError("{}: {}; build again with --force".format(recipe.onnx, wrong))
+        program.take_signature(recipe.input_shape, recipe.output_shape)
+        error = None if golden is None else check(recipe, program, golden, tolerance)
+        return program.layer_count, error
     finally:
-        engine.close()
+        program.free()

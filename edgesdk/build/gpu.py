@@ -1,16 +1,18 @@
-"""The GPU of this process, and what TensorRT says of it. The one module of the builder that imports
-TensorRT and pycuda; for child processes, because both may end the process that uses them."""
+"""The GPU of this process, and what TensorRT says of it: for child processes, because TensorRT and
+CUDA may end the process that uses them."""
 
 import re
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, TypeVar
 
-from ..engine_store import Device
-from ..errors import BackendUnavailable, EdgeError, EngineError
+from ..backends import trt_gpu
+from ..backends.trt_libraries import find_libraries, refused
+from ..backends.trt_memory import Scratch
+from ..backends.trt_programs import EngineProgram, make_program
+from ..errors import EdgeError, EngineError
 
 Result = TypeVar("Result")
 
-WHAT_TO_DO = "`python -m edgesdk.doctor --for tensorrt` says what to do"
 LOG_LINES_MAX = 30  # enough for what led to an error, which may be told in several lines
 # Others are skipped because they do not suit the layer.
 _SKIPPED = re.compile(r"skipping tactic.*memory", re.I | re.S)
@@ -42,63 +44,60 @@ class Log:
 
     def failure(self, what: str) -> EngineError:
         """That `what` gave nothing, and why: for the caller to raise. Forgets what it told."""
+        said = self.why()
+        self._lines.clear()
+        return EngineError("{}: {}".format(what, said))
+
+    def why(self) -> str:
+        """The errors so far, and what helps, where that is known."""
         errors = [text for is_error, text in self._lines if is_error]
         said = "; ".join(errors) or "TensorRT does not say why"
         hint = next(("; " + hint for pattern, hint in _HINTS if pattern.search(said)), "")
-        self._lines.clear()
-        return EngineError("{}: {}{}".format(what, said, hint))
+        return said + hint
 
 
 class Gpu:
-    """The first CUDA device with TensorRT. Its context is current in this thread until `close`.
+    """The first GPU, with TensorRT. Its context is current in this thread until `close`.
 
-    Attributes: `trt` and `cuda`, the modules; `log`, a `Log`; `logger`, which feeds it; `device`, a
-    `Device`. Raises BackendUnavailable if TensorRT, pycuda, the driver or a GPU is missing,
-    EngineError for a TensorRT before 8.2.
+    Attributes: `trt`, the module; `log`, a `Log`; `logger`, which feeds it; `device`, a `Device`;
+    `runner`, where engines are tried as pipelines run them. Raises what `find_libraries` raises.
     """
 
     def __init__(self) -> None:
-        self.trt, self.cuda = _import_tensorrt(), _import_pycuda()
-        trt, cuda = self.trt, self.cuda
-        # Asked before anything of TensorRT is made, which may crash where there is no GPU.
-        try:
-            cuda.init()
-            if not cuda.Device.count():
-                raise BackendUnavailable(_no_gpu("none"))
-            gpu = cuda.Device(0)
-            name, capability = gpu.name(), tuple(gpu.compute_capability())
-            self._context = gpu.retain_primary_context()
-        except cuda.Error as error:
-            raise BackendUnavailable(_no_gpu(error)) from None
-        self.device = Device(trt.__version__, name, (capability[0], capability[1]))
-        self._context.push()
+        self._libraries = find_libraries()
+        self.trt, cuda, gpu, self.device = self._libraries
+        self.runner = trt_gpu.Gpu(cuda, gpu)
+        self.runner.enter()
         self.log = Log()
-        self.logger = _make_logger(trt, self.log)
+        self.logger = _make_logger(self.trt, self.log)
+        self._runtime: Any = None
+        self.runner.finally_call(self._forget_runtime)  # after the engines
+        self._scratch = Scratch(self.runner)
 
     def new_builder(self) -> Any:
         """A TensorRT builder. Raises EngineError if TensorRT refuses this machine."""
-        trt = self.trt
-        try:
-            builder: Any = trt.Builder(self.logger)
-        except TypeError:  # what pybind11 makes of nullptr
-            raise self._refused() from None
-        return builder
+        return self._made(self.trt.Builder)
 
-    def new_runtime(self) -> Any:
-        """A TensorRT runtime. Raises EngineError as `new_builder` does."""
-        trt = self.trt
-        try:
-            runtime: Any = trt.Runtime(self.logger)
-        except TypeError:
-            raise self._refused() from None
-        return runtime
-
-    def _refused(self) -> EngineError:
-        error = self.log.failure("TensorRT {} cannot use this GPU".format(self.device.tensorrt))
-        return EngineError(
-            "{}; found a driver for CUDA {}, needed the one for this TensorRT (error 35: it is too "
-            "old); {}".format(error, _dotted(self.cuda.get_driver_version()), WHAT_TO_DO)
+    def load(self, content: bytes) -> EngineProgram:
+        """An engine as pipelines run it, to be freed. Raises EngineError if TensorRT refuses it."""
+        if self._runtime is None:
+            self._runtime = self._made(self.trt.Runtime)
+        return make_program(
+            self.trt,
+            self.runner,
+            lambda: self._runtime.deserialize_cuda_engine(content),
+            self._scratch,
+            self.log.why,
         )
+
+    def _forget_runtime(self) -> None:
+        self._runtime = None
+
+    def _made(self, make: Callable[[Any], Any]) -> Any:
+        try:
+            return make(self.logger)
+        except TypeError:  # what pybind11 makes of nullptr
+            raise refused(self._libraries, self.log.why()) from None
 
     def facts(self) -> Dict[str, Any]:
         """What a build can be asked for here: `device`; `has_flags`, whether precision is chosen by
@@ -117,9 +116,8 @@ class Gpu:
 
     def close(self) -> None:
         """Give the context back; what was made in it is gone by then."""
-        cuda = self.cuda
-        cuda.Context.pop()
-        self._context.detach()
+        self.runner.leave()
+        self.runner.close()
 
 
 def on_gpu(work: Callable[[Gpu], Result]) -> Result:
@@ -154,42 +152,3 @@ def _make_logger(trt: Any, log: Log) -> Any:
                 log.add(severity in errors, msg)
 
     return Logger()
-
-
-def _import_tensorrt() -> Any:
-    try:
-        import tensorrt as trt
-    except (ImportError, OSError) as error:  # OSError: a library of its own is missing
-        raise BackendUnavailable(
-            "found no TensorRT for this Python ({}), needed 8.2 or newer; {}".format(
-                error, WHAT_TO_DO
-            )
-        ) from None
-    if not hasattr(trt, "EngineInspector"):  # 8.2 brought it
-        raise EngineError(
-            "found TensorRT {}, needed 8.2 or newer, as JetPack 4.6.1 and later have it; {}".format(
-                trt.__version__, WHAT_TO_DO
-            )
-        )
-    return trt
-
-
-def _import_pycuda() -> Any:
-    try:
-        import pycuda.driver as cuda
-    except (ImportError, OSError) as error:
-        raise BackendUnavailable(
-            "found no pycuda that loads ({}), needed it and the CUDA driver; {}".format(
-                error, WHAT_TO_DO
-            )
-        ) from None
-    return cuda
-
-
-def _no_gpu(found: Any) -> str:
-    return "found no GPU ({}), needed one that CUDA can use; {}".format(found, WHAT_TO_DO)
-
-
-def _dotted(version: int) -> str:
-    """ "10.2" for 10020."""
-    return "{}.{}".format(version // 1000, version % 1000 // 10)

@@ -146,6 +146,7 @@ class TestFailures:
         [
             ("memory at deserialize", "8.2.1", "OutOfMemory"),
             ("memory at context", "8.2.1", "Cuda Runtime (out of memory)"),
+            ("memory at context", NEWEST, "Cuda Runtime (out of memory)"),
             ("memory at alloc", "8.2.1", "GPU memory: found"),
             ("memory at alloc", NEWEST, "GPU memory: found"),
         ],

@@ -176,8 +176,8 @@ class TestTroubles:
             ("kills builder", "segment_0.onnx: the process that computed it was killed (SIGKILL)"),
             ("memory at build", "the GPU had too little memory for it"),
             ("memory at alloc", "out of memory"),
-            ("memory at context", "the engine cannot be run: 1: Cuda Runtime (out of memory)"),
-            ("execute", "segment_0.onnx: the engine does not run"),
+            ("memory at context", "1: Cuda Runtime (out of memory)"),
+            ("execute", "segment_0.onnx: TensorRT: found Error Code 3"),
         ],
     )
     def test_each_is_told_apart_and_leaves_nothing(self, alone, fault, said):

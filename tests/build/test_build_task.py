@@ -104,7 +104,7 @@ def test_tensorrt_8_0_is_told_from_what_it_lacks():
     with trt_double.installed("8.2.1", machine) as trt:
         del trt.EngineInspector
         trt.__version__ = "8.0.1.6"
-        with pytest.raises(EngineError, match=r"found TensorRT 8\.0\.1\.6, needed 8\.2 or newer"):
+        with pytest.raises(BackendUnavailable, match=r"found TensorRT 8\.0\.1\.6, needed 8\.2"):
             gpu_task.answer({})
 
 
@@ -114,10 +114,10 @@ def test_tensorrt_8_0_is_told_from_what_it_lacks():
     [
         ("memory at build", "the GPU had too little memory"),
         ("build fails", "Could not find any implementation.*--workspace-mib 512"),
-        ("memory at deserialize", "cannot be loaded again.*the GPU had too little memory"),
-        ("memory at context", "cannot be run.*the GPU had too little memory"),
-        ("memory at alloc", "the GPU had too little memory"),
-        ("execute", "does not run: Error Code 3"),
+        ("memory at deserialize", "the GPU had too little memory"),
+        ("memory at context", "the GPU had too little memory"),
+        ("memory at alloc", "GPU memory: found .* MB free"),
+        ("execute", "TensorRT: found Error Code 3"),
     ],
 )
 def test_whatever_fails_nothing_is_left_on_the_gpu(request_for, version, fault, said):
@@ -133,14 +133,15 @@ def test_memory_that_ends_only_for_the_features(request_for):
     allocate = machine.allocate
 
     def refuse(size_bytes):
-        machine.broken = {"memory at alloc"} if size_bytes == 4 * 2 * tiny.SIZE**2 else set()
+        is_theirs = size_bytes == 512  # one sample has 288, and room comes in powers of two
+        machine.broken = {"memory at alloc"} if is_theirs else set()
         try:
             return allocate(size_bytes)
         finally:
             machine.broken = set()
 
     machine.allocate = refuse
-    with pytest.raises(EngineError, match="cuMemAlloc failed: out of memory; the GPU had too"):
+    with pytest.raises(EngineError, match=r"GPU memory: found .* MB free"):
         answer(request_for(), machine=machine)
 
 
@@ -171,7 +172,7 @@ class TestTheCheck:
 
     def test_other_shapes_than_golden_are_refused(self, request_for):
         asked = request_for(golden=np.zeros((4, 2), np.float32))
-        with pytest.raises(EngineError, match=r"found outputs \[1, 2, 6, 6\], expected \[1, 2\]"):
+        with pytest.raises(EngineError, match=r"found golden features and outputs of .* needed"):
             answer(asked)
 
     def test_a_largest_batch_of_one_is_tried_with_one(self, request_for):

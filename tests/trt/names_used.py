@@ -11,10 +11,7 @@ import trt_names
 # By file of the package: the class of each variable, parameter or attribute of that name; None for
 # what holds no object of TensorRT although a call of TensorRT gave it.
 OBJECTS = {
-    "build/gpu.py": {
-        "builder": "Builder",
-        "runtime": "Runtime",
-    },
+    "build/gpu.py": {"builder": "Builder", "_runtime": "Runtime"},
     "build/engine.py": {
         "builder": "Builder",
         "cache": "ITimingCache",
@@ -26,17 +23,9 @@ OBJECTS = {
         "serialized": "IHostMemory",
         "tensor": "ITensor",
     },
-    "build/trial.py": {
-        "_context": "IExecutionContext",
-        "_engine": "ICudaEngine",
-        "_runtime": "Runtime",
-        "context": "IExecutionContext",
-        "dims": None,
-        "engine": "ICudaEngine",
-        "is_taken": None,
-    },
 }
 OBJECTS["backends/trt.py"] = {"_runtime": "Runtime"}
+OBJECTS["backends/trt_libraries.py"] = {}
 OBJECTS["backends/trt_programs.py"] = {
     "_context": "IExecutionContext",
     "_engine": "ICudaEngine",
@@ -45,12 +34,11 @@ OBJECTS["backends/trt_programs.py"] = {
 }
 # What is not TensorRT's, although TensorRT has members of such names, too.
 OTHERS = {
+    "backends/trt_libraries.py": {"gpu", "cuda", "libraries", "device"},
     "backends/trt.py": {"device", "gpu", "self", "found", "np", "severity"},
     "backends/trt_programs.py": {"gpu", "self", "features", "out", "each"},
     "build/gpu.py": {"cuda", "gpu", "log", "self", "device", "_context", "_lines", "error"},
     "build/engine.py": {"gpu", "log", "file", "recipe", "error", "device"},
-    "build/trial.py": {"_gpu", "gpu", "log", "features", "found", "out", "np"}
-    | {"cuda", "stream", "golden", "self", "expected"},
 }
 
 

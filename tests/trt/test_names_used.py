@@ -104,7 +104,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("text", sorted(PLANTED))
 def test_a_wrong_name_is_found(text):
-    (found, *_) = missing(Names(text, OBJECTS["build/trial.py"], set()))
+    (found, *_) = missing(Names(text, OBJECTS["backends/trt_programs.py"], set()))
     assert PLANTED[text] in found
 
 
@@ -118,5 +118,5 @@ def test_a_wrong_name_is_found(text):
     ],
 )
 def test_what_the_table_does_not_know_is_found(text, said):
-    (found,) = Names(text, OBJECTS["build/trial.py"], set()).left_out
+    (found,) = Names(text, OBJECTS["backends/trt_programs.py"], set()).left_out
     assert said in found[1]

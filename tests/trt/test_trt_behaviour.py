@@ -52,6 +52,19 @@ def test_half_precision_rounds():
     bench.close()
 
 
+def test_a_bias_that_is_no_initializer_is_refused():
+    """As an exporter leaves it that writes equal weights once and names the others after them."""
+    model = onnx.load_from_string(model_bytes())
+    (conv,) = [node for node in model.graph.node if node.op_type == "Conv"]
+    alias = onnx.helper.make_node("Identity", [conv.input[2]], ["alias"])
+    conv.input[2] = "alias"
+    model.graph.node.insert(0, alias)
+    bench = Bench("8.2.1")
+    assert bench.build(model.SerializeToString()) is None
+    assert bench.log.has("required to be an initializer")
+    bench.close()
+
+
 @pytest.mark.parametrize(
     "version, opset, accepted",
     [("8.2.1", 13, True), ("8.2.1", 14, False), ("8.4.1.5", 14, True), ("8.6.1", 18, False)],

@@ -243,6 +243,9 @@ class EngineDouble:
     def create_execution_context_without_device_memory(self):
         if not self._world.ready(self._logger, "create_execution_context"):
             return None
+        if self._world.machine.is_broken("memory at context"):  # it takes memory of the host, too
+            self._world.log(self._logger, "ERROR", "1: Cuda Runtime (out of memory)")
+            return None
         return self._context(None, False)
 
     def _context(self, scratch, is_owner):

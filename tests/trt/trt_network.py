@@ -170,6 +170,10 @@ class ParserDouble:
             name, operator = graph.nodes[place]
             text = "Non-zero zero point is not supported."
             self._fail("UNSUPPORTED_NODE", text, place, name, operator)
+        for place in graph.computed_biases:
+            name, operator = graph.nodes[place]
+            text = "The bias is required to be an initializer."
+            self._fail("UNSUPPORTED_NODE", text, place, name, operator)
         for tensor in graph.inputs + graph.outputs:
             if tensor.dtype not in self._world.types["DataType"].__members__:
                 self._fail("UNSUPPORTED_GRAPH", "type of {} is not supported".format(tensor.name))

@@ -78,6 +78,11 @@ class Graph:
             if node.op_type in ("QuantizeLinear", "DequantizeLinear")
             and (len(node.input) < 3 or node.input[2] not in zeros)
         ]
+        self.computed_biases = [
+            place
+            for place, node in enumerate(graph.node)
+            if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] not in weights
+        ]
         self._session = None
         self._output_shapes = {}
 
