@@ -7,7 +7,7 @@ import time
 
 import busy_bundle
 import pytest
-from fleet import HERE, SOURCE, Fleet, environment, wait_for
+from fleet import HERE, SOURCE, START_S, Fleet, environment, wait_for
 
 SEEN_WITHIN_S = 2.0  # measured: 0.1 to 0.3
 BIG_SIDE = 64
@@ -42,6 +42,12 @@ def news(fleet, name, before):
     return fleet.counters().get(name, 0) - before.get(name, 0)
 
 
+def held_count(fleet, name):
+    """How many tasks a worker has accepted and not done, as far as the source knows."""
+    known = fleet.pipe.stats()["neighbours"][name]
+    return known["queue_length"] - known["unsettled_count"]
+
+
 def test_idle(fleet):
     fleet.submit(10)
     fleet.settle()
@@ -57,6 +63,7 @@ def test_with_a_full_queue(fleet):
     before = fleet.counters()
     fleet.submit(200)
     fleet.wait_until_done(20)
+    wait_for(lambda: held_count(fleet, "a") >= 2, START_S, "tasks in the queue of a")
     killed(fleet, "a")
     assert fleet.settle() < 10
     assert news(fleet, "leases_expired", before) > 0  # it had accepted some
