@@ -137,7 +137,7 @@ def find_engine(onnx_path: str, device: Device) -> FoundEngine:
     for each in sorted(fitting, key=lambda built: built.built_at, reverse=True):
         engine = each.engine(onnx)
         if engine is not None and engine.onnx_sha256 == digest:
-            return _found(bundle, each, engine)
+            return found_engine(bundle, each, engine)
     if fitting:
         raise EngineError(
             "{}: the ONNX file has changed since its engine was built: found sha256 {}..., needed "
@@ -150,6 +150,14 @@ def find_engine(onnx_path: str, device: Device) -> FoundEngine:
             onnx_path, _in_words(found, onnx, damaged), device, _rebuild(bundle)
         )
     )
+
+
+def found_engine(bundle: str, built: EngineSet, engine: Engine) -> FoundEngine:
+    """Where `engine`, one of the set `built` of the bundle in folder `bundle`, has its files."""
+    folder, key = folder_of(bundle, built.key), built.key
+    golden = None if engine.golden is None else os.path.join(folder, *engine.golden.split("/"))
+    path = os.path.join(folder, *engine.file.split("/"))
+    return FoundEngine(path, key.precision, key.max_batch, golden, engine, built, bundle)
 
 
 def read_engine(found: FoundEngine) -> bytes:
@@ -221,13 +229,6 @@ def read_sets(bundle: str) -> Tuple[List[EngineSet], List[str]]:
         else:
             damaged.append("{}: engines of {}, which is another folder's".format(path, built.key))
     return found, damaged
-
-
-def _found(bundle: str, built: EngineSet, engine: Engine) -> FoundEngine:
-    folder, key = folder_of(bundle, built.key), built.key
-    golden = None if engine.golden is None else os.path.join(folder, *engine.golden.split("/"))
-    path = os.path.join(folder, *engine.file.split("/"))
-    return FoundEngine(path, key.precision, key.max_batch, golden, engine, built, bundle)
 
 
 def _in_bundle(onnx_path: str) -> Tuple[str, str]:

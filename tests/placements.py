@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import strategies as st
 
 from edgesdk.core.placement import Link, Problem, Site, Stage, evaluate
@@ -46,6 +47,20 @@ def least(problem, objective):
     """The cost of the best placement by trying all, None if there is none."""
     costs = [expected.cost(objective) for _, expected in all_placements(problem)]
     return min(costs, default=None)
+
+
+def best_found(find, problem, objective, **near):
+    """What `find` finds, which must cost what the best placement does, `near` enough; None where
+    there is none, which `find` must say."""
+    expected = least(problem, objective)
+    if expected is None:
+        with pytest.raises(ConfigError):
+            find(problem, objective)
+        return None
+    found = find(problem, objective)
+    assert found.expected.cost(objective) == pytest.approx(expected, **near)
+    assert found.expected == evaluate(problem, found.placement)
+    return found
 
 
 @st.composite

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgesdk"
 
 # Each floor may import itself and those above it in this list, never those below.
 FLOORS = [
-    ["errors", "schema", "files", "token_bucket", "arrays"],
+    ["errors", "schema", "files", "token_bucket", "arrays", "figures"],
     ["core"],
     ["kernels"],
     [
@@ -24,6 +24,7 @@ FLOORS = [
         "bundle",
         "bundle_update",
         "engine_store",
+        "golden",
         "manifest",
         "preprocess",
         "profiles",
@@ -57,8 +58,8 @@ DOORS = {
     "prometheus_client": ["telemetry/prometheus.py"],
     "sklearn": ["digits.py"],
     "PIL": ["digits.py", "train/*", "bench/*"],
-    "matplotlib": ["demo/pictures.py", "digits.py", "report/*", "sim/pictures.py", "train/*"]
-    + ["bench/*", "plan/pictures.py"],
+    "matplotlib": ["demo/pictures.py", "digits.py", "figures.py", "report/*", "train/*"]
+    + ["bench/*"],
     "scipy": ["plan/milp.py"],
     "rich": [name + "*" for name in FLOORS[-1]] + ["train/*"],
     "tqdm": [name + "*" for name in FLOORS[-1]] + ["train/*"],

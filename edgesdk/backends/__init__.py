@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 from ..errors import BackendUnavailable, ConfigError, EngineError
-from .base import Backend, Program
+from .base import Backend, Program, smallest_limit
 
 # Best first: name, module, class.
 BACKENDS: Tuple[Tuple[str, str, str], ...] = (
@@ -55,4 +55,4 @@ def _say_once(name: str, why: str) -> None:
     logging.getLogger("edgesdk").warning("%s is here and not used: %s", name, why)
 
 
-__all__ = ["BACKENDS", "Backend", "Program", "open_backend"]
+__all__ = ["BACKENDS", "Backend", "Program", "open_backend", "smallest_limit"]

@@ -5,7 +5,7 @@ To add one, subclass `Backend` and `Program` in a module of its own and name it 
 `backends/__init__.py`; one that computes in memory of its own also `Memory`.
 """
 
-from typing import Any, ContextManager, Dict, Optional, Sequence, Tuple
+from typing import Any, ContextManager, Dict, Iterable, Optional, Sequence, Tuple
 
 from .. import kernels
 from ..arrays import HOST, Array, Memory, Shape
@@ -26,6 +26,11 @@ class Program:
         batch.
         """
         raise NotImplementedError
+
+
+def smallest_limit(limits: Iterable[Optional[int]]) -> Optional[int]:
+    """The `max_batch` of what runs one after the other; None, no limit, if nothing has one."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Backend:

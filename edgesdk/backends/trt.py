@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays import Shape
 from ..engine_store import Device, FoundEngine, build_command, find_engine, read_engine
 from ..errors import BackendUnavailable, ConfigError, EngineError
+from ..golden import largest_error, read_golden
 from .base import Backend, Program
 from .trt_gpu import Gpu
 from .trt_kernels import CudaKernels, HostKernels, find_native
@@ -167,22 +168,14 @@ def _check_golden(found: FoundEngine, program: EngineProgram) -> None:
     is not what it was shows here, and not in wrong answers."""
     assert found.golden is not None
     try:
-        with np.load(found.golden, allow_pickle=False) as arrays:
-            features = np.ascontiguousarray(arrays["features"], np.float32)
-            expected = np.ascontiguousarray(arrays["features_out"], np.float32)
-    except Exception as error:  # numpy's and zip's, of many kinds
-        raise EngineError(
-            "{}: found {}: {}; needed golden features; build it again: {}".format(
-                found.golden, type(error).__name__, error, _again(found)
-            )
-        ) from None
-    count = min(len(features), program.max_batch or 1)
-    features, expected = features[:count], expected[:count]
+        golden = read_golden(found.golden)
+    except EngineError as error:
+        raise EngineError("{}; build it again: {}".format(error, _again(found))) from None
+    count = min(len(golden.features), program.max_batch or 1)
+    expected = golden.features_out[:count]
     out = np.empty_like(expected)
-    program.run(features, out)
-    with np.errstate(all="ignore"):  # what is not finite is larger than any limit
-        largest = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
-        wrong_by = float(np.abs(out - expected).max()) / largest
+    program.run(golden.features[:count], out)
+    wrong_by = largest_error(out, expected)
     limit = ERROR_GROWTH_MAX * (found.engine.error or 0.0) + ERROR_FLOOR
     if not wrong_by <= limit:
         raise EngineError(

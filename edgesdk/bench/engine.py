@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import cli
 from ..arrays import Array
-from ..backends import Backend
+from ..backends import Backend, smallest_limit
 from ..bundle import Bundle
 from ..core.metrics import percentile
 from ..core.worker import DEFAULT_MAX_BATCH
@@ -35,8 +35,8 @@ class Rig:
         spec = bundle.manifest.parts[part]
         held = [(part, index) for index in range(len(spec.plans[plan].stages))]
         self.stages: List[LoadedStage] = list(load_stages(bundle, plan, backend, held).values())
-        limits = [stage.max_batch for stage in self.stages]
-        self.batch = min([batch] + [limit for limit in limits if limit is not None])
+        limit = smallest_limit(stage.max_batch for stage in self.stages)
+        self.batch = batch if limit is None else min(batch, limit)
         shape = (self.batch,) + tuple(spec.segments[0].input_shape)
         first = np.random.RandomState(SEED).standard_normal(shape).astype(np.float32)
         self.arrays: List[Array] = [first]

@@ -32,7 +32,7 @@ def measure_kinds(choice: str, measure: Measure) -> Dict[str, List[StageTime]]:
 
 def one_image_us(times: Sequence[StageTime]) -> float:
     """All stages and heads, one after the other."""
-    return sum(time.p50_us + (time.head_p50_us or 0.0) for time in times if time.batch == 1)
+    return sum(time.total_us for time in times if time.batch == 1)
 
 
 def keep(files: Sequence[str], device: Device, kind: str) -> None:

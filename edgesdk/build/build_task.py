@@ -6,10 +6,11 @@ from typing import Any, Dict, Optional, Tuple
 from ..backends.trt_programs import check_signature
 from ..errors import EdgeError, EngineError
 from ..files import write_atomically
+from ..golden import Golden, read_golden
 from ..manifest import sha256
 from .engine import Recipe, build_engine
 from .gpu import Gpu, on_gpu
-from .trial import TOLERANCES, Golden, check, read_golden
+from .trial import TOLERANCES, check
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ board has its memory for the one stage that is being built.
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..bundle import Bundle
 from ..engine_store import (
@@ -23,7 +23,7 @@ from ..telemetry.speed import read_speed
 from .narrator import Narrator
 from .onnx_facts import is_quantized
 from .planning import Choices, StageFile, Work, as_json, renamed, stage_files, what_to_do
-from .processes import ask
+from .processes import Tick, ask
 from .workshop import finish, keep, workshop
 
 FP32, FP16, INT8 = PRECISIONS
@@ -88,7 +88,7 @@ def prospect(bundle: Bundle, choices: Choices, gpu: Gpu) -> Prospect:
 def _precision(bundle: Bundle, asked: Optional[str], gpu: Gpu, files: List[StageFile]) -> str:
     """What is asked for, or the best that files and GPU allow. Raises EngineError if they allow it
     not."""
-    rounded = [file.onnx for file in files if _is_quantized(bundle, file)]
+    rounded = [file.onnx for file in files if is_quantized(bundle.file(file.onnx))]
     if asked is None and not rounded:
         return FP32 if gpu.has_fp16 is False else FP16
     if asked in (None, INT8) and rounded and gpu.has_int8 is False:
@@ -112,11 +112,6 @@ def _precision(bundle: Bundle, asked: Optional[str], gpu: Gpu, files: List[Stage
             )
         )
     return asked or INT8
-
-
-def _is_quantized(bundle: Bundle, file: StageFile) -> bool:
-    with open(bundle.file(file.onnx), "rb") as opened:
-        return is_quantized(opened.read())
 
 
 def build(bundle: Bundle, choices: Choices, ahead: Prospect, narrator: Narrator) -> Outcome:
@@ -164,7 +159,7 @@ def _build_one(
     ahead: Prospect,
     file: StageFile,
     folder: str,
-    tick: Any,
+    tick: Tick,
     notes: List[str],
 ) -> Engine:
     golden = renamed(file.onnx, ".npz") if choices.is_checked else None
@@ -199,7 +194,9 @@ def _build_one(
     )
 
 
-def _how(bundle: Bundle, ahead: Prospect, file: StageFile, folder: str, tick: Any) -> Any:
+def _how(
+    bundle: Bundle, ahead: Prospect, file: StageFile, folder: str, tick: Tick
+) -> Tuple[Optional[str], str]:
     """The precision that flags ask for, and the ONNX file to be parsed."""
     path, precision = bundle.file(file.onnx), ahead.key.precision
     if not ahead.gpu.has_flags and precision == FP16:
@@ -208,7 +205,7 @@ def _how(bundle: Bundle, ahead: Prospect, file: StageFile, folder: str, tick: An
         return None, half
     if not ahead.gpu.has_flags and precision == INT8:
         return None, path  # Q/DQ nodes say it all
-    if precision == INT8 and not _is_quantized(bundle, file):
+    if precision == INT8 and not is_quantized(bundle.file(file.onnx)):
         return (FP32 if ahead.gpu.has_fp16 is False else FP16), path
     return precision, path
 
@@ -225,18 +222,6 @@ def timing_cache_of(bundle: Bundle, key: EngineKey) -> str:
     """What was timed on this device: one file for all sets of a bundle."""
     name = "timing-" + key.name.rsplit("-", 3)[0] + ".cache"
     return os.path.join(os.path.dirname(folder_of(bundle.path, key)), name)
-
-
-def describe(ahead: Prospect) -> Dict[str, Any]:
-    """A prospect as plain values."""
-    return {
-        "device": str(ahead.key.device),
-        "precision": ahead.key.precision,
-        "max_batch": ahead.key.max_batch,
-        "folder": ahead.place,
-        "up_to_date": [engine.onnx for engine in ahead.work.kept],
-        "to_build": [file.onnx for file in ahead.work.wanted],
-    }
 
 
 def check_choices(choices: Choices) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from ..backends import Backend, open_backend
 from ..bundle import read_bundle
 from ..errors import BackendUnavailable, EngineError
+from ..golden import largest_error
 from .golden import CPU_BACKENDS, golden_outputs, stage_file
 from .onnx_facts import is_quantized
 from .trial import TOLERANCES
@@ -22,8 +23,7 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     other = _other(backend.name)
     stages: List[Dict[str, Any]] = []
     for file, golden in golden_outputs(bundle, files, other or backend):
-        with open(bundle.file(file.onnx), "rb") as opened:
-            limit = TOLERANCES["int8" if is_quantized(opened.read()) else "fp32"]
+        limit = TOLERANCES["int8" if is_quantized(bundle.file(file.onnx)) else "fp32"]
         begin = time.perf_counter()
         program = backend.load(bundle.file(file.onnx), file.input_shape, file.output_shape)
         loaded = time.perf_counter()
@@ -52,8 +52,7 @@ def _other(name: str) -> Optional[Backend]:
 
 
 def _error(onnx: str, found: np.ndarray, expected: np.ndarray, limit: float) -> float:
-    scale = max(float(np.abs(expected).max()), 1e-6)
-    error = float(np.abs(found - expected).max()) / scale
+    error = largest_error(found, expected)
     if not error <= limit:
         raise EngineError(
             "{}: the backends of the CPU differ by {:.2g} of the largest output, expected at most "

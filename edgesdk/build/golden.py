@@ -4,7 +4,6 @@ The inputs are pictures drawn from a seed, through the bundle's own preprocessin
 stage to stage, so every stage sees values as large as it will meet.
 """
 
-import io
 import os
 import time
 from typing import Any, Dict, Iterator, List, Tuple
@@ -15,10 +14,9 @@ from ..backends import Backend, open_backend
 from ..bundle import Bundle, read_bundle
 from ..core.spec import FULL_PLAN, Preprocessing
 from ..errors import BackendUnavailable
-from ..files import write_atomically
+from ..golden import Golden, write_golden
 from ..preprocess import Preprocessor
 from .planning import StageFile, renamed
-from .trial import Golden
 
 CPU_BACKENDS = ("onnxruntime", "torch")  # the better one first
 SAMPLE_COUNT = 4
@@ -34,10 +32,8 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     files = [stage_file(each) for each in request["files"]]
     backend = cpu_backend()
     for file, golden in golden_outputs(bundle, files, backend):
-        content = io.BytesIO()
-        np.savez(content, features=golden.features, features_out=golden.features_out)
         path = os.path.join(request["folder"], *renamed(file.onnx, ".npz").split("/"))
-        write_atomically(path, content.getvalue())
+        write_golden(path, golden)
     return {"backend": backend.name, "seconds": time.monotonic() - begin}
 
 

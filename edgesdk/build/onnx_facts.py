@@ -25,9 +25,10 @@ def opset_of(content: bytes) -> int:
     return 0
 
 
-def is_quantized(content: bytes) -> bool:
+def is_quantized(path: str) -> bool:
     """Whether a file has QuantizeLinear nodes: without them nothing says how to round to INT8."""
-    return _QUANTIZE in content
+    with open(path, "rb") as file:
+        return _QUANTIZE in file.read()
 
 
 def _fields(content: bytes) -> Iterator[Tuple[int, Union[bytes, int]]]:

@@ -4,7 +4,7 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..bundle import Bundle
-from ..engine_store import Engine, EngineKey, EngineSet, FoundEngine, folder_of, read_engine
+from ..engine_store import Engine, EngineKey, EngineSet, found_engine, read_engine
 from ..errors import ConfigError, EngineError
 from ..manifest import Manifest
 
@@ -97,16 +97,12 @@ def what_to_do(
 
 
 def _is_whole(bundle: Bundle, key: EngineKey, engine: Engine) -> bool:
-    folder = folder_of(bundle.path, key)
-    built = EngineSet(key, 0, (engine,))
-    path = os.path.join(folder, *engine.file.split("/"))
-    found = FoundEngine(path, key.precision, key.max_batch, None, engine, built, bundle.path)
+    found = found_engine(bundle.path, EngineSet(key, 0, (engine,)), engine)
     try:
         read_engine(found)
     except EngineError:
         return False
-    golden = engine.golden
-    return golden is None or os.path.exists(os.path.join(folder, *golden.split("/")))
+    return found.golden is None or os.path.exists(found.golden)
 
 
 def renamed(onnx: str, suffix: str) -> str:

@@ -1,11 +1,10 @@
 """An engine is run on golden inputs, and its outputs compared with the golden ones."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ..backends.trt_programs import EngineProgram
 from ..errors import EngineError
+from ..golden import Golden, largest_error
 from .engine import Recipe
 
 # Of the largest golden output, so much may an output differ. TensorRT sums in another order than
@@ -17,35 +16,16 @@ from .engine import Recipe
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
 
 
-class Golden(NamedTuple):
-    """float32 `features` [N, ...] and the `features_out` [N, ...] that belong to them."""
-
-    features: np.ndarray
-    features_out: np.ndarray
-
-
-def read_golden(path: str) -> Golden:
-    """From an .npz. Raises EngineError if it is none."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return Golden(
-                *(np.ascontiguousarray(archive[name], np.float32) for name in Golden._fields)
-            )
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
-        raise EngineError("{}: no golden outputs ({}); build again".format(path, error)) from None
-
-
 def check(recipe: Recipe, program: EngineProgram, golden: Golden, tolerance: float) -> float:
     """The largest error, by the largest golden value: of the first sample alone, and of as many as
     the engine takes. Raises EngineError if it is beyond `tolerance`."""
     _check_shapes(recipe, golden)
-    scale = max(float(np.abs(golden.features_out).max()), 1e-6)
     largest = 0.0
     for count in sorted({1, min(len(golden.features), recipe.max_batch)}):
         expected = golden.features_out[:count]
         found = np.empty_like(expected)
         program.run(golden.features[:count], found)
-        error = float(np.abs(found - expected).max()) / scale
+        error = largest_error(found, expected)
         if not error <= tolerance:  # NaN too
             raise EngineError(
                 "{}: the engine computes something else than the CPU: found an error of {:.2g} of "

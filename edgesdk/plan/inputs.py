@@ -107,6 +107,7 @@ def _stages(
 ) -> Tuple[Tuple[Stage, ...], List[str]]:
     part, files = bundle.manifest.parts[0], bundle.manifest.document["files"]
     compared = compared_bytes(bundle.manifest, policy)
+    value_bytes = VALUE_BYTES.get(codec, VALUE_BYTES[RAW])
     found = []
     for index, (stage, share) in enumerate(zip(plan.stages, reach)):
         came = int(np.prod(part.segments[stage.first_segment].input_shape))
@@ -115,7 +116,7 @@ def _stages(
         if stage.exit_index is not None:
             names.append(part.exits[stage.exit_index].file)
         memory = sum(files[name]["bytes"] for name in names) + FLOAT_BYTES * (came + goes)
-        size = TASK_BYTES + came * VALUE_BYTES.get(codec, 4.0) + (compared if index else 0)
+        size = TASK_BYTES + came * value_bytes + (compared if index else 0)
         found.append(Stage(share, size, float(memory)))
     notes = []
     if codec not in VALUE_BYTES:

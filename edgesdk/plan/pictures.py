@@ -1,14 +1,12 @@
 """A placement as a picture: what keeps whom busy, and how it compares."""
 
-import io
 from typing import Any, List, Sequence
 
 from ..core.placement import stages_of
 from ..core.placement_cases import Case
-from ..errors import BackendUnavailable
+from ..figures import png, side_by_side
 from .preview import THIS, Preview, ranges
 
-DPI = 110
 WIDTH_INCHES = 13.0
 ROW_INCHES, HEIGHT_MIN_INCHES = 0.35, 3.6
 WORKER, LINK, OTHER = "C0", "C1", "0.6"
@@ -21,7 +19,7 @@ def picture(found: Preview) -> bytes:
     links = [name for name in found.expected.busy_us if name not in names]
     cases = [Case(THIS, found.placement, found.expected)] + list(found.others)
     height = max(HEIGHT_MIN_INCHES, 1.2 + ROW_INCHES * len(names + links))
-    figure, (busy, latency, throughput) = _figure(height)
+    figure, (busy, latency, throughput) = side_by_side((WIDTH_INCHES, height), 3)
     _busy(busy, found, names, sorted(links))
     _compared(latency, cases, [case.expected.latency_us / 1e3 for case in cases])
     latency.set(xlabel="latency of one image (ms)")
@@ -29,23 +27,7 @@ def picture(found: Preview) -> bytes:
     throughput.set(xlabel="images per second, at most")
     throughput.set_yticklabels([])
     figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, dpi=DPI)
-    return content.getvalue()
-
-
-def _figure(height_inches: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendUnavailable(
-            "the picture needs matplotlib ({}); install it with: "
-            'pip install "edgesdk[demo]"'.format(error)
-        ) from None
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, 3)
+    return png(figure)
 
 
 def _busy(axes: Any, found: Preview, names: Sequence[str], links: Sequence[str]) -> None:

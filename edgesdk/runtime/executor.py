@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..arrays import HOST, Array
-from ..backends import Backend
+from ..backends import Backend, smallest_limit
 from ..bundle import Bundle
 from ..core.events import Answer, Classified, Classify, RunStage, Scores, StageDone
 from ..core.worker import DEFAULT_MAX_BATCH
@@ -89,8 +89,7 @@ class Executor:
     def max_batch(self, asked: Optional[int]) -> int:
         """Samples to compute at once: `asked`, or if that is None what suits the stages. Raises
         EngineError if a stage cannot take so many."""
-        limits = [stage.max_batch for stage in self._stages.values()]
-        limit = min((limit for limit in limits if limit is not None), default=None)
+        limit = smallest_limit(stage.max_batch for stage in self._stages.values())
         if asked is None:
             return DEFAULT_MAX_BATCH if limit is None else min(limit, DEFAULT_MAX_BATCH)
         if limit is not None and limit < asked:

@@ -5,7 +5,7 @@ from typing import Any, Collection, Dict, List, NamedTuple, Optional, Sequence, 
 import numpy as np
 
 from ..arrays import Array
-from ..backends import Backend, Program
+from ..backends import Backend, Program, smallest_limit
 from ..bundle import Bundle, EnsembleClassifier
 from ..core.events import Scores
 from ..core.spec import Stage
@@ -111,8 +111,8 @@ class LoadedStage(NamedTuple):
     @property
     def max_batch(self) -> Optional[int]:
         """The most samples that the stage and its exit take at once; None: any number."""
-        limits = [self.program.max_batch, None if self.head is None else self.head.max_batch]
-        return min((limit for limit in limits if limit is not None), default=None)
+        head = None if self.head is None else self.head.max_batch
+        return smallest_limit([self.program.max_batch, head])
 
 
 class StageTotals:

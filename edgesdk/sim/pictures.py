@@ -1,12 +1,10 @@
 """Simulations as pictures: one run (latencies, exits, queues), or a sweep over one value."""
 
-import io
 from typing import Any, List, Optional, Sequence, Tuple
 
-from ..errors import BackendUnavailable
+from ..figures import png, side_by_side
 from .report import Report, value_text
 
-DPI = 110
 SIZE_INCHES = (13.0, 4.2)
 LINES_MAX = 10  # more workers than this share one line, their mean
 QUEUE_POINTS = 80  # of a queue's line; samples in between are averaged
@@ -18,7 +16,7 @@ def run_picture(report: Report) -> bytes:
     """A PNG of one run: how many items were answered how fast, which exits answered, and, where
     queues were sampled, how long they were."""
     run = report.run
-    figure, axes = _figure(3 if run.queue_samples else 2)
+    figure, axes = side_by_side(SIZE_INCHES, 3 if run.queue_samples else 2)
     figure.suptitle(
         "{}, seed {}: {:.1f} items/s".format(
             run.scenario.name, run.totals.seed, report.total.items_per_s
@@ -34,7 +32,7 @@ def run_picture(report: Report) -> bytes:
 
 def sweep_picture(key: str, values: Sequence[Any], reports: Sequence[Report]) -> bytes:
     """A PNG of throughput, accuracy and latency of all sources against `values` of `key`."""
-    figure, (throughput, accuracy, latency) = _figure(3)
+    figure, (throughput, accuracy, latency) = side_by_side(SIZE_INCHES, 3)
     first = reports[0].run
     figure.suptitle("{}, seed {}".format(first.scenario.name, first.totals.seed))
     total = [report.total for report in reports]
@@ -66,28 +64,12 @@ def sweep_picture(key: str, values: Sequence[Any], reports: Sequence[Report]) ->
     return _png(figure)
 
 
-def _figure(columns: int) -> Tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendUnavailable(
-            "the picture needs matplotlib ({}); install it with: "
-            'pip install "edgesdk[demo]"'.format(error)
-        ) from None
-    figure = Figure(figsize=SIZE_INCHES)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
-
-
 def _png(figure: Any) -> bytes:
     for axes in figure.axes:
         axes.grid(True, alpha=0.3)
         axes.set_axisbelow(True)
     figure.tight_layout(rect=(0, 0, 1, 1.02))
-    content = io.BytesIO()
-    figure.savefig(content, dpi=DPI)
-    return content.getvalue()
+    return png(figure)
 
 
 def _bound_text(report: Report) -> str:

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arrays import Shape
 from ..errors import ConfigError
 
 HIDDEN = 128  # units of the hidden layer of "mlp"
 POOLED_SIZE = 4  # height and width, at most, that "mixed" leaves (SDN)
 
-Shape = tuple[int, ...]  # of one sample's features, without the batch axis
-HeadBuilder = Callable[[Shape, int], nn.Module]  # (shape of the features, classes) -> the head
+# (shape of one sample's features, classes) -> the head
+HeadBuilder = Callable[[Shape, int], nn.Module]
 HeadKind = Union[str, HeadBuilder]
 
 

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arrays import Shape
 from ..errors import ConfigError
 from .cutting.segments import cut
 from .cutting.tracer import Whole
-from .heads import ExitHead, HeadKind, Shape
+from .heads import ExitHead, HeadKind
 from .zoo.mobilenet_v2 import MobileNetV2
 from .zoo.resnet50 import ResNet50
 from .zoo.vision_transformer import VisionTransformer

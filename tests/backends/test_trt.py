@@ -332,18 +332,23 @@ with edgesdk.Pipeline.open({path!r}, max_batch=8) as pipe:
 """
 
 
-def test_nothing_of_ours_imports_another_runtime(board_of, bundle):
-    """The double computes by onnxruntime; so it is asked who imports."""
-    board = board_of()
-    path = board.bundle(bundle.path)
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE.format(path=path)],
+def on_its_own(program):
+    """What a process said that ran `program` where TensorRT is the double of 8.2.1."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
         cwd=str(ROOT),
         env=trt_double.environment("8.2.1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
+
+
+def test_nothing_of_ours_imports_another_runtime(board_of, bundle):
+    """The double computes by onnxruntime; so it is asked who imports."""
+    board = board_of()
+    path = board.bundle(bundle.path)
+    done = on_its_own(ALONE.format(path=path))
     assert done.stdout == "tensorrt bright []\n", done.stderr
     assert "the double of a GPU" not in done.stderr
 
@@ -365,14 +370,7 @@ print(backend.name)
 def test_a_process_that_closes_nothing_leaves_nothing(board_of, bundle):
     board = board_of()
     path = board.bundle(bundle.path) + "/onnx/segment_0.onnx"
-    done = subprocess.run(
-        [sys.executable, "-c", LEFT_OPEN.format(path=path)],
-        cwd=str(ROOT),
-        env=trt_double.environment("8.2.1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
+    done = on_its_own(LEFT_OPEN.format(path=path))
     assert (done.stdout, done.returncode) == ("tensorrt\n", 0), done.stderr
     told = done.stderr.count("the double of a GPU")
     assert told == 1, done.stderr  # only by the fork, which touched nothing

@@ -86,14 +86,6 @@ class TestEnd:
         eventually(lambda: not board.machine.primary_count)
 
 
-@pytest.fixture
-def backend(board):
-    """Opened, with nothing loaded."""
-    made = TensorRTBackend()
-    yield made
-    made.close()
-
-
 class TestComputing:
     """What is around every batch."""
 

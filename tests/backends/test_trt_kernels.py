@@ -5,7 +5,6 @@ import pytest
 import tiny_ensemble
 from gpu_boards import agree, brightnesses, normal, on_cpu, on_gpu, open_here
 
-from edgesdk.backends.trt import TensorRTBackend
 from edgesdk.errors import ConfigError
 from edgesdk.kernels import reference
 
@@ -37,14 +36,6 @@ class TestWithoutKernels:
         path = board.bundle(tiny_ensemble.write_tiny_ensemble(tmp_path / "ensemble").path)
         with board.installed(kernels=False), open_here(path) as pipe:
             agree(pipe.infer(brightnesses(8)), on_cpu(path, brightnesses(8)))
-
-
-@pytest.fixture
-def backend(board):
-    """Opened, with nothing loaded."""
-    made = TensorRTBackend()
-    yield made
-    made.close()
 
 
 class TestHeads:

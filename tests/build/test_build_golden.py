@@ -12,9 +12,9 @@ import tiny_ensemble
 from edgesdk.backends import open_backend
 from edgesdk.build import cpu_task, golden
 from edgesdk.build.planning import as_json, stage_files
-from edgesdk.build.trial import read_golden
 from edgesdk.bundle import read_bundle
 from edgesdk.errors import BackendUnavailable, EngineError
+from edgesdk.golden import read_golden
 
 DIGITS = builds.ROOT / "engines" / "wrn16_1-digits" / "1"
 

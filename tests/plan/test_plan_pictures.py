@@ -8,6 +8,7 @@ from placements import chain, pair
 
 from edgesdk.core.placement import LATENCY, evaluate
 from edgesdk.errors import BackendUnavailable
+from edgesdk.figures import png
 from edgesdk.plan import pictures
 from edgesdk.plan.preview import preview
 
@@ -20,12 +21,9 @@ def texts(monkeypatch, found):
     """What is written into the picture."""
     pytest.importorskip("matplotlib")
     figures = []
-    original = pictures._figure
-    monkeypatch.setattr(
-        pictures, "_figure", lambda height: figures.append(original(height)) or figures[-1]
-    )
+    monkeypatch.setattr(pictures, "png", lambda figure: figures.append(figure) or png(figure))
     assert pictures.picture(found).startswith(b"\x89PNG")
-    axes = figures[0][0].axes
+    axes = figures[0].axes
     return [label.get_text() for each in axes for label in each.get_yticklabels()]
 
 

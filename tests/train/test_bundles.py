@@ -4,25 +4,13 @@ import os
 
 import numpy as np
 import pytest
-from tiny_training import TINY, tiny_network, tiny_trainer
+from tiny_training import TINY, tiny_network
 
 from edgesdk.bundle import read_bundle
 from edgesdk.errors import BundleError, ConfigError
 from edgesdk.train import checkpoint
 from edgesdk.train.bundles import Run, export_run, load_run
-from edgesdk.train.trainer import fit, logits_per_exit
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory, registered):
-    result = tmp_path_factory.mktemp("run")
-    fit(tiny_trainer(epochs=12), result)
-    return result
-
-
-@pytest.fixture(scope="module")
-def run(directory):
-    return load_run(directory)
+from edgesdk.train.trainer import logits_per_exit
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import tiny_distilling
 import torch
-from tiny_training import TINY, tiny_network, tiny_trainer
+from tiny_training import TINY, tiny_network
 
 import edgesdk
 from edgesdk.backends import open_backend
@@ -21,7 +21,7 @@ from edgesdk.manifest import UNCUT_FILE
 from edgesdk.outcomes import replay
 from edgesdk.train import int8_network
 from edgesdk.train.__main__ import main
-from edgesdk.train.bundles import Run, export_run, load_run
+from edgesdk.train.bundles import Run, export_run
 from edgesdk.train.calibration import measuring
 from edgesdk.train.calibration.merging import merged_stages
 from edgesdk.train.calibration.recording import record
@@ -32,18 +32,6 @@ from edgesdk.train.recipe import Settings
 from edgesdk.train.trainer import fit
 
 RUINOUS = METHODS[1]._replace(name="percentile 30", options={"CalibPercentile": 30.0})
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory, registered):
-    result = tmp_path_factory.mktemp("run")
-    fit(tiny_trainer(epochs=12), result)
-    return result
-
-
-@pytest.fixture(scope="module")
-def run(directory):
-    return load_run(directory)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Engines of the double in real bundles: what `python -m edgesdk.build` leaves, a shorter way."""
 
-import contextlib
 import glob
 import os
 import shutil
@@ -29,20 +28,6 @@ MAX_BATCH = 8
 NANO, CAPABILITY = "NVIDIA Tegra X1", (5, 3)
 
 
-@contextlib.contextmanager
-def current(machine):
-    """In there a context of the machine is current in this thread."""
-    cuda = cuda_double.driver(machine)
-    cuda.init()
-    context = cuda.Device(0).retain_primary_context()
-    context.push()
-    try:
-        yield cuda
-    finally:
-        cuda.Context.pop()
-        context.detach()
-
-
 def stages_of(bundle):
     """(ONNX file, input shape per sample) of all stages and graph heads of a bundle, each once."""
     found = {}
@@ -64,7 +49,7 @@ def build(path, version, machine, max_batch=MAX_BATCH, precision="fp32", conditi
     folder = folder_of(bundle.path, key)
     trt = double(version, machine)
     flags = ("FP16",) if precision == "fp16" else ()
-    with current(machine):
+    with cuda_double.current(machine):
         made = [
             _engine(bundle, folder, trt, file, shape, max_batch, flags, conditions or {})
             for file, shape in stages_of(bundle)
@@ -83,7 +68,7 @@ def build_one(path, shape, version, machine, max_batch=MAX_BATCH):
     files = SimpleNamespace(file=lambda name: os.path.join(bundle, name))
     folder, trt = folder_of(bundle, key), double(version, machine)
     name = os.path.relpath(str(path), bundle)
-    with current(machine):
+    with cuda_double.current(machine):
         made = _engine(files, folder, trt, name, shape, max_batch, (), {})
     write_set(folder, EngineSet(key, 100.0, (made,)))
 

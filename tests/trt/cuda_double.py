@@ -6,8 +6,9 @@ cuda = driver(machine)              # what `import pycuda.driver as cuda` gives 
 machine.check_clean()               # nothing leaked, nothing was misused
 """
 
+import contextlib
 import types
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 import numpy as np
 from gpu_machine import (
@@ -194,3 +195,17 @@ def driver(machine: Machine) -> Any:
         if not name.startswith("_"):
             setattr(module, name, getattr(functions, name))
     return module
+
+
+@contextlib.contextmanager
+def current(machine: Machine) -> Iterator[Any]:
+    """In there a context of the machine is current in this thread."""
+    cuda = driver(machine)
+    cuda.init()
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    try:
+        yield cuda
+    finally:
+        cuda.Context.pop()
+        context.detach()

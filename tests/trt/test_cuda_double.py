@@ -16,13 +16,8 @@ def machine():
 @pytest.fixture
 def cuda(machine):
     """The driver, with the primary context current; checks the machine at the end."""
-    driver = cuda_double.driver(machine)
-    driver.init()
-    context = driver.Device(0).retain_primary_context()
-    context.push()
-    yield driver
-    driver.Context.pop()
-    context.detach()
+    with cuda_double.current(machine) as driver:
+        yield driver
     machine.check_clean()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import kernels_double
 import numpy as np
 import pytest
-from cuda_double import driver
+from cuda_double import current
 from gpu_machine import Machine
 
 from edgesdk.errors import ConfigError, KernelError
@@ -22,13 +22,8 @@ def machine():
 
 @pytest.fixture
 def cuda(machine):
-    made = driver(machine)
-    made.init()
-    context = made.Device(0).retain_primary_context()
-    context.push()
-    yield made
-    made.Context.pop()
-    context.detach()
+    with current(machine) as made:
+        yield made
     machine.check_clean()
 
 

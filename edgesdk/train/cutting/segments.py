@@ -9,8 +9,9 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor, fx, nn
 
+from ...arrays import Shape
 from ...errors import ConfigError
-from ..heads import HeadKind, Shape, build_head
+from ..heads import HeadKind, build_head
 from ..layer_costs import cost, plain_rule
 from .points import Graph, check_order
 from .tails import tail

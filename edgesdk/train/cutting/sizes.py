@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-Shape = tuple[int, ...]
+from ...arrays import Shape
+
 RESHAPES = ("view", "reshape", "flatten", torch.reshape, torch.flatten)
 
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor, fx, nn
 
+from ...arrays import Shape
 from ...errors import ConfigError
 from . import sizes
 from .tracer import Hindered, ModuleTracer, Whole, compare
 
-Shape = tuple[int, ...]
 CONSTANT_PREFIX = "_tensor_constant"  # of what a module made while torch.fx traced it
 
 

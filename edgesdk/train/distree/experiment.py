@@ -22,7 +22,13 @@ from ..ensembles.students import depths_of
 from ..ensembles.teacher import Teacher
 from . import paper, scaling, tables
 from .results import Results, TeacherFigures
-from .trainings import Recipe, TrainedStudents, trained_students, trained_teacher
+from .trainings import (
+    Recipe,
+    TrainedStudents,
+    TrainedTeacher,
+    trained_students,
+    trained_teacher,
+)
 
 BUNDLE = "bundle"
 FEATURES = "features.npz"
@@ -67,14 +73,13 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
     policies.update({row.name: row.policy for row in calibrated.policies if row.policy})
     live = _live(bundle, recipe.student.data, request.live_images)
     sized = _compared(data, teacher.teacher, request, max(depths), group)
-    described = teacher.teacher.description
     return Results(
         name=students.run.name,
         data=data.name,
         versions=cli.versions(("torch",)),
         test_count=len(test.label),
         epochs_done=students.run.epochs_done,
-        teacher=TeacherFigures(described["model"], described["epochs_done"], teacher.accuracy),
+        teacher=_figures(teacher),
         students=report(test),
         table_one=counts[0],
         criteria=tables.criteria(test),
@@ -83,6 +88,13 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
         calibration=(directory / CALIBRATION_PICTURE).read_bytes(),
         live=live,
         sized=sized,
+    )
+
+
+def _figures(teacher: TrainedTeacher) -> TeacherFigures:
+    found = teacher.teacher.description
+    return TeacherFigures(
+        found["model"], found["epochs_done"], found["epochs_before"], teacher.accuracy
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from ...bench.ensemble import KillRun, Measured
 from ...bench.timing import Interval
 from . import paper
-from .results import Results
+from .results import Results, TeacherFigures
 from .scaling import Sized
 from .tables import PolicyRow, TableOne, best_within, saved
 
@@ -72,7 +72,7 @@ def _training(found: Results) -> str:
     without = [f"without student {index}" for index in range(len(students.missing))]
     return f"""## Training
 
-Teacher: {teacher.model}, {teacher.epochs_done} epochs, {percent(teacher.accuracy)} (paper:
+Teacher: {teacher.model}, {_epochs(teacher)}, {percent(teacher.accuracy)} (paper:
 WideResNet-16-4, {percent(paper.TEACHER_ACCURACY)}). Students: {found.name},
 {found.epochs_done} epochs together. A branch has all students at one exit; in mixtures each leaves
 at an exit drawn for it. A student that is missing is replaced by its mean in training.
@@ -80,6 +80,13 @@ at an exit drawn for it. A student that is missing is replaced by its mean in tr
 {table(("all at exit", "accuracy", "paper", *without), rows)}
 
 {picture("training.png")}"""
+
+
+def _epochs(teacher: TeacherFigures) -> str:
+    if not teacher.epochs_before:
+        return f"{teacher.epochs_done} epochs"
+    every = teacher.epochs_before + teacher.epochs_done
+    return f"{every} epochs (the last {teacher.epochs_done} under a schedule of their own)"
 
 
 def _table_one(found: Results) -> str:

@@ -9,10 +9,12 @@ from .tables import Criterion, PolicyRow, TableOne
 
 
 class TeacherFigures(NamedTuple):
-    """The teacher's network, how far it was trained, and its accuracy on the test split, 0..1."""
+    """The teacher's network, the epochs of its run and of those that this started from, and its
+    accuracy on the test split, 0..1."""
 
     model: str
     epochs_done: int
+    epochs_before: int
     accuracy: float
 
 

@@ -14,7 +14,7 @@ lengths nor angles change.
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ BATCH = 250  # images of a pass over a split
 class Teacher(nn.Module):
     """`network` up to its final exit, in evaluation mode, without gradients.
 
-    `description`: plain values that name it: settings, epochs, digest of the weights. Raises
-    ConfigError if the final exit is no `ExitHead`.
+    `description`: plain values that name it: settings, epochs of its run and of those that this
+    started from, digest of the weights. Raises ConfigError if the final exit is no `ExitHead`.
     """
 
     def __init__(self, network: MultiExit, description: dict[str, Any]) -> None:
@@ -136,9 +136,15 @@ def load_teacher(directory: Path, data: DataSet) -> Teacher:
         "model": settings["model"],
         "epochs": settings["epochs"],
         "epochs_done": len(state["history"]),
+        "epochs_before": _epochs_of(settings["start"]),
         "weights": _digest(network),
     }
     return Teacher(network, description)
+
+
+def _epochs_of(start: Optional[dict[str, Any]]) -> int:
+    """Of the run that another started from, and of those before it."""
+    return 0 if start is None else start["epochs_done"] + _epochs_of(start["start"])
 
 
 def _principal_rows(values: Tensor, limit: int) -> tuple[Tensor, float]:

@@ -10,7 +10,7 @@ from edgesdk.errors import ConfigError
 from edgesdk.train import models
 from edgesdk.train.ensembles.teacher import Teacher, divided, load_teacher
 from edgesdk.train.models import MultiExit
-from edgesdk.train.trainer import fit
+from edgesdk.train.trainer import Trainer, fit, start_from
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,18 @@ def test_a_run_of_fit_can_teach_and_is_described(directory):
         "epochs_done": 1,
     }
     assert len(teacher.description["weights"]) == 64
+
+
+def test_epochs_of_the_runs_that_it_started_from_are_counted(directory, tmp_path):
+    before = [1]
+    for name, epochs in (("second", 2), ("third", 1)):
+        network = tiny_network()
+        start = start_from(network, directory)
+        settings = tiny_trainer(epochs=epochs).settings._replace(start=start)
+        directory = tmp_path / name
+        fit(Trainer(network, TINY, settings), directory)
+        assert load_teacher(directory, TINY).description["epochs_before"] == sum(before)
+        before.append(epochs)
 
 
 def test_a_teacher_of_other_images_is_refused(directory):
