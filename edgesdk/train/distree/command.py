@@ -122,6 +122,10 @@ def _command(arguments: argparse.Namespace) -> str:
     """What a reader would type to do the same: names of files, not where they were."""
     words = ["python -m edgesdk.train reproduce", arguments.experiment]
     words += ["--data", Path(arguments.data).name, "--out runs/distree"]
+    if arguments.teacher:
+        words.append("--teacher runs/teacher")
+    if arguments.students != STUDENT_COUNTS:
+        words += ["--students", ",".join(map(str, arguments.students))]
     for name in ("teacher_epochs", "epochs", "scaling_epochs"):
         value = getattr(arguments, name)
         if value is not None:

@@ -88,6 +88,7 @@ def test_a_teacher_that_is_there_may_be_named_but_not_half_of_one(done, tmp_path
     assert reproduce(tmp_path / "out", *named) == 0
     page = (tmp_path / "out" / "page" / "README.md").read_text()
     assert "Teacher: tiny, 2 epochs" in page and "More students" not in page
+    assert "--teacher runs/teacher --students 1,2" in page
     assert not (tmp_path / "out" / "teacher").exists()
     state = checkpoint.load(tmp_path / "run")
     checkpoint.save(tmp_path / "run", {**state, "settings": {**state["settings"], "epochs": 3}})
