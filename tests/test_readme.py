@@ -54,6 +54,7 @@ NOT_RUN = {
     "python -m edgesdk.train export": TRAINS,
     "python -m edgesdk.train calibrate": TRAINS,
     "python -m edgesdk.train distill": TRAINS,
+    "python -m edgesdk.train compare": TRAINS + "; tests/train/strategies runs it short",
     "python -m edgesdk.train evaluate": TRAINS,
     "python -m edgesdk.train reproduce": TRAINS + "; tests/train/distree runs it short",
     "python -m edgesdk.bench pipeline": MEASURES,

@@ -1,6 +1,7 @@
 """`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan.
 
-`distill|evaluate`: an ensemble of students, and how good it is. `reproduce`: a paper's experiments.
+`distill|evaluate`: an ensemble of students, and how good it is. `compare`: training strategies.
+`reproduce`: a paper's experiments.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from . import options
 from .calibration import command as calibration
 from .distree import command as reproduction
 from .ensembles import distillation_command
-from .recipe import INT8_LOSS_POINTS, MAX_LOSS_POINTS
+from .recipe import INT8_LOSS_POINTS, LEARNS, LOSSES, MAX_LOSS_POINTS
+from .strategies import command as strategies
 
 if TYPE_CHECKING:
     from .bundles import Exported
@@ -85,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     distill.add_evaluate_arguments(
         _add_command(commands, "evaluate", distill.EVALUATE, distill.EVALUATE_EXAMPLE)
     )
+    strategies.add_arguments(
+        _add_command(commands, "compare", strategies.DESCRIPTION, strategies.EXAMPLE)
+    )
     reproduction.add_arguments(
         _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE)
     )
@@ -103,6 +108,18 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help="of an early exit's loss, the share learned from the final exit: 0 to 1",
+    )
+    recipe.add_argument(
+        "--learns",
+        choices=LEARNS,
+        help="parts that do; the others stay as --start-from has them. backbone: all but the early "
+        "exits; exits: only those; last: the last segment and the final exit",
+    )
+    recipe.add_argument(
+        "--loss",
+        choices=LOSSES,
+        help="of joint training: the sum of the exits' losses (default), or that of their mean "
+        "answer",
     )
 
 

@@ -56,6 +56,16 @@ def joint_loss(
     return torch.stack(terms).sum()
 
 
+def combined_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float]) -> Tensor:
+    """Cross-entropy of all exits' answers together, the mean of their logits by `weights`: the
+    other way of joint training (early-exit survey, section 5.1). No exit must be right alone.
+
+    `logits`: float32 [B, N] per exit, `labels`: int64 [B], `weights`: from `exit_weights`.
+    """
+    total = torch.stack([weight * values for weight, values in zip(weights, logits)]).sum(0)
+    return F.cross_entropy(total / sum(weights), labels)
+
+
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean KL(teacher || student) over a batch of logits [B, N], both softened by `TEMPERATURE`.
 

@@ -9,6 +9,8 @@ WARMUP_SHARE = 0.1  # of all steps, in which a cosine schedule rises
 ONECYCLE_SHARE = 0.2  # the same of a one-cycle schedule
 SCHEDULES = ("cosine", "onecycle")
 PRECISIONS = ("float32", "bfloat16")
+LOSSES = ("sum", "combined")  # over the exits: of their losses, or the loss of their mean
+LEARNS = (ALL, BACKBONE, EXITS, LAST) = ("all", "backbone", "exits", "last")  # see `learning`
 MAX_LOSS_POINTS = 0.5  # of accuracy, that the policy of an export may lose by default
 INT8_LOSS_POINTS = 1.0  # of accuracy, that the final exit may lose by rounding, by default
 
@@ -24,6 +26,7 @@ class Settings(NamedTuple):
     decay to biases and batch norms too. `start`: of the run whose weights this one began with, if
     there was one, as `trainer.start_from` gives it. `distillation`: the share of each early
     exit's loss that comes from the final exit instead of the labels, 0..1 (`losses.joint_loss`).
+    `learns`: one of `LEARNS`; `loss`: one of `LOSSES`.
     """
 
     model: str
@@ -40,6 +43,8 @@ class Settings(NamedTuple):
     decay_all: bool = True
     start: Optional[dict[str, Any]] = None
     distillation: float = 0.0
+    learns: str = ALL
+    loss: str = "sum"
 
 
 class Distillation(NamedTuple):
@@ -96,7 +101,12 @@ def checked(settings: Settings) -> Settings:
         raise ConfigError(f"weight decay: found {settings.weight_decay}, expected 0 <= value < 1")
     if not 0 <= settings.distillation <= 1:
         raise ConfigError(f"distillation: found {settings.distillation}, expected 0 to 1")
-    for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+    for name, allowed in (
+        ("schedule", SCHEDULES),
+        ("precision", PRECISIONS),
+        ("learns", LEARNS),
+        ("loss", LOSSES),
+    ):
         if found[name] not in allowed:
             raise ConfigError(
                 f"{name}: found {found[name]!r}, expected one of {', '.join(allowed)}"

@@ -22,9 +22,10 @@ from ..files import write_atomically
 from . import checkpoint, plots
 from .data import DataSet, Split
 from .distributed import ALONE, Group
-from .losses import exit_weights, joint_loss
+from .learning import freeze_others, learning
+from .losses import combined_loss, exit_weights, joint_loss
 from .models import ExitNetwork
-from .recipe import Settings, checked, learning_rate
+from .recipe import ALL, Settings, checked, learning_rate
 
 LOG_NAME = "log.jsonl"
 MOMENTUM = 0.9
@@ -68,7 +69,9 @@ class Trainer(Generic[NetworkT]):
         self.data = data
         self.settings = checked(settings)
         self.group = group
-        self.weights = exit_weights(network.exit_count, settings.exit_weights)
+        chosen = learning(settings.learns, network.exit_count)
+        self.weights = chosen.weights(exit_weights(network.exit_count, settings.exit_weights))
+        self._frozen = [] if settings.learns == ALL else freeze_others(network, chosen)
         self.history: list[dict[str, Any]] = []
         self._random = Generator().manual_seed(settings.seed)
         self._reduced = settings.precision == "bfloat16"
@@ -88,6 +91,8 @@ class Trainer(Generic[NetworkT]):
         Raises ConfigError if the loss is no longer finite.
         """
         self.network.train()
+        for module in self._frozen:
+            module.eval()
         epoch, count = len(self.history), len(train.labels)
         order = torch.randperm(count, generator=self._random)
         batches = order.split(self.settings.batch_size)
@@ -157,7 +162,10 @@ class Trainer(Generic[NetworkT]):
         with self._autocast(batch.images):
             logits = self._forward(batch.images)
         outputs = [values.float() for values in logits]
-        loss = joint_loss(outputs, batch.labels, self.weights, self.settings.distillation)
+        if self.settings.loss == "combined":
+            loss = combined_loss(outputs, batch.labels, self.weights)
+        else:
+            loss = joint_loss(outputs, batch.labels, self.weights, self.settings.distillation)
         return Learned(loss, {"train_accuracy": correct_per_exit(logits, batch.labels)})
 
     def _autocast(self, images: Tensor) -> torch.autocast:
@@ -260,8 +268,13 @@ def start_from(network: nn.Module, directory: Path) -> dict[str, Any]:
             f"{directory}: found the weights of {state['settings']['model']} that do not fit this "
             "network; expected the same model and as many classes; choose another --start-from"
         ) from error
-    settings = {name: value for name, value in state["settings"].items() if name != "data"}
-    return {**settings, "epochs_done": len(state["history"])}
+    return as_start(state["settings"], len(state["history"]))
+
+
+def as_start(settings: dict[str, Any], epochs_done: int) -> dict[str, Any]:
+    """What `Settings.start` keeps of the run whose weights another begins with."""
+    kept = {name: value for name, value in settings.items() if name != "data"}
+    return {**kept, "epochs_done": epochs_done}
 
 
 def fit(trainer: Trainer[Any], directory: Path, resume: bool = False) -> None:
@@ -321,10 +334,11 @@ def compiled(network: nn.Module) -> nn.Module:
 
 def _parameter_groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
     """For the optimiser. Vectors (biases, batch norms) are spared the decay unless `decay_all`."""
+    learned = [values for values in network.parameters() if values.requires_grad]
     if settings.decay_all:
-        return [{"params": list(network.parameters()), "weight_decay": settings.weight_decay}]
-    matrices = [values for values in network.parameters() if values.ndim > 1]
-    vectors = [values for values in network.parameters() if values.ndim == 1]
+        return [{"params": learned, "weight_decay": settings.weight_decay}]
+    matrices = [values for values in learned if values.ndim > 1]
+    vectors = [values for values in learned if values.ndim == 1]
     return [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},

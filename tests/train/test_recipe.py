@@ -48,8 +48,9 @@ def test_the_recipes_can_be_trained_with(recipe):
 
 
 def test_settings_of_older_checkpoints_mean_what_they_meant():
-    """The first format knew no schedule, precision, compilation or sparing of biases."""
-    assert Settings("m", "d", 1)[8:] == ("cosine", "float32", False, True, None, 0.0)
+    """The first format knew no schedule, precision, compilation, sparing of biases or phases."""
+    older = ("cosine", "float32", False, True, None, 0.0, "all", "sum")
+    assert Settings("m", "d", 1)[8:] == older
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ...bench.ensemble import KillRun, Measured
 from ...bench.timing import Interval
+from ..markdown import percent, table
 from . import paper
 from .results import Results, TeacherFigures
 from .scaling import Sized
@@ -264,20 +265,9 @@ worker per student on one Wi-Fi, at the pace of a small board.
 {picture("scaling.png")}"""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table, first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def picture(name: str) -> str:
     """One of `FIGURES`."""
     return f"![{FIGURES[name]}]({name})"
-
-
-def percent(share: Optional[float]) -> str:
-    """Such as "91.86 %"; empty for None."""
-    return "" if share is None else f"{100 * share:.2f} %"
 
 
 def times_less(share: Interval) -> str:
