@@ -30,7 +30,7 @@ def read_golden(path: str) -> Golden:
             )
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
         raise EngineError(
-            "{}: no golden outputs (found {}: {})".format(path, type(error).__name__, error)
+            "{}: found {}: {}; needed golden outputs".format(path, type(error).__name__, error)
         ) from None
 
 
