@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ... import cli
 from ...files import write_atomically
 from .. import options
+from .phases import STRATEGIES
 
 if TYPE_CHECKING:
     from ..data import DataSet
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 DESCRIPTION = "train one network by every strategy of the early-exit survey, and compare"
 EXAMPLE = "python -m edgesdk.train compare --data digits --model wrn16_1 --out runs/strategies"
 PAGE = "README.md"
+RECIPE = {  # options that the page's command repeats, and where argparse keeps them
+    "--batch": "batch_size",
+    "--peak-rate": "peak_learning_rate",
+    "--weight-decay": "weight_decay",
+    "--schedule": "schedule",
+    "--precision": "precision",
+}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -36,8 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--strategies",
         type=lambda text: tuple(text.split(",")),
         metavar="NAME,...",
-        help="joint, combined, branch-wise, separate, two-stage, distillation, hybrid; default: "
-        "all of them",
+        help=f"{', '.join(STRATEGIES)}; default: all of them",
     )
     options.add_machine_options(command)
     options.add_recipe_options(command)
@@ -49,7 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         from ..data import data_set
         from ..models import check_size, input_size
         from .comparison import compare
-        from .phases import STRATEGIES
 
         data = data_set(arguments.data, input_size(arguments.model))
         settings = options.settings(arguments, data.recipe)
@@ -92,4 +98,8 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ["--epochs", str(arguments.epochs)]
     if arguments.strategies:
         words += ["--strategies", ",".join(arguments.strategies)]
+    for option, name in RECIPE.items():
+        value = getattr(arguments, name)
+        if value is not None:
+            words += [option, str(value)]
     return " ".join(words)
