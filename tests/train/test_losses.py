@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from edgesdk.errors import ConfigError
-from edgesdk.train.losses import TEMPERATURE, exit_weights, joint_loss
+from edgesdk.train.losses import TEMPERATURE, combined_loss, exit_weights, joint_loss
 
 
 def test_seven_exits_get_the_weights_of_the_paper():
@@ -73,3 +73,14 @@ def test_the_final_exit_learns_nothing_from_those_it_teaches():
     F.cross_entropy(alone, labels).backward()
     assert torch.allclose(logits[-1].grad, alone.grad)
     assert logits[0].grad.abs().sum() > 0
+
+
+def test_the_combined_loss_is_that_of_the_weighted_mean_answer():
+    """Two exits that are wrong in opposite ways are right together; weights say who counts more."""
+    labels = torch.tensor([0])
+    first, second = torch.tensor([[3.0, 2.0, -4.0]]), torch.tensor([[1.0, -6.0, 2.0]])
+    found = combined_loss([first, second], labels, (1.0, 3.0))
+    assert torch.allclose(found, F.cross_entropy((first + 3 * second) / 4, labels))
+    assert combined_loss([first, second], labels, (1.0, 1.0)) < joint_loss(
+        [first, second], labels, (0.5, 0.5)
+    )
