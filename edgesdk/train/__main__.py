@@ -99,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     options.add_run_options(fit)
     fit.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
-    fit.add_argument(
-        "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
-    )
+    options.add_start_option(fit)
     recipe = options.add_recipe_options(fit)
     recipe.add_argument(
         "--distillation",

@@ -29,13 +29,10 @@ GROUP_CHANNELS = (16, 32, 64)  # of a WideResNet with k = 1
 BLOCKS_PER_GROUP = 2  # depth 16 = 4 + 6 * 2
 INPUT_SIZE = 32  # height and width of the input
 LARGE_SIZE = 224  # the same of the forms for ImageNet
-# Exits before the final one: tasks cost about the same (`placement.equal_tasks` chose them), as
-# many as in MDI-Exit, section V.
-MOBILENET_EXITS = {
-    INPUT_SIZE: ("features.3", "features.8", "features.12", "features.15"),
-    LARGE_SIZE: ("features.2", "features.5", "features.11", "features.14"),
-}
-RESNET50_EXITS = ("group2.1", "group3.2")  # of both sizes
+# Exits before the final one: tasks cost about the same (`placement.equal_tasks` chose them, the
+# same for both sizes), as many as in MDI-Exit, section V.
+MOBILENET_EXITS = ("features.2", "features.5", "features.11", "features.14")
+RESNET50_EXITS = ("group2.1", "group3.2")
 VIT_EXITS = ("blocks.2", "blocks.5", "blocks.8")
 VIT_PATCH = 4  # pixels
 
@@ -170,7 +167,7 @@ def wide_resnet16(
 def mobilenet_v2(size: int, classes: int, in_channels: int = 3) -> MultiExit:
     """MobileNetV2 with five exits for images of `size` (32 or 224) pixels."""
     module = MobileNetV2(classes, in_channels, small=size == INPUT_SIZE)
-    return _with_exits(module, MOBILENET_EXITS[size], in_channels, size)
+    return _with_exits(module, MOBILENET_EXITS, in_channels, size)
 
 
 def resnet50(size: int, classes: int, in_channels: int = 3) -> MultiExit:

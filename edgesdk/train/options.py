@@ -29,6 +29,13 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     add_machine_options(command)
 
 
+def add_start_option(command: argparse.ArgumentParser) -> None:
+    """`--start-from`."""
+    command.add_argument(
+        "--start-from", type=Path, metavar="DIR", help="begin with the weights of another run"
+    )
+
+
 def add_data_option(command: argparse.ArgumentParser) -> None:
     """`--data`."""
     command.add_argument(

@@ -47,6 +47,11 @@ class Settings(NamedTuple):
     loss: str = "sum"
 
 
+def epochs_before(start: Optional[dict[str, Any]]) -> int:
+    """Of the run that another started from (`Settings.start`), and of those before it."""
+    return 0 if start is None else start["epochs_done"] + epochs_before(start["start"])
+
+
 class Distillation(NamedTuple):
     """What the training of an ensemble has besides: DistrEE, eq. 4 and 5, and terms of our own.
 

@@ -125,8 +125,8 @@ def test_exits_of_the_others_are_where_tasks_cost_about_the_same(name):
 @pytest.mark.parametrize(
     ("size", "network", "prefix", "depth", "exits"),
     [
-        (32, MobileNetV2(10, small=True), "features.", 2, MOBILENET_EXITS[32]),
-        (224, MobileNetV2(10), "features.", 2, MOBILENET_EXITS[224]),
+        (32, MobileNetV2(10, small=True), "features.", 2, MOBILENET_EXITS),
+        (224, MobileNetV2(10), "features.", 2, MOBILENET_EXITS),
         (32, ResNet50(10, small=True), "group", None, RESNET50_EXITS),
         (224, ResNet50(10), "group", None, RESNET50_EXITS),
         (32, VisionTransformer(10, 3, 32, 4), "blocks.", 2, VIT_EXITS),

@@ -47,6 +47,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     networks.add_argument("--model", default="wrn16_1", metavar="NAME", help="of each student")
     networks.add_argument("--epochs", type=options.positive, help="of the students")
     networks.add_argument(
+        "--ensemble",
+        type=Path,
+        metavar="RUN",
+        help="a run of distill, two students under that teacher; default: trained in OUT",
+    )
+    networks.add_argument(
         "--views", type=options.positive, default=0, metavar="V", help="as distill takes it"
     )
     networks.add_argument(
@@ -111,6 +117,7 @@ def _request(arguments: argparse.Namespace, data: "DataSet") -> "Request":
             common._replace(model=arguments.model, epochs=epochs),
             arguments.views,
             arguments.teacher,
+            arguments.ensemble,
         ),
         arguments.students,
         max(1, epochs // SCALING_DIVISOR) if scaling_epochs is None else scaling_epochs,
@@ -124,6 +131,8 @@ def _command(arguments: argparse.Namespace) -> str:
     words += ["--data", Path(arguments.data).name, "--out runs/distree"]
     if arguments.teacher:
         words.append("--teacher runs/teacher")
+    if arguments.ensemble:
+        words.append("--ensemble runs/students")
     if arguments.students != STUDENT_COUNTS:
         words += ["--students", ",".join(map(str, arguments.students))]
     for name in ("teacher_epochs", "epochs", "scaling_epochs"):

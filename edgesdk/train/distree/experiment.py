@@ -20,12 +20,14 @@ from ..ensembles.evaluation import report
 from ..ensembles.paper_policies import paper_policies
 from ..ensembles.students import depths_of
 from ..ensembles.teacher import Teacher
+from ..recipe import epochs_before
 from . import paper, scaling, tables
-from .results import Results, TeacherFigures
+from .results import Epochs, Results, TeacherFigures
 from .trainings import (
     Recipe,
     TrainedStudents,
     TrainedTeacher,
+    read_students,
     trained_students,
     trained_teacher,
 )
@@ -64,7 +66,11 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
     directory, recipe = request.directory, request.recipe
     teacher = trained_teacher(data, recipe, directory, group)
     depths = depths_of(recipe.student.model, paper.STUDENTS)
-    students = trained_students(data, teacher.teacher, recipe, depths, directory, group)
+    students = (
+        read_students(data, teacher.teacher, recipe.ensemble_run, depths)
+        if recipe.ensemble_run
+        else trained_students(data, teacher.teacher, recipe, depths, directory, group)
+    )
     calibrated, bundle = _calibrated_bundle(data, students, directory)
     test = calibrated.features.select("test")
     shape = data.preprocessing.shape
@@ -78,7 +84,7 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
         data=data.name,
         versions=cli.versions(("torch",)),
         test_count=len(test.label),
-        epochs_done=students.run.epochs_done,
+        epochs=Epochs(students.run.epochs_done, epochs_before(students.run.settings.start)),
         teacher=_figures(teacher),
         students=report(test),
         table_one=counts[0],
@@ -93,9 +99,8 @@ def reproduce(data: DataSet, request: Request, group: Group) -> Results:
 
 def _figures(teacher: TrainedTeacher) -> TeacherFigures:
     found = teacher.teacher.description
-    return TeacherFigures(
-        found["model"], found["epochs_done"], found["epochs_before"], teacher.accuracy
-    )
+    epochs = Epochs(found["epochs_done"], found["epochs_before"])
+    return TeacherFigures(found["model"], epochs, teacher.accuracy)
 
 
 def _calibrated_bundle(

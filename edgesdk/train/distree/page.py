@@ -11,7 +11,7 @@ from ...bench.ensemble import KillRun, Measured
 from ...bench.timing import Interval
 from ..markdown import percent, table
 from . import paper
-from .results import Results, TeacherFigures
+from .results import Epochs, Results
 from .scaling import Sized
 from .tables import PolicyRow, TableOne, best_within, saved
 
@@ -73,21 +73,21 @@ def _training(found: Results) -> str:
     without = [f"without student {index}" for index in range(len(students.missing))]
     return f"""## Training
 
-Teacher: {teacher.model}, {_epochs(teacher)}, {percent(teacher.accuracy)} (paper:
+Teacher: {teacher.model}, {_epochs(teacher.epochs)}, {percent(teacher.accuracy)} (paper:
 WideResNet-16-4, {percent(paper.TEACHER_ACCURACY)}). Students: {found.name},
-{found.epochs_done} epochs together. A branch has all students at one exit; in mixtures each leaves
-at an exit drawn for it. A student that is missing is replaced by its mean in training.
+trained together for {_epochs(found.epochs)}.
+A branch has all students at one exit; in mixtures each leaves at an exit drawn for it. A student
+that is missing is replaced by its mean in training.
 
 {table(("all at exit", "accuracy", "paper", *without), rows)}
 
 {picture("training.png")}"""
 
 
-def _epochs(teacher: TeacherFigures) -> str:
-    if not teacher.epochs_before:
-        return f"{teacher.epochs_done} epochs"
-    every = teacher.epochs_before + teacher.epochs_done
-    return f"{every} epochs (the last {teacher.epochs_done} under a schedule of their own)"
+def _epochs(epochs: Epochs) -> str:
+    if not epochs.before:
+        return f"{epochs.done} epochs"
+    return f"{sum(epochs)} epochs (the last {epochs.done} under a schedule of their own)"
 
 
 def _table_one(found: Results) -> str:

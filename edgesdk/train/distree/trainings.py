@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 
 from ...errors import ConfigError
-from .. import trainer
+from .. import checkpoint, trainer
 from ..data import DataSet
 from ..distributed import Group
 from ..ensembles.distiller import ANSWERS, Distiller
@@ -26,12 +26,14 @@ TEACHER = "teacher"
 
 class Recipe(NamedTuple):
     """How networks are trained. `teacher` and `student`: settings of `fit` and `distill`;
-    `views`: as `Distillation` has them; `teacher_run`: the folder of a teacher that is there."""
+    `views`: as `Distillation` has them; `teacher_run`, `ensemble_run`: the folders of a teacher and
+    of the paper's two students that are there."""
 
     teacher: Settings
     student: Settings
     views: int = 0
     teacher_run: Optional[Path] = None
+    ensemble_run: Optional[Path] = None
 
 
 class TrainedTeacher(NamedTuple):
@@ -110,6 +112,31 @@ def trained_students(
     distiller = Distiller(ensemble, teacher, data, settings, wanted, group, where / ANSWERS)
     trainer.fit(distiller, where, resume=True)
     return TrainedStudents(load_ensemble(where, data), where, distiller.history)
+
+
+def read_students(
+    data: DataSet, teacher: Teacher, where: Path, depths: Sequence[int]
+) -> TrainedStudents:
+    """What a run of `distill` left in the folder `where`.
+
+    Raises ConfigError for a run without an end, of another teacher or with other exits than
+    `depths`, and what `load_ensemble` raises.
+    """
+    run = load_ensemble(where, data)
+    found = (run.epochs_done, tuple(run.distillation.depths), run.distillation.teacher["weights"])
+    expected = (run.settings.epochs, tuple(depths), teacher.description["weights"])
+    names = ("epochs", "exits", "weights of the teacher")
+    wrong = [
+        f"{name}: found {ours}, expected {wanted}"
+        for name, ours, wanted in zip(names, found, expected)
+        if ours != wanted
+    ]
+    if wrong:
+        raise ConfigError(
+            f"{where}: {'; '.join(wrong)}; finish it, or train another with: "
+            "python -m edgesdk.train distill"
+        )
+    return TrainedStudents(run, where, checkpoint.load(where)["history"])
 
 
 def _network(settings: Settings, data: DataSet) -> MultiExit:

@@ -49,6 +49,7 @@ def add_distill_arguments(command: argparse.ArgumentParser) -> None:
         metavar="M0,M1,...",
         help="exits of each student, fewer for a weaker device; default: all",
     )
+    options.add_start_option(command)
     _add_loss_options(options.add_recipe_options(command))
 
 
@@ -115,6 +116,8 @@ def distill(arguments: argparse.Namespace) -> int:
         channels = data.preprocessing.shape[0]
         classes = len(data.labels)
         ensemble = build_ensemble(settings.model, classes, channels, depths, settings.seed)
+        if arguments.start_from:
+            settings = settings._replace(start=trainer.start_from(ensemble, arguments.start_from))
         answers = arguments.out / ANSWERS
         run = Distiller(ensemble, teacher, data, settings, wanted, group, answers)
         trainer.fit(run, arguments.out, arguments.resume)

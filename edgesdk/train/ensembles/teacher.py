@@ -14,7 +14,7 @@ lengths nor angles change.
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from .. import checkpoint
 from ..data import DataSet
 from ..heads import ExitHead
 from ..models import MultiExit, build_model
+from ..recipe import epochs_before
 from ..trainer import check_is_network, check_same_images
 from .partition import Partition, filter_graph, partition
 
@@ -136,15 +137,10 @@ def load_teacher(directory: Path, data: DataSet) -> Teacher:
         "model": settings["model"],
         "epochs": settings["epochs"],
         "epochs_done": len(state["history"]),
-        "epochs_before": _epochs_of(settings["start"]),
+        "epochs_before": epochs_before(settings["start"]),
         "weights": _digest(network),
     }
     return Teacher(network, description)
-
-
-def _epochs_of(start: Optional[dict[str, Any]]) -> int:
-    """Of the run that another started from, and of those before it."""
-    return 0 if start is None else start["epochs_done"] + _epochs_of(start["start"])
 
 
 def _principal_rows(values: Tensor, limit: int) -> tuple[Tensor, float]:

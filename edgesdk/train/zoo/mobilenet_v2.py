@@ -1,7 +1,6 @@
 """MobileNetV2 (Sandler et al., 2018): inverted residuals, thin where they begin and end.
 
-For images of 32 pixels the stem and the first group that would halve the map keep its size, as is
-usual for CIFAR: three halvings instead of five.
+For images of 32 pixels the stem keeps the map's size: four halvings instead of five.
 """
 
 from torch import Tensor, nn
@@ -71,11 +70,10 @@ class MobileNetV2(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [ConvNorm(in_channels, STEM_CHANNELS, 3, 1 if small else 2)]
         before = STEM_CHANNELS
-        for index, (expansion, channels, count, stride) in enumerate(GROUPS):
-            first = 1 if small and index == 1 else stride
+        for expansion, channels, count, stride in GROUPS:
             for block in range(count):
                 layers.append(
-                    InvertedResidual(before, channels, first if block == 0 else 1, expansion)
+                    InvertedResidual(before, channels, stride if block == 0 else 1, expansion)
                 )
                 before = channels
         layers.append(ConvNorm(before, LAST_CHANNELS))
