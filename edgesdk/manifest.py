@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from .core.exits import ExitPolicy, make_policy
 from .core.spec import (
     FULL_PLAN,
+    Bottleneck,
     Classifier,
     Exit,
     Part,
@@ -195,6 +196,7 @@ def _read_parts(root: Field) -> Tuple[Part, ...]:
                 name: Plan(name, tuple(_read_stage(item) for item in plan.get("stages").items(1)))
                 for name, plan in field.get("plans").entries()
             },
+            bottlenecks=_read_bottlenecks(field.optional("bottlenecks")),
         )
         check_part(part, field.path)
         parts.append(part)
@@ -235,6 +237,22 @@ def _read_stage(field: Field) -> Stage:
         last_segment=field.get("last_segment").whole(),
         exit_index=None if exit_field.value is None else exit_field.whole(),
         file=field.get("file").text(),
+    )
+
+
+def _read_bottlenecks(field: Optional[Field]) -> Tuple[Bottleneck, ...]:
+    if field is None:
+        return ()
+    return tuple(
+        Bottleneck(
+            border=item.get("border").whole(1),
+            encoder=item.get("encoder").text(),
+            decoder=item.get("decoder").text(),
+            code_shape=item.get("code_shape").shape(),
+            encoder_multiply_adds=item.get("encoder_multiply_adds").whole(),
+            decoder_multiply_adds=item.get("decoder_multiply_adds").whole(),
+        )
+        for item in field.items()
     )
 
 
@@ -325,6 +343,10 @@ def _check_files_used(root: Field) -> None:
         used += [trained_exit.get("head").get("file") for trained_exit in part.get("exits").items()]
         for _, plan in part.get("plans").entries():
             used += [stage.get("file") for stage in plan.get("stages").items()]
+        bottlenecks = part.optional("bottlenecks")
+        if bottlenecks is not None:
+            for item in bottlenecks.items():
+                used += [item.get("encoder"), item.get("decoder")]
     for name in used:
         if name.value not in files.value:
             raise name.fail("one of the names in files: " + ", ".join(sorted(files.value)))

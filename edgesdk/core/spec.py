@@ -62,6 +62,18 @@ class Classifier(NamedTuple):
     multiply_adds: int
 
 
+class Bottleneck(NamedTuple):
+    """A trained way to make features small where they travel (MDI-Exit, section V): `encoder` and
+    `decoder` are files, from what segment `border` takes to a code of `code_shape`, and back."""
+
+    border: int
+    encoder: str
+    decoder: str
+    code_shape: Tuple[int, ...]
+    encoder_multiply_adds: int
+    decoder_multiply_adds: int
+
+
 class Part(NamedTuple):
     """One cascade: a plain network has one part, an ensemble one per student."""
 
@@ -69,6 +81,7 @@ class Part(NamedTuple):
     segments: Tuple[Segment, ...]
     exits: Tuple[Exit, ...]
     plans: Dict[str, Plan]
+    bottlenecks: Tuple[Bottleneck, ...] = ()
 
     def multiply_adds_until(self, exit_index: int, evaluated: Tuple[int, ...]) -> int:
         """Multiply-adds of an item that leaves at `exit_index`, heads in `evaluated` included."""
@@ -95,6 +108,7 @@ def check_part(part: Part, where: str) -> None:
                 "{}.segments[{}].input_shape: found {}, expected {}, the output of the segment "
                 "before".format(where, index, list(found), list(expected))
             )
+    _check_borders(part, where)
     if FULL_PLAN not in part.plans:
         raise BundleError('{}.plans: expected a plan named "{}"'.format(where, FULL_PLAN))
     for name in part.plans:
@@ -105,6 +119,15 @@ def check_part(part: Part, where: str) -> None:
             "{}.plans.{}: found the exits {}, expected one stage and exit per segment".format(
                 where, FULL_PLAN, list(found)
             )
+        )
+
+
+def _check_borders(part: Part, where: str) -> None:
+    borders = [each.border for each in part.bottlenecks]
+    if len(set(borders)) < len(borders) or not all(0 < b < len(part.segments) for b in borders):
+        raise BundleError(
+            "{}.bottlenecks: found the borders {}, expected different ones from 1 to {}, a segment "
+            "that takes features".format(where, borders, len(part.segments) - 1)
         )
 
 
