@@ -137,7 +137,7 @@ class Replanner:
         self._excluded: Dict[int, FrozenSet[int]] = {}  # stages that a worker could not take
 
     def exclude(self, worker: int, stages: FrozenSet[int]) -> None:
-        """`worker` was asked to hold `stages`, and does not: do not ask again."""
+        """`worker` was asked to hold `stages`, and does not: do not ask again while it is there."""
         self._excluded[worker] = self._excluded.get(worker, frozenset()) | stages
 
     def look(
@@ -203,6 +203,8 @@ class Replanner:
     def _learn(self, seen: Sequence[Seen], reach: Sequence[float]) -> None:
         """What a worker says of itself is of the stages that it has held since the look before."""
         known, self._known = self._known, {}
+        here = {each.worker for each in seen}
+        self._excluded = {who: what for who, what in self._excluded.items() if who in here}
         for each in seen:
             before = known.get(each.worker)
             if before is None or not each.delay_us:
