@@ -115,7 +115,7 @@ class TestWhatIsRead:
         found = read(table + "period_s = 2\ngain = 0.3\nrounds = 5\n" + TWO, top).replanning
         assert found == Replanning(id_of("b"), 2_000_000, 0.3, 5)
         assert read(TWO).replanning is None
-        with pytest.raises(ConfigError, match="replanning: found .*expected placement = FILE"):
+        with pytest.raises(ConfigError, match=r"replanning: found .*expected placement = FILE"):
             read(table + TWO)
         for line, message in (
             ('coordinator = "c"', r"replanning.coordinator: found 'c', expected one of"),

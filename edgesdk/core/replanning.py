@@ -6,7 +6,7 @@ The decision is made from what a worker hears of its neighbours anyway: how long
 would be at other stages follows from their multiply-adds.
 
 Hysteresis: a move must promise a gain for several looks in a row; after it nothing moves for a
-while; and the placement that was left is not taken back for longer still. Only a stage that nobody
+while; and no stage goes back to a worker that it left for longer still. Only a stage that nobody
 holds any more does not wait for that.
 """
 
@@ -18,7 +18,7 @@ from .placement_search import Found, search
 from .spec import Plan
 
 REST_ROUNDS = 6  # looks after a move before the next one
-RETURN_ROUNDS = 60  # and before one back
+RETURN_ROUNDS = 60  # and before a stage goes back
 ANSWERS_MIN = 20  # before it is known who goes on to the next stage
 STEPS_MAX = 500  # of a search: it runs where heartbeats do
 CELLS_MAX = 512  # stages times workers squared, for the same reason: milliseconds
@@ -107,10 +107,11 @@ class Move(NamedTuple):
 class _Known(NamedTuple):
     """What was learnt of a worker, and from what: it is learnt anew when that changes."""
 
-    seen: Seen
+    seen: Seen  # at the last look
     speed: Optional[float] = None  # multiply-adds per us
+    delay_us: float = 0.0  # from which that is known
     bytes_per_s: Optional[float] = None
-    task_us: Optional[float] = None
+    task_us: Optional[float] = None  # from which that is known
 
 
 def reach_of(plan: Plan, exit_counts: Sequence[int]) -> Tuple[float, ...]:
@@ -133,7 +134,8 @@ class Replanner:
         self._known: Dict[int, _Known] = {}
         self._better_count = 0  # looks in a row
         self._rest_us = 0  # until when nothing moves
-        self._left: Dict[Tuple[int, ...], int] = {}  # the workers by stage; until when not again
+        self._party: FrozenSet[int] = frozenset()  # the workers that the last move gave stages
+        self._left: Dict[Tuple[int, int], int] = {}  # (worker, stage); until when not again
         self._excluded: Dict[int, FrozenSet[int]] = {}  # stages that a worker could not take
 
     def exclude(self, worker: int, stages: FrozenSet[int]) -> None:
@@ -146,35 +148,42 @@ class Replanner:
         """What should move now, if anything. `seen`: the live workers, the coordinator first.
         `reach`: the share of images that come to each stage, known from `answer_count`."""
         self._learn(seen, reach)
-        problem = self._problem(seen, reach)
+        problem = self._problem(seen, reach, ())
         current = _best(_as_held(problem, seen), self.options.objective)
+        if current is not None:
+            left = [place for place, until_us in self._left.items() if now_us < until_us]
+            problem = self._problem(seen, reach, left)
         best = _best(problem, self.options.objective)
         if best is None:
             self._better_count = 0
             return None
-        workers = tuple(seen[site].worker for site in best.placement)
         gain = None if current is None else self._gain(current, best)
-        if gain is not None and not self._may_gain(seen, current, workers, answer_count, now_us):
-            gain = 0.0
-        is_better = gain is None or gain >= self.options.gain
+        if current is None:
+            is_better = not self.is_resting(now_us) or not self._party <= set(self._known)
+        else:
+            is_better = gain is not None and gain >= self.options.gain
+            is_better &= self._may_gain(seen, current, answer_count, now_us)
         self._better_count = self._better_count + 1 if is_better else 0
         if self._better_count < self.options.rounds:
             return None
-        self._better_count = 0
-        self._rest_us = now_us + REST_ROUNDS * self.options.period_us
-        if current is not None:
-            before = tuple(seen[site].worker for site in current.placement)
-            self._left[before] = now_us + RETURN_ROUNDS * self.options.period_us
-        after = stages_of(best.placement, len(seen))
-        return Move(
-            {each.worker: tuple(sorted(each.stages)) for each in seen},
-            {each.worker: stages for each, stages in zip(seen, after)},
-            gain,
-        )
+        return self._move(seen, best, gain, now_us)
 
     def is_resting(self, now_us: int) -> bool:
         """Whether it is too early for another move."""
         return now_us < self._rest_us
+
+    def _move(self, seen: Sequence[Seen], best: Found, gain: Optional[float], now_us: int) -> Move:
+        self._better_count = 0
+        self._rest_us = now_us + REST_ROUNDS * self.options.period_us
+        self._party = frozenset(seen[site].worker for site in best.placement)
+        before = {each.worker: tuple(sorted(each.stages)) for each in seen}
+        to = stages_of(best.placement, len(seen))
+        after = {each.worker: stages for each, stages in zip(seen, to)}
+        for worker, stages in before.items():
+            for stage in set(stages) - set(after[worker]):
+                until_us = now_us + RETURN_ROUNDS * self.options.period_us
+                self._left[worker, stage] = until_us
+        return Move(before, after, gain)
 
     def _gain(self, current: Found, best: Found) -> float:
         before = current.expected.cost(self.options.objective)
@@ -183,18 +192,15 @@ class Replanner:
     def _may_gain(
         self,
         seen: Sequence[Seen],
-        current: Optional[Found],
-        workers: Tuple[int, ...],
+        current: Found,
         answer_count: int,
         now_us: int,
     ) -> bool:
         """Whether enough is known to move where everything works, and it is time."""
-        assert current is not None
         used = {seen[site].worker for site in current.placement}
         return (
             answer_count >= ANSWERS_MIN
             and not self.is_resting(now_us)
-            and self._left.get(workers, now_us) <= now_us
             and all(self._known[worker].speed is not None for worker in used)
         )
 
@@ -216,10 +222,9 @@ class Replanner:
     def _learnt(self, before: _Known, now: Seen, reach: Sequence[float]) -> _Known:
         shares = {stage: reach[stage] for stage in now.stages if reach[stage] > 0}
         total = sum(shares.values())
-        is_new = before.speed is None or now.delay_us != before.seen.delay_us
-        if total and is_new:
+        if total and now.delay_us != before.delay_us:
             work = sum(share * self.options.work[s].multiply_adds for s, share in shares.items())
-            before = before._replace(speed=work / total / now.delay_us)
+            before = before._replace(speed=work / total / now.delay_us, delay_us=now.delay_us)
         task_us = now.task_us
         if task_us is not None and task_us != before.task_us and task_us > now.small_us:
             size = self._mean_bytes(now.stages, reach)
@@ -237,7 +242,10 @@ class Replanner:
 
     # --- what is to be placed -----------------------------------------------------------------
 
-    def _problem(self, seen: Sequence[Seen], reach: Sequence[float]) -> Problem:
+    def _problem(
+        self, seen: Sequence[Seen], reach: Sequence[float], left: Sequence[Tuple[int, int]]
+    ) -> Problem:
+        """Of all placements but those that have a stage on a worker that it has `left`."""
         options = self.options
         speeds = [each.speed for each in self._known.values() if each.speed is not None]
         mean = sum(speeds) / len(speeds) if speeds else 1.0
@@ -245,8 +253,10 @@ class Replanner:
         sites = []
         for each in seen:
             speed = self._known[each.worker].speed or mean
-            may_hold = set(seats[each.worker].may_hold) | each.stages
+            may_hold = set(seats[each.worker].may_hold)
             may_hold -= self._excluded.get(each.worker, frozenset())
+            may_hold -= {stage for worker, stage in left if worker == each.worker}
+            may_hold |= each.stages
             times = tuple(
                 work.multiply_adds / speed if stage in may_hold else None
                 for stage, work in enumerate(options.work)
