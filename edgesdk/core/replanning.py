@@ -17,7 +17,7 @@ from .placement import OBJECTIVES, THROUGHPUT, Link, Pair, Problem, Site, Stage,
 from .placement_search import Found, search
 from .spec import Plan
 
-REST_ROUNDS = 6  # looks after a move before the next one
+REST_ROUNDS = 6  # looks from the start, and from a move, to the next one
 RETURN_ROUNDS = 60  # and before a stage goes back
 ANSWERS_MIN = 20  # before it is known who goes on to the next stage
 STEPS_MAX = 500  # of a search: it runs where heartbeats do
@@ -133,7 +133,7 @@ class Replanner:
         self.options = check_replanning(options)
         self._known: Dict[int, _Known] = {}
         self._better_count = 0  # looks in a row
-        self._rest_us = 0  # until when nothing moves
+        self._rest_us: Optional[int] = None  # until when nothing moves; as of the first look
         self._party: FrozenSet[int] = frozenset()  # the workers that the last move gave stages
         self._left: Dict[Tuple[int, int], int] = {}  # (worker, stage); until when not again
         self._excluded: Dict[int, FrozenSet[int]] = {}  # stages that a worker could not take
@@ -148,29 +148,29 @@ class Replanner:
         """What should move now, if anything. `seen`: the live workers, the coordinator first.
         `reach`: the share of images that come to each stage, known from `answer_count`."""
         self._learn(seen, reach)
+        if self._rest_us is None:  # the others may still be starting
+            self._rest_us = now_us + REST_ROUNDS * self.options.period_us
         problem = self._problem(seen, reach, ())
         current = _best(_as_held(problem, seen), self.options.objective)
-        if current is not None:
+        if current is None:
+            may_move = not self.is_resting(now_us) or not self._party <= set(self._known)
+        else:
+            may_move = self._may_gain(seen, current, answer_count, now_us)
             left = [place for place, until_us in self._left.items() if now_us < until_us]
             problem = self._problem(seen, reach, left)
-        best = _best(problem, self.options.objective)
-        if best is None:
+        best = _best(problem, self.options.objective) if may_move else None
+        gain = None if current is None or best is None else self._gain(current, best)
+        if best is None or (gain is not None and gain < self.options.gain):
             self._better_count = 0
             return None
-        gain = None if current is None else self._gain(current, best)
-        if current is None:
-            is_better = not self.is_resting(now_us) or not self._party <= set(self._known)
-        else:
-            is_better = gain is not None and gain >= self.options.gain
-            is_better &= self._may_gain(seen, current, answer_count, now_us)
-        self._better_count = self._better_count + 1 if is_better else 0
+        self._better_count += 1
         if self._better_count < self.options.rounds:
             return None
         return self._move(seen, best, gain, now_us)
 
     def is_resting(self, now_us: int) -> bool:
         """Whether it is too early for another move."""
-        return now_us < self._rest_us
+        return self._rest_us is not None and now_us < self._rest_us
 
     def _move(self, seen: Sequence[Seen], best: Found, gain: Optional[float], now_us: int) -> Move:
         self._better_count = 0

@@ -19,7 +19,7 @@ def options(count=3, **changes):
         Seat(w, "w{}".format(w), EVERY, tuple(o for o in range(1, count + 1) if o != w))
         for w in range(1, count + 1)
     )
-    found = Replanning(1, 1_000_000, 0.15, 2, work=(Work(1000.0, 1e6),) * 3, seats=seats)
+    found = Replanning(1, 500_000, 0.15, 2, work=(Work(1000.0, 1e6),) * 3, seats=seats)
     return found._replace(**changes)
 
 

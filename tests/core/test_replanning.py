@@ -63,7 +63,7 @@ class World:
 
     def settle(self):
         """Enough looks that what is seen is known."""
-        assert self.looks(3) == [None] * 3
+        assert self.looks(REST_ROUNDS) == [None] * REST_ROUNDS
         return self
 
 
@@ -83,6 +83,12 @@ class TestKeep:
 
     def test_while_it_is_not_known_how_fast_they_are(self):
         world = World(delay_us={A: 0.0, B: 0.0, C: 0.0}, held={A: {0, 1, 2, 3}, B: set(), C: set()})
+        assert set(world.looks(20)) == {None}
+
+    def test_while_the_others_are_still_starting(self):
+        world = World(held={A: {0}})
+        assert set(world.looks(REST_ROUNDS + 2)) == {None}
+        world.held.update({B: {1, 2}, C: {3}})
         assert set(world.looks(20)) == {None}
 
     def test_while_too_few_images_were_answered(self):
@@ -117,7 +123,7 @@ class TestMove:
             assert world.look() is None
 
     def test_what_a_dead_worker_held_whatever_is_known(self):
-        world = World(answer_count=0, delay_us={A: 0.0, B: 0.0, C: 0.0})
+        world = World(answer_count=0, delay_us={A: 0.0, B: 0.0, C: 0.0}).settle()
         del world.held[B]
         moves = world.looks(3)
         assert moves[:2] == [None, None]

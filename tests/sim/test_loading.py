@@ -107,7 +107,7 @@ def hostile(seed):
     """Three nodes that move stages at every chance, while everything goes wrong."""
     nodes = (Node("a", (0,), max_batch=2), Node("b", (1,)), Node("c", (2,)))
     ends = (("a", "b"), ("b", "c"), ("a", "c"))
-    wrong = dict(jitter_us=2000, loss=0.02, duplication=0.02, reordering=0.05)
+    wrong = {"jitter_us": 2000, "loss": 0.02, "duplication": 0.02, "reordering": 0.05}
     at = SECOND * (3 + seed % 3)
     faults = (
         Fault("slow", "b", at, 8 * SECOND, 20.0),
