@@ -32,7 +32,7 @@ def make(replanning=None, **changes):
 
 @pytest.fixture(autouse=True)
 def loading(monkeypatch):
-    """Workers load as long as LOAD_US; what they hold is checked by what they run."""
+    """Workers load as long as LOAD_US, if there is anything new."""
     from rig import Rig
 
     def load(rig, worker, action, event, features):
@@ -43,7 +43,8 @@ def loading(monkeypatch):
             if rig.generation[worker] == generation:
                 rig.handle(worker, StagesLoaded(action.stages, failure))
 
-        rig.at(LOAD_US, loaded)
+        is_new = set(action.stages) - rig.cores[worker]._output.held
+        rig.at(LOAD_US if is_new else 1000, loaded)
 
     monkeypatch.setattr(Rig, "_LoadStages", load, raising=False)
     monkeypatch.setattr(Rig, "_KeepStages", lambda *_: None, raising=False)
@@ -137,6 +138,16 @@ class TestWhoFollows:
             tell(rig, 1, 2, Assign(number, ((0, 0), (0, 1))))
             rig.run(0.1)
         assert len(loads) == 1 and held(rig, 2) == (0, 1)
+
+    def test_news_that_is_lost_is_told_again(self):
+        rig = make()
+        rig.copies = lambda source, target, message: not isinstance(message, Assigned)
+        tell(rig, 1, 2, Assign(1, ((0, 0), (0, 1))))
+        rig.run(0.3)
+        assert (held(rig, 2), known(rig, 1, 2)) == ((0, 1), (1,))
+        rig.copies = lambda *_: 1
+        rig.run(0.6)
+        assert known(rig, 1, 2) == known(rig, 3, 2) == (0, 1)
 
     def test_what_a_neighbour_holds_is_not_set_back_by_old_news(self):
         rig = make()
