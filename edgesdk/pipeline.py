@@ -285,7 +285,7 @@ class Pipeline:
         run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
         resident_bytes, cpu_us, gpu_free_bytes, gpu_total_bytes; what is known).
         In a cluster also counters, neighbours (state, load, counts, bytes, held), admission,
-        transport, pace, and `held`, the (part, stage) pairs here. docs/operations.md says what the counters mean.
+        transport, pace, held (part and stage of each). docs/operations.md explains the counters.
         """
         stats = dict(
             worker=self.name,
