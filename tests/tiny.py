@@ -136,6 +136,27 @@ def write_tiny_bundle(path: Any) -> Bundle:
     return write_bundle(path, tiny_manifest(), tiny_files())
 
 
+def write_with_bottleneck(path: Any, border: int = 2) -> Bundle:
+    """The same with a bottleneck before segment `border` (1 or 2): the code is the channel x, of
+    which the decoder makes x and 1-x. Its encoder has 50 multiply-adds, its decoder 100."""
+    manifest, files = tiny_manifest(), tiny_files()
+    split = np.array([[1.0], [-1.0]]).reshape(2, 1, 1, 1)
+    first = np.array([[1.0, 0.0]]).reshape(1, 2, 1, 1)
+    files["onnx/encoder.onnx"] = conv_model(first, np.zeros(1), (SIZE, SIZE))
+    files["onnx/decoder.onnx"] = conv_model(split, np.array([0.0, 1.0]), (SIZE, SIZE))
+    manifest["parts"][0]["bottlenecks"] = [
+        {
+            "border": border,
+            "encoder": "onnx/encoder.onnx",
+            "decoder": "onnx/decoder.onnx",
+            "code_shape": [1, SIZE, SIZE],
+            "encoder_multiply_adds": 50,
+            "decoder_multiply_adds": 100,
+        }
+    ]
+    return write_bundle(path, manifest, files)
+
+
 def write_with_graph_head(path: Any) -> Bundle:
     """The same with exit 1's head as an ONNX file, of the logits of its fused parameters."""
     manifest, files = tiny_manifest(), tiny_files()

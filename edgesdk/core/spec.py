@@ -83,6 +83,11 @@ class Part(NamedTuple):
     plans: Dict[str, Plan]
     bottlenecks: Tuple[Bottleneck, ...] = ()
 
+    def bottleneck_before(self, stage: Stage) -> Optional[Bottleneck]:
+        """The one that what `stage` takes may travel through; None where there is none."""
+        found = [each for each in self.bottlenecks if each.border == stage.first_segment]
+        return found[0] if found else None
+
     def multiply_adds_until(self, exit_index: int, evaluated: Tuple[int, ...]) -> int:
         """Multiply-adds of an item that leaves at `exit_index`, heads in `evaluated` included."""
         backbone = sum(segment.multiply_adds for segment in self.segments[: exit_index + 1])

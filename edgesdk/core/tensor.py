@@ -22,7 +22,9 @@ DTYPES = {"float32": 1, "float16": 2, "uint8": 3}
 CODECS = {"raw": 1, "float16": 2, "uint8": 3, "zstd": 4, "lz4": 5}
 LOSSLESS_CODECS = ("zstd", "lz4")  # beside raw
 LOSSY_CODECS = ("float16", "uint8")
-LEARNED_CODEC = 6  # reserved for trained bottlenecks; refused
+LEARNED = "learned"  # trained bottlenecks: its number is reserved, and refused until it is spoken
+LEARNED_CODEC = 6
+CODE_ITEM_BYTES = 1  # of a bottleneck's code: it travels as uint8
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
 CODEC_KNOWS = -1
