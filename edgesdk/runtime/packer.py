@@ -97,7 +97,7 @@ class Packer:
         if self._name == AUTO:
             sent = self._body_bytes.get(peer, 0.0), self._coding_us.get(peer, 0.0)
             rate = link_bytes_per_s(known, *sent)
-            if not has_bottleneck:
+            if LEARNED in decodable and not has_bottleneck:
                 decodable = tuple(name for name in decodable if name != LEARNED)
             return self._chooser.choose(place[1], array_bytes, rate, decodable)
         if self._name == LEARNED and not has_bottleneck:

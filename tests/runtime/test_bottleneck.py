@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import tiny_ensemble as te
 from clusters import WAIT_S, Clustered, worker
 from test_edgesdk_worker import Command
 
@@ -115,15 +116,10 @@ class TestOneHop:
 
     def test_only_the_stages_of_the_plan_that_begin_there_have_it(self, tmp_path, executor):
         manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
-        coded = tiny.write_with_bottleneck(tmp_path / "coded", border=1)
-        part = manifest["parts"][0]
-        part["bottlenecks"] = coded.manifest.document["parts"][0]["bottlenecks"]
-        stages = part["plans"]["full"]["stages"]
-        whole = dict(stages[0], last_segment=1, exit=None)  # border 1 is inside
-        part["plans"]["merged"] = {"stages": [whole, stages[2]]}
-        for name in ("encoder", "decoder"):
-            with open(coded.file("onnx/{}.onnx".format(name)), "rb") as file:
-                files["onnx/{}.onnx".format(name)] = file.read()
+        tiny.add_bottleneck(manifest, files, 0, border=1)
+        plans = manifest["parts"][0]["plans"]
+        first, _, last = plans["full"]["stages"]
+        plans["merged"] = {"stages": [dict(first, last_segment=1, exit=None), last]}
         both = write_bundle(tmp_path / "both", manifest, files)
         assert (0, 1) in Bottlenecks(both, "full", executor)
         merged = Bottlenecks(both, "merged", executor)
@@ -332,6 +328,23 @@ class TestAmongNeighbours:
         front = made.open("front")
         assert [each.label for each in front.infer([tiny.image(0.55)] * 10)] == ["bright"] * 10
         assert made.sent == []
+
+    def test_of_an_ensemble_a_student_may_have_one(self, opened, tmp_path):
+        """What the second student says of an image is what it would say of its opposite."""
+        manifest, files = te.ensemble_manifest(), te.ensemble_files()
+        manifest["policies"]["last"] = {"kind": "fixed", "exit_index": 2}
+        manifest["default_policy"] = "last"
+        tiny.add_bottleneck(manifest, files, 1, border=2, swaps=True)
+        made = opened(write_bundle(tmp_path / "ensemble", manifest, files))
+        made.describe(FRONT, BACK, top=LEARNED_TOP)
+        made.open("back")
+        front = made.open("front")
+        made.meet()
+        found = front.infer(tiny.image(0.8))
+        assert {codec for _, codec, _ in made.sent} == {"raw", LEARNED}
+        terms = np.exp(te.logits(te.feature(0.8, 0, 2), te.feature(0.2, 1, 2)))
+        assert found.max_probability == pytest.approx(terms.max() / terms.sum(), abs=1e-5)
+        assert found.max_probability < 0.6, "they contradict each other"
 
     @pytest.mark.parametrize("top", ["", 'codec = "raw"\n', 'lossy = true\ncodec = "auto"\n'])
     def test_who_does_not_decode_it_gets_raw_features(self, opened, swapping, top):
