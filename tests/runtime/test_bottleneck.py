@@ -15,15 +15,19 @@ from test_edgesdk_worker import Command
 from edgesdk import ConfigError, Pipeline, kernels
 from edgesdk.backends import open_backend
 from edgesdk.bundle import write_bundle
+from edgesdk.core import wire
 from edgesdk.core.codec_choice import LEARN_EVERY
-from edgesdk.core.events import RunStage
+from edgesdk.core.events import NAN, Keep, RunStage, Send
 from edgesdk.core.link import DELAY_WEIGHT
+from edgesdk.core.messages import DATA, Envelope, ItemId, Task
 from edgesdk.core.tensor import LEARNED
 from edgesdk.errors import PeerError
 from edgesdk.preprocess import Preprocessor
 from edgesdk.runtime import bottleneck, member
 from edgesdk.runtime.bottleneck import Bottlenecks
 from edgesdk.runtime.executor import Executor
+from edgesdk.runtime.inprocess import Hub, InProcess
+from edgesdk.runtime.network import Network
 from edgesdk.runtime.packer import AUTO, Packer, raw_tensor
 from edgesdk.runtime.stages import load_stages, onnx_files
 
@@ -193,6 +197,22 @@ class TestCodesThatAreKnown:
         packer.remember(-5, PLACE, came)
         never_run(bottlenecks)
         assert packer.encode(NEIGHBOUR, -5, PLACE, arrived, None) == came
+
+    def test_a_task_of_others_is_passed_on_with_the_code_that_it_came_with(
+        self, bottlenecks, executor
+    ):
+        hub, packer = Hub(), self.packer(bottlenecks)
+        here, there = InProcess(hub, 1), InProcess(hub, NEIGHBOUR)
+        network = Network(here, executor, {}, packer)
+        came = bottlenecks.encode(7, PLACE, features())
+        task = Task(1, 1, ItemId(NEIGHBOUR, 1, 0), 0, 2, 0, 1, 0, NAN, (0, 0))
+        there.send(1, DATA, wire.encode(Envelope(5, 6, task), came))
+        assert network.receive(0).envelope.message == task
+        network.keep(Keep(-5))
+        never_run(bottlenecks)
+        network.send(Send(NEIGHBOUR, DATA, Envelope(5, 6, task), -5))
+        (_, tensor) = wire.decode(there.receive().frames)
+        assert bytes(tensor.body) == bytes(came.body) and tensor.scale == came.scale
 
     def test_behind_the_next_stage_features_are_others(self, bottlenecks):
         packer = self.packer(bottlenecks)
