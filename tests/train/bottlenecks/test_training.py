@@ -49,14 +49,9 @@ def test_every_method_reduces_its_loss_and_leaves_the_network_as_it_was(method):
     trainer = tiny_trainer_of(run, method, epochs=12)
     train, calibration = TINY.load("train"), TINY.load("calibration")
     losses = [trainer.run_epoch(train, calibration)["train_loss"] for _ in range(12)]
-    assert losses[-1] < 0.8 * losses[0] or method == "cross-entropy" and losses[-1] < losses[0]
+    assert losses[-1] < (1.0 if method == "cross-entropy" else 0.8) * losses[0]
     assert not different(before, run.network.state_dict())
     assert not run.network.training
-
-
-def test_features_arrive_the_better_the_longer_it_learns(uninterrupted):
-    first, *_, last = uninterrupted[0].history
-    assert last["train_loss"] < first["train_loss"] < 3 * len(METHODS["ghnd"].says)
 
 
 def test_exits_in_front_of_the_border_say_what_they_said(uninterrupted):
@@ -147,7 +142,7 @@ def test_a_bottleneck_belongs_to_the_network_it_was_trained_in(uninterrupted):
 
 
 def test_networks_and_bottlenecks_are_not_mistaken_for_each_other(uninterrupted, tmp_path):
-    with pytest.raises(ConfigError, match="found a bottleneck, made by: .* bottleneck; expected"):
+    with pytest.raises(ConfigError, match=r"found a bottleneck, made by: .* bottleneck; expected"):
         load_run(uninterrupted[1])
     fit(tiny_trainer(epochs=1), tmp_path)
     with pytest.raises(ConfigError, match="that of a network; expected a bottleneck"):
