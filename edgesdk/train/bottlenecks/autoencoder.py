@@ -5,7 +5,7 @@
 
 Convolutions halve height and width where both are even: a map of 56 x 56 becomes 14 x 14, one of
 7 x 7 stays. The wanted ratio decides how many channels the code has; between the two convolutions
-there are a quarter of the features' channels, or as many as the code has. The decoder's steps are
+there are a quarter of the features' channels, which keeps them cheap. The decoder's steps are
 transposed convolutions whose windows do not overlap, written as what every backend knows; it ends
 without a ReLU, for features may be negative. Exported, batch norms are part of the convolutions.
 
@@ -25,7 +25,10 @@ from ...errors import ConfigError
 
 ITEM_BYTES = 4  # of a float32; a value of the code takes one byte on the way
 LEVELS = 255  # steps between the smallest and the largest value of a code
-MIDDLE_SHARE = 4  # of the features' channels, one in so many between the two convolutions
+# Channels between the two convolutions: a quarter of those in front, and no fewer values than the
+# code has.
+MIDDLE_SHARE = 4
+MIDDLE_MIN = 16
 
 
 class Geometry(NamedTuple):
@@ -63,7 +66,7 @@ def geometry(shape: Shape, ratio: float) -> Geometry:
             f"without training, and at most {largest:g} for features {list(shape)}"
         )
     code_channels = int(largest / ratio)
-    middle = max(code_channels, channels // MIDDLE_SHARE)
+    middle = max(MIDDLE_MIN, channels // MIDDLE_SHARE, code_channels // strides[1] ** 2)
     return Geometry(channels, (strides[0], strides[1]), middle, (code_channels, height, width))
 
 

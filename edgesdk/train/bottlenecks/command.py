@@ -71,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
         found = {}
         for method in METHODS if is_all else [arguments.method]:
             one = new_trainer(trained, settings, arguments.border, method, arguments.ratio, group)
-            trainer.fit(one, arguments.out / method if is_all else arguments.out, arguments.resume)
-            found[method] = one.network
+            directory = arguments.out / method if is_all else arguments.out
+            trainer.fit(one, directory, arguments.resume)
+            found[method] = directory
     if group.leads:
         from .measuring import measured
 

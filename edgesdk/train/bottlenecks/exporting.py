@@ -52,11 +52,10 @@ def bottleneck_files(run: Run, directory: Path) -> BottleneckFiles:
             "it with: python -m edgesdk.train bottleneck ... --resume"
         )
     images = run.data.load("calibration").images[:CHECK_COUNT]
-    return as_files(trained, coders(trained.network, images))
+    return _as_files(trained, coders(trained.network, images), run.data.name)
 
 
-def as_files(trained: Trained, found: Coders) -> BottleneckFiles:
-    """The entry of `trained` in a manifest, and its files."""
+def _as_files(trained: Trained, found: Coders, data_name: str) -> BottleneckFiles:
     border = trained.wanted.border
     encoder, decoder = f"onnx/encoder_{border}.onnx", f"onnx/decoder_{border}.onnx"
     document: dict[str, Any] = {
@@ -69,8 +68,8 @@ def as_files(trained: Trained, found: Coders) -> BottleneckFiles:
         "provenance": {
             "method": trained.wanted.method,
             "ratio": trained.wanted.ratio,
-            # no path: a bundle does not tell whose disk its images were on
-            "settings": {**trained.settings._asdict(), "data": None},
+            # the name, not the path: a bundle does not tell whose disk its images were on
+            "settings": {**trained.settings._asdict(), "data": data_name},
         },
     }
     return BottleneckFiles(document, {encoder: found.encoder, decoder: found.decoder})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..export import INPUT_NAME, OUTPUT_NAME, export_layers, opened
 from ..trainer import accuracy_per_exit
 from .autoencoder import ITEM_BYTES
 from .exporting import Coders, coders
-from .training import AllLogits, Bottlenecked
+from .training import AllLogits, Bottlenecked, load_bottleneck
 
 SECONDS = 2.0  # of timing
 
@@ -57,16 +58,17 @@ class Measured(NamedTuple):
         return self.feature_bytes / self.code_bytes
 
 
-def measured(run: Run, trained: dict[str, Bottlenecked], seconds: float = SECONDS) -> Measured:
-    """That of bottlenecks of one border and one ratio in the network of `run`, by method.
+def measured(run: Run, directories: dict[str, Path], seconds: float = SECONDS) -> Measured:
+    """That of bottlenecks of one border and one ratio in the network of `run`, by method, as their
+    trainings left them.
 
-    Raises what `coders` raises.
+    Raises what `load_bottleneck` and `coders` raise.
     """
     test = run.data.load("test")
-    networks = [network.cpu().eval() for network in trained.values()]
+    networks = [load_bottleneck(run, directory).network for directory in directories.values()]
     first = networks[0]
     accuracies = [accuracy_per_exit(AllLogits(network), test) for network in networks]
-    straight = accuracy_per_exit(first.whole.cpu(), test)
+    straight = accuracy_per_exit(run.network, test)
     images = run.data.load("calibration").images[:CHECK_COUNT]
     _, features = first.arriving(images)
     return Measured(
@@ -74,7 +76,7 @@ def measured(run: Run, trained: dict[str, Bottlenecked], seconds: float = SECOND
         tuple(features.shape[1:]),
         first.autoencoder.geometry.code_shape,
         tuple(straight[first.border :]),
-        {name: tuple(found[first.border :]) for name, found in zip(trained, accuracies)},
+        {name: tuple(found[first.border :]) for name, found in zip(directories, accuracies)},
         timed(first, images, coders(first, images), seconds),
     )
 

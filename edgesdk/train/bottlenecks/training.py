@@ -5,6 +5,7 @@ same weights as one that was never killed. The checkpoint holds the autoencoder,
 the network that it belongs to.
 """
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -218,6 +219,6 @@ def _with_bottleneck(run: Run, wanted: Wanted) -> Bottlenecked:
             f"border: found {wanted.border}, expected 1 to {len(shapes) - 1}, a segment that takes "
             "features"
         )
-    return Bottlenecked(
-        run.network, wanted.border, AutoEncoder(shapes[wanted.border], wanted.ratio)
-    )
+    autoencoder = AutoEncoder(shapes[wanted.border], wanted.ratio)
+    # A copy: it is moved and frozen, and computes in other precisions.
+    return Bottlenecked(copy.deepcopy(run.network), wanted.border, autoencoder)

@@ -31,10 +31,27 @@ def test_as_uint8_it_is_as_many_times_smaller(shape, ratio):
     assert raw_bytes / (code_bytes + one_channel) < ratio  # it is no smaller than it must be
 
 
+@pytest.mark.parametrize(
+    ("shape", "ratio", "code_shape", "code_bytes"),
+    [
+        ((256, 56, 56), 100, (163, 14, 14), 31948),
+        ((256, 56, 56), 960, (17, 14, 14), 3332),
+        ((512, 28, 28), 100, (327, 7, 7), 16023),
+        ((24, 16, 16), 100, (15, 4, 4), 240),
+        ((16, 32, 32), 100, (10, 8, 8), 640),
+    ],
+)
+def test_the_sizes_that_the_documents_tell(shape, ratio, code_shape, code_bytes):
+    assert geometry(shape, ratio).code_shape == code_shape
+    assert math.prod(code_shape) == code_bytes
+
+
 def test_the_sizes_of_the_paper():
-    found = geometry((256, 56, 56), 960)
-    assert found.code_shape == (17, 14, 14)
-    assert 4 * math.prod(found.code_shape) == 13328  # as float32: 13.3 KB instead of 3.2 MB
+    """As float32 3.2 MB to 13.3 KB."""
+    assert (4 * 256 * 56 * 56, 4 * math.prod(geometry((256, 56, 56), 960).code_shape)) == (
+        3211264,
+        13328,
+    )
 
 
 @pytest.mark.parametrize(("shape", "size"), [((8, 12, 12), 3), ((8, 14, 14), 7), ((8, 7, 8), 7)])
