@@ -76,7 +76,7 @@ class Executor:
         self._output_size = len(manifest.labels)
         if manifest.classifier is not None:
             self._output_size = manifest.classifier.feature_size
-        self.backend = backend
+        self._backend = backend
         self._turn = threading.Lock()  # of whoever computes
         self._inputs = BufferPool()  # of what comes from outside: always on the host
         self._pool = BufferPool(backend.memory)
@@ -151,19 +151,24 @@ class Executor:
     def compute(self, run: Run) -> None:
         """Compute a batch, in any thread, one at a time. Exceptions of the backend pass."""
         stage, output = run.stage, run.output.array
-        with run.turn, self.backend.computing():
-            gather(run.features, self.backend)
+        with run.turn, self._backend.computing():
+            gather(run.features, self._backend)
             stage.program.run(run.features.array, output)
             if run.action.evaluate:
                 assert stage.head is not None  # the core evaluates only where the plan has an exit
                 run.found = stage.head(output, self._keep_outputs)
+
+    @property
+    def backend(self) -> Backend:
+        """What it computes on."""
+        return self._backend
 
     @contextlib.contextmanager
     def pause(self, wait_s: float) -> Iterator[bool]:
         """In there the thread that drives the loop may run programs of the backend: no stage is
         computed, if that must not be at the same time. False: one did not end within `wait_s`."""
         turn = self._turn
-        if not self.backend.is_exclusive:
+        if not self._backend.is_exclusive:
             yield True
         elif turn.acquire(timeout=wait_s):
             try:

@@ -1,5 +1,6 @@
 """Bottlenecks on the way: what arrives, what it costs, and what never passes them."""
 
+import itertools
 import logging
 import threading
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from edgesdk.backends import open_backend
 from edgesdk.bundle import write_bundle
 from edgesdk.core.codec_choice import LEARN_EVERY
 from edgesdk.core.events import RunStage
+from edgesdk.core.link import DELAY_WEIGHT
 from edgesdk.core.tensor import LEARNED
 from edgesdk.errors import PeerError
 from edgesdk.preprocess import Preprocessor
@@ -218,6 +220,25 @@ class TestCodesThatAreKnown:
             ]
             assert found.count(expected) > len(found) // 2
             assert expected == LEARNED or set(found) == {"raw"}
+
+    def test_auto_lets_go_of_it_when_the_link_becomes_fast(self, bottlenecks, monkeypatch):
+        """Where a body is small and its coding slow, the round trip says little of the link."""
+        monkeypatch.setattr("edgesdk.core.codec_choice.SMALL_BYTES", 1)
+        clock = itertools.count(0.0, 10e-6)  # whatever is timed takes 10 us
+        monkeypatch.setattr("edgesdk.runtime.packer.perf_counter", lambda: next(clock))
+        packer = self.packer(bottlenecks, AUTO, (LEARNED,))
+        link, items = packer._find_peer(NEIGHBOUR).link, itertools.count()
+        for bytes_per_s, expected in ((1e5, LEARNED), (1e8, "raw")):
+            found = []
+            for _ in range(200):
+                tensor = packer.encode(NEIGHBOUR, next(items), PLACE, features(), None)
+                found.append(tensor.codec)
+                took_us = memoryview(tensor.body).nbytes * 1e6 / bytes_per_s
+                if tensor.codec == LEARNED:
+                    packer.decode(tensor, PLACE)
+                    took_us += 40.0
+                link.round_trip_us += (took_us - link.round_trip_us) * DELAY_WEIGHT
+            assert found[100:].count(expected) > 80
 
     def test_only_who_may_lose_something_takes_it(self, bottlenecks):
         tensor = bottlenecks.encode(7, PLACE, features())
