@@ -6,6 +6,7 @@ opened here is named, with the reason.
 """
 
 import argparse
+import os
 from random import Random
 from typing import Any, Callable, Dict, List, Sequence
 
@@ -63,6 +64,7 @@ def measure(arguments: argparse.Namespace, progress: Progress) -> List[Dict[str,
 
     Raises EdgeError for an answer that is not the network's, ConfigError for wrong options.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of every end of a connection
     bundle = read_plain_bundle(arguments.bundle)
     name = arguments.policy or bundle.manifest.default_policy
     policy = comparable(choose_policy(bundle, name))

@@ -14,9 +14,10 @@ class FusedHead(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, head: Head) -> None:
         super().__init__()
-        self._weight, self._bias, self._scale, self._shift = [
-            None if values is None else torch.from_numpy(values.copy()) for values in head
-        ]
+        tensors = [None if each is None else torch.from_numpy(each.copy()) for each in head]
+        self._scale, self._shift = tensors[2:]
+        self._weight: Any = tensors[0]
+        self._bias: Any = tensors[1]
 
     def forward(self, features: Any) -> Any:
         """float32 [B, C, S...] to logits float32 [B, N]."""
