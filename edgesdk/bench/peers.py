@@ -8,7 +8,7 @@ opened here is named, with the reason.
 import argparse
 import os
 from random import Random
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..choices import choose_plan, choose_policy
 from . import peers_hop, peers_report
 from .images import LabelledImages, read_test_images
 from .peers_answers import Expected, check, comparable, expect
-from .peers_contenders import BATCH, Choice, Peer, open_peers
+from .peers_contenders import BATCH, Choice, Lineup, Peer, open_peers
 from .peers_report import Measured
 from .pipeline import BUNDLE
 from .turns import clock
@@ -55,7 +55,7 @@ def options(command: argparse.ArgumentParser) -> None:
         "onnxruntime; may be repeated",
     )
     command.add_argument(
-        "--one-process", action="store_true", help="without the part with two processes"
+        "--processes", type=int, choices=(1, 2), help="only the part with so many; default: both"
     )
 
 
@@ -73,18 +73,17 @@ def measure(arguments: argparse.Namespace, progress: Progress) -> List[Dict[str,
     progress("{} images through the network, up to each exit".format(len(data.images)))
     expected = expect(bundle, policy, plan, data.images, data.labels, arguments.threads)
     choice = Choice(bundle, plan, policy, name, arguments.threads)
-    lineup = open_peers(choice, expected, arguments.static)
+    peers, left_out = Lineup([], {})
+    if arguments.processes != 2:
+        peers, left_out = open_peers(choice, expected, arguments.static)
+    progress("")
     _say_what(arguments, choice, data)
-    try:
-        figures = _on_one_core(lineup.peers, choice, data, expected, arguments, progress)
-    finally:
-        for peer in lineup.peers:
-            peer.close()
-    if not arguments.one_process:
-        figures += peers_hop.measure(choice, data, expected, lineup.left_out, arguments, progress)
-    for peer_name, reason in lineup.left_out.items():
+    figures = _on_one_core(peers, choice, data, expected, arguments, progress)
+    if arguments.processes != 1:
+        figures += peers_hop.measure(choice, data, expected, left_out, arguments, progress)
+    for peer_name, reason in left_out.items():
         cli.say("left out: {}: {}".format(peer_name, reason), arguments.json)
-    arguments.places["left_out"] = lineup.left_out
+    arguments.places["left_out"] = left_out
     return figures
 
 
@@ -105,30 +104,44 @@ def _say_what(arguments: argparse.Namespace, choice: Choice, data: LabelledImage
 
 
 def _on_one_core(
-    peers: Sequence[Peer],
+    opened: Sequence[Peer],
     choice: Choice,
     data: LabelledImages,
     expected: Expected,
     arguments: argparse.Namespace,
     progress: Progress,
 ) -> List[Dict[str, Any]]:
-    """One image at a time, then batches; all answers are checked before anybody is timed."""
-    entries = {}
-    for batch in (1, BATCH):
-        chosen = [peer for peer in peers if batch in peer.batches]
-        accuracies = [checked(peer, batch, data, expected, progress) for peer in chosen]
-        entries[batch] = list(zip(chosen, accuracies))
+    """One image at a time, then batches; all answers are checked before anybody is timed. Closes
+    who was opened."""
     figures: List[Dict[str, Any]] = []
-    for batch, found in entries.items():
-        groups = [_group(data.images, rows) for rows in _groups_of(len(data.images), batch)]
-        groups = groups[: TIMED_IMAGES_MAX // batch]
-        calls = [peer.run for peer, _ in found]
-        times = clock(calls, groups, batch, arguments.seconds, progress)
-        measured = [
-            Measured(peer.name, accuracy, each) for (peer, accuracy), each in zip(found, times)
-        ]
-        figures += peers_report.say(measured, choice.policy_name, batch, arguments.json)
+    try:
+        entries = {}
+        for batch in (1, BATCH) if opened else ():
+            peers = [peer for peer in opened if batch in peer.batches]
+            entries[batch] = [
+                (peer, checked(peer, batch, data, expected, progress)) for peer in peers
+            ]
+        for batch, found in entries.items():
+            measured = _timed(found, batch, data.images, arguments.seconds, progress)
+            figures += peers_report.say(measured, choice.policy_name, batch, arguments.json)
+    finally:
+        for peer in opened:
+            peer.close()
     return figures
+
+
+def _timed(
+    entries: Sequence[Tuple[Peer, float]],
+    batch: int,
+    images: Sequence[Any],
+    seconds: float,
+    progress: Progress,
+) -> List[Measured]:
+    """Every peer, given with its accuracy, on the same images in batches of that size."""
+    groups = [_group(images, rows) for rows in _groups_of(len(images), batch)]
+    calls = [peer.run for peer, _ in entries]
+    times = clock(calls, groups[: TIMED_IMAGES_MAX // batch], batch, seconds, progress)
+    return [Measured(peer.name, share, each) for (peer, share), each in zip(entries, times)]
 
 
 def checked(
@@ -143,7 +156,7 @@ def checked(
         if peer.leaves is not None:
             check(peer.name, peer.leaves, found, rows, expected)
         right.append(found.class_index == data.labels[rows])
-    return float(np.concatenate(right).mean())
+    return float(np.concatenate(right)[: len(data.images)].mean())
 
 
 def _groups_of(count: int, batch: int) -> List[np.ndarray]:

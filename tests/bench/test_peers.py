@@ -22,7 +22,7 @@ def run(whole_bundle, brightnesses, monkeypatch):
     monkeypatch.setattr(link, "pin", lambda threads: None)
 
     def call(*options, bundle=whole_bundle):
-        arguments = ["--bundle", bundle.path, "--seconds", "0.001", "--one-process"]
+        arguments = ["--bundle", bundle.path, "--seconds", "0.001", "--processes", "1"]
         return bench.main(["peers", *arguments, *options])
 
     return call
@@ -103,6 +103,20 @@ def test_images_are_drawn_once_and_mixed():
     assert [image[0, 0] for image in found.images] == rows
     assert peers._drawn(data, 40).labels.tolist() == rows
     assert len(peers._drawn(data, 1000).images) == 100
+
+
+def test_an_image_of_two_batches_counts_once(brightnesses):
+    """The darkest one is wrong, and stands in both batches."""
+    labels = brightnesses.labels.copy()
+    labels[0] = 1 - labels[0]
+    data = brightnesses._replace(labels=labels)
+
+    def answers(images):
+        classes = np.array([int(image[0, 0] < 128) for image in images])
+        return Answers(classes, np.zeros(len(images), np.int64))
+
+    peer = peers_contenders.Peer("p", None, lambda images: images, answers)
+    assert peers.checked(peer, 32, data, None, len) == 1 - 1 / len(data.images)
 
 
 def test_the_last_batch_is_whole():

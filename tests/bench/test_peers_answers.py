@@ -29,9 +29,8 @@ def expected(whole_bundle, brightnesses):
 
 def by_hand(brightness):
     """The exit at which an image of this brightness leaves."""
-    for exit_index, threshold in enumerate(THRESHOLDS):
-        if tiny.max_probability(brightness, exit_index) > threshold:
-            return exit_index
+    pairs = enumerate(THRESHOLDS)
+    return next(each for each, least in pairs if tiny.max_probability(brightness, each) > least)
 
 
 def test_exits_are_those_computed_by_hand(expected, brightnesses):

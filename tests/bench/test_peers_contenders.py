@@ -90,7 +90,7 @@ def test_without_torch_its_peers_are_left_out(opened, monkeypatch):
 
 def test_statics_around_the_accuracy_of_the_policy(expected):
     def world(*right_counts):
-        """Exits that are right about so many of four images; under the policy all leave at exit 1."""
+        """Exits that are right about so many of four images; by the policy, all at exit 1."""
         logits = np.zeros((3, 4, 2), np.float32)
         for exit_index, count in enumerate(right_counts):
             logits[exit_index, :, 1] = [1 if row < count else -1 for row in range(4)]
@@ -113,5 +113,5 @@ def test_another_bundle_takes_part_as_it_is(opened, whole_bundle):
 def test_a_bundle_for_other_data_is_refused(opened, tmp_path):
     manifest = dict(tiny.tiny_manifest(), labels=["light", "shade"])
     other = write_bundle(tmp_path / "other" / "1", manifest, tiny.tiny_files())
-    with pytest.raises(ConfigError, match="--static: found .* with other classes than"):
+    with pytest.raises(ConfigError, match=r"--static: found .* with other classes than"):
         opened(statics=[other.path])

@@ -60,7 +60,7 @@ def test_all_pairs_of_processes():
     pytest.importorskip("sklearn")
     command = [sys.executable, "-m", "edgesdk.bench", "peers", "--json"]
     done = subprocess.run(
-        [*command, "--seconds", "0.001", "--images", "32"],
+        [*command, "--processes", "2", "--seconds", "0.001", "--images", "32"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
