@@ -26,12 +26,15 @@ from .turns import clock
 IMAGES = 1000
 TIMED_IMAGES_MAX = 256  # of those that are answered and checked
 SEED = 0  # of the draw of images
+EXAMPLE = "python -m edgesdk.bench peers --bundle engines/wrn16_1-cifar10/1 --data PATH"
 
 Progress = Callable[[str], None]
 
 
 def options(command: argparse.ArgumentParser) -> None:
     """What `bench peers` can be asked besides what all benches can."""
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = "example:\n  " + EXAMPLE
     command.add_argument("--bundle", default=BUNDLE, help="default: %(default)s")
     command.add_argument(
         "--data", help="data set of the bundle, as training takes it; default: the digits scans"

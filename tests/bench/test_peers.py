@@ -61,7 +61,7 @@ def test_who_is_missing_is_named(run, capsys, without_earlyon):
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert "pip install" in found["conditions"]["left_out"]["earlyon"]
-    assert "left out: earlyon: earlyon cannot be imported" in err
+    assert "left out: earlyon: " in err
     assert not [each for each in found["figures"] if each["name"].startswith("earlyon")]
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from edgesdk.bench.peers_answers import check, expect
-from edgesdk.bench.peers_contenders import Choice, near, open_peers
+from edgesdk.bench.peers_contenders import Choice, accuracies, near, open_peers
 from edgesdk.bundle import write_bundle
 from edgesdk.core.exits import Margin
 from edgesdk.errors import ConfigError
@@ -88,20 +88,38 @@ def test_without_torch_its_peers_are_left_out(opened, monkeypatch):
     assert [peer.name for peer in lineup.peers][1:4] == OURS
 
 
-def test_statics_around_the_accuracy_of_the_policy(expected):
-    def world(*right_counts):
-        """Exits that are right about so many of four images; by the policy, all at exit 1."""
-        logits = np.zeros((3, 4, 2), np.float32)
-        for exit_index, count in enumerate(right_counts):
-            logits[exit_index, :, 1] = [1 if row < count else -1 for row in range(4)]
-        must = np.zeros((3, 4), bool)
-        must[1] = must[2] = True
-        labels = np.ones(4, np.int64)
-        return expected._replace(logits=logits, labels=labels, must=must, may=must)
+@pytest.mark.parametrize(
+    ("exits", "wanted", "found"),
+    [
+        ([0.5, 0.8, 0.9], 0.7, [0, 1]),
+        ([0.8, 0.9, 0.9], 0.7, [0]),
+        ([0.5, 0.6, 0.9], 0.7, [1]),  # the one at least as accurate is the uncut network
+        ([0.5, 0.7, 0.9], 0.7, [0, 1]),
+        ([0.9], 0.7, []),
+    ],
+    ids=str,
+)
+def test_statics_around_the_accuracy_of_the_policy(exits, wanted, found):
+    assert near(exits, wanted) == found
 
-    assert near(world(1, 3, 4)) == [0, 1]
-    assert near(world(3, 3, 4)) == [0]
-    assert near(world(4, 2, 4)) == [0]
+
+class TestAccuracies:
+    def test_those_of_the_whole_test_set_where_the_bundle_says_them(self, choice, expected):
+        assert accuracies(self.said(choice, [0.5, 0.6, 0.7]), expected) == ([0.5, 0.6, 0.7], 0.65)
+
+    @pytest.mark.parametrize("exits", [[0.5], ["a", "b", "c"], None], ids=str)
+    def test_else_those_of_the_images(self, choice, expected, exits):
+        assert accuracies(self.said(choice, exits), expected) == ([1.0, 1.0, 1.0], 1.0)
+        assert accuracies(choice, expected) == ([1.0, 1.0, 1.0], 1.0)
+
+    def said(self, choice, exits):
+        """The choice with a manifest that says these."""
+        policy = {"provenance": {"test": {"accuracy": 0.65}}}
+        about = {"test": {"accuracy_per_exit": exits}}
+        manifest = choice.bundle.manifest
+        document = dict(manifest.document, policies={"calibrated": policy}, provenance=about)
+        bundle = choice.bundle._replace(manifest=manifest._replace(document=document))
+        return choice._replace(bundle=bundle)
 
 
 def test_another_bundle_takes_part_as_it_is(opened, whole_bundle):
