@@ -59,6 +59,7 @@ NOT_RUN = {
     "python -m edgesdk.train bottleneck": TRAINS + "; tests/train/bottlenecks runs it short",
     "python -m edgesdk.train reproduce": TRAINS + "; tests/train/distree runs it short",
     "python -m edgesdk.bench pipeline": MEASURES,
+    "python -m edgesdk.bench peers": MEASURES,
     "python -m edgesdk.bench link": MEASURES,
     "python -m edgesdk.bench plan": MEASURES,
     "python -m edgesdk.bench ensemble engines/students": "needs what was trained before",

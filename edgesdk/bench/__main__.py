@@ -26,6 +26,7 @@ from . import (
     host_memory,
     kernels,
     link,
+    peers,
     pipeline,
     plan,
     sim,
@@ -287,6 +288,14 @@ BENCHES = {
         per="per batch size; of a fleet, in all",
         options=_fleet_options,
     ),
+    "peers": Bench(
+        "edgesdk beside earlyon, plain onnxruntime, torch, torch RPC and a static network",
+        lambda arguments: peers.measure(arguments, _progress),
+        seconds=20.0,
+        per="per table",
+        options=peers.options,
+        place=link.place,
+    ),
     "engine": Bench(
         "every stage and head of a plan alone; writes profiles",
         measure_engine,
@@ -331,7 +340,7 @@ def _run(arguments: argparse.Namespace) -> int:
     arguments.places = bench.place(arguments)
     figures = bench.measure(arguments)
     if arguments.json:
-        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc"))
+        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc", "earlyon"))
         where = dict(conditions(arguments.threads), **arguments.places)
         cli.print_json({"versions": versions, "conditions": where, "figures": figures})
     return 0
