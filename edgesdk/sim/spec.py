@@ -9,6 +9,7 @@ from ..core.admission import Admission
 from ..core.events import Scores
 from ..core.exits import ExitPolicy
 from ..core.offload import Offloading
+from ..core.replanning import Replanning
 from ..features import Features
 
 
@@ -175,3 +176,4 @@ class Scenario(NamedTuple):
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
     is_disturbed: bool = False
+    replanning: Optional[Replanning] = None
