@@ -20,6 +20,7 @@ KINDS = (  # of messages, as columns
     ("greetings", ("Hello", "Welcome", "Bye", "Reject")),
 )
 RINGS_SHOWN = 9
+LEAST = 10  # workers: one in ten of them is one
 Steps = Sequence[Tuple[str, "Found"]]
 
 
@@ -37,6 +38,12 @@ def progress_line(found: "Found") -> str:
     return "{}: {:.0f} items/s, {:.0f} s of processor time".format(
         ", ".join(_name(found)), found.report.total.items_per_s, found.cpu_s
     )
+
+
+def tables(found: Sequence["Found"]) -> str:
+    """Every table of the sizes."""
+    sections = (sizes(found), messages(found), rings(found), costs(found))
+    return "\n".join("\n".join(section) + "\n" for section in sections)
 
 
 def _sizes(found: "Found") -> Tuple[str, ...]:
@@ -135,7 +142,7 @@ def costs(found: Sequence["Found"]) -> List[str]:
     return ["the simulation itself", ""] + cli.table(header, rows)
 
 
-def steps(what: str, rows: Steps) -> List[str]:
+def steps(what: str, rows: Steps) -> str:
     """One value changed, everything else as in the file of a hundred."""
     header = (
         (what,) + SIZES + ("reports per item", "messages per item", "leases expired", "repeated")
@@ -152,7 +159,7 @@ def steps(what: str, rows: Steps) -> List[str]:
             )
             + tuple(map(str, counts))
         )
-    return cli.table(header, table)
+    return "\n".join(cli.table(header, table)) + "\n"
 
 
 def picture(found: Sequence["Found"]) -> bytes:
@@ -171,21 +178,18 @@ def picture(found: Sequence["Found"]) -> bytes:
 def _kinds(found: Sequence["Found"]) -> List[Tuple[str, List["Found"]]]:
     """The runs that differ in size only, by what they are."""
     groups: List[Tuple[str, List[Found]]] = []
-    for several in (False, True):
-        for links, churn in (("own", "no"), ("shared", "no"), ("shared", "yes")):
-            of_kind = [
-                each
-                for each in found
-                if (each.world.links, each.world.churn) == (links, churn)
-                and (len(each.world.scenario.workloads) > 1) == several
-            ]
-            if of_kind:
-                name = "{}, {} links{}".format(
-                    "one in ten asks" if several else "one source",
-                    links,
-                    ", churn" if churn == "yes" else "",
-                )
-                groups.append((name, of_kind))
+    several = {id(each) for each in found if len(each.world.scenario.workloads) > 1}
+    for links, churn in (("own", "no"), ("shared", "no"), ("shared", "yes")):
+        runs = [e for e in found if (e.world.links, e.world.churn) == (links, churn)]
+        about = links + " links" + (", churn" if churn == "yes" else "")
+        sizes_of_several = {_name(each)[0] for each in runs if id(each) in several}
+        alone = [each for each in runs if id(each) not in several]
+        least = [each for each in alone if len(each.world.scenario.nodes) <= LEAST]
+        if alone != least or not sizes_of_several:
+            groups.append(("one source, " + about, alone))
+        if sizes_of_several:
+            more = least + [each for each in runs if id(each) in several]
+            groups.append(("one in ten asks, " + about, more))
     return groups
 
 

@@ -4,7 +4,7 @@ Each node is there for a time, away for a time, and so on; both are drawn from e
 distributions. It goes by a crash, or gracefully, and comes back as a new process.
 """
 
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Mapping, Sequence, Tuple
 
 from ..schema import Field
 from .spec import Fault, Scenario
@@ -15,7 +15,7 @@ CRASH_SHARE = 0.5
 
 
 def read_churn(
-    field: Field, scenario: Scenario, groups: Dict[str, Sequence[str]]
+    field: Field, scenario: Scenario, groups: Mapping[str, Sequence[str]]
 ) -> Tuple[Fault, ...]:
     """The faults that [churn] asks for, in `scenario`. `groups`: the nodes of each entry.
 
@@ -40,7 +40,7 @@ def read_churn(
     return tuple(sorted(faults, key=lambda fault: (fault.at_us, fault.where)))
 
 
-def _names(table: Field, scenario: Scenario, groups: Dict[str, Sequence[str]]) -> List[str]:
+def _names(table: Field, scenario: Scenario, groups: Mapping[str, Sequence[str]]) -> List[str]:
     """Those that are named; without names, all but sources, whose items would go with them."""
     field = table.optional("nodes")
     if field is None:
