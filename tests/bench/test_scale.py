@@ -54,7 +54,9 @@ class TestWorlds:
 
     def test_a_quarter_of_the_bytes(self):
         scenario = read_scenario(TEN)
-        before, after = (s.model.parts[0].feature_bytes for s in (scenario, scale.quarter(scenario)))
+        before, after = (
+            s.model.parts[0].feature_bytes for s in (scenario, scale.quarter(scenario))
+        )
         assert [4 * size for size in after] == list(before)
 
 

@@ -1,14 +1,18 @@
 """Radios in a square: who is linked, which links share a medium."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from worlds import LOCAL, world
 
+from edgesdk.document import parse_toml
 from edgesdk.errors import ConfigError
 from edgesdk.sim.radio import cells_of, draw_places, near_pairs, read_graph
 from edgesdk.sim.scenario import parse_scenario
 
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "simulation.md"
 FLEET = dict(LOCAL, topology="radio", node=[{"name": "a"}, {"name": "b", "count": 29}])
 
 
@@ -98,6 +102,17 @@ class TestMediaByPlace:
 def test_places_are_kept_for_pictures():
     assert fleet(radio={"seed": 4}).places == draw_places(30, 4)
     assert parse_scenario(world(), "").places == ()
+
+
+def test_the_tables_that_the_page_explains_read():
+    (text,) = re.findall(r'```toml title="field.toml.*?\n(.*?)```', PAGE.read_text("utf-8"), re.S)
+    nodes = [{"name": "a"}, {"name": "worker", "count": 29}]
+    tables = parse_toml(text)
+    scenario = fleet(node=nodes, duration_s=60, **tables)
+    assert scenario.media and {fault.kind for fault in scenario.faults} == {"crash", "leave"}
+    del tables["churn"]["nodes"]  # the others are as they would be anyway
+    assert fleet(node=nodes, duration_s=60, radio={"medium_mbit_s": 80}).media == scenario.media
+    assert fleet(node=nodes, duration_s=60, **tables).faults == scenario.faults
 
 
 @pytest.mark.parametrize(
