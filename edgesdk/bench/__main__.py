@@ -282,7 +282,7 @@ BENCHES = {
         "10, 100 and 1,000 simulated workers: throughput, latency, messages, and what limits them",
         measure_scale,
         seconds=scale.SECONDS,
-        per="of virtual time for each world",
+        per="of virtual time for each world, at most",
         options=scale.options,
     ),
     "plan": Bench("how long it takes to find the best placement", measure_plan),

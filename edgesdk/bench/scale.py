@@ -28,7 +28,8 @@ from . import scale_report
 
 SCENARIOS = ["examples/scenarios/scale-{}.toml".format(count) for count in (10, 100, 1000)]
 SEED = 0
-SECONDS = 20.0
+SECONDS = 20.0  # of virtual time for each world, or less where its file says less
+STEP_SECONDS = 5.0  # of virtual time, for each value that is changed
 WARMUP_SHARE = 0.5  # of the run, in which admission looks for its rate
 SAMPLES = 100
 CHANGED_WITH = 100  # workers of the file that is changed step by step
@@ -115,7 +116,8 @@ def measure(arguments: argparse.Namespace, progress: Callable[[str], None]) -> L
     cli.say("\n" + tables, arguments.json)
     results = [each for one in found for each in figures(_about(one), one)]
     for what, changes in () if arguments.no_steps else STEPS:
-        rows = _changed(nearest(paths, scenarios), arguments.seconds, changes, progress)
+        seconds = min(arguments.seconds, STEP_SECONDS)
+        rows = _changed(nearest(paths, scenarios), seconds, changes, progress)
         tables += "\n" + scale_report.steps(what, rows)
         cli.say("\n" + scale_report.steps(what, rows), arguments.json)
         results += [each for change, one in rows for each in figures(change, one)]
