@@ -30,7 +30,7 @@ def _name(found: "Found") -> Tuple[str, ...]:
 
 
 NAME = ("workers", "sources", "links", "churn")
-SIZES = ("items/s", "bound", "x alone", "accuracy", "p50 ms", "p95 ms", "busy", "busiest medium")
+SIZES = ("items/s", "bound", "x alone", "accuracy", "p50 ms", "p95 ms", "busy", "busiest link")
 
 
 def progress_line(found: "Found") -> str:
@@ -50,8 +50,7 @@ def _sizes(found: "Found") -> Tuple[str, ...]:
     total, run = found.report.total, found.report.run
     bound = total.bound_per_s or 0.0
     busy = sum(node.busy_us for node in run.totals.nodes) / run.totals.end_us
-    media = {medium.name for medium in run.scenario.media}
-    uses = [use.utilisation for use in link_uses(run) if use.name in media]
+    uses = [use.utilisation for use in link_uses(run) if use.utilisation is not None]
     alone = bound_alone(found)
     return (
         "{:.0f}".format(total.items_per_s),
@@ -61,7 +60,7 @@ def _sizes(found: "Found") -> Tuple[str, ...]:
         "{:.0f}".format((total.p50_us or 0) / 1000),
         "{:.0f}".format((total.p95_us or 0) / 1000),
         percent(busy / len(run.totals.nodes)),
-        percent(max(each for each in uses if each is not None)) if uses else "-",
+        percent(max(uses, default=None)),
     )
 
 
@@ -190,7 +189,7 @@ def _kinds(found: Sequence["Found"]) -> List[Tuple[str, List["Found"]]]:
         if sizes_of_several:
             more = least + [each for each in runs if id(each) in several]
             groups.append(("one in ten asks, " + about, more))
-    return groups
+    return [(name, runs) for name, runs in groups if runs]
 
 
 def _throughput(axes: Any, found: Sequence["Found"]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.bench import scale
+from edgesdk.bench import scale, scale_report
 from edgesdk.bench.__main__ import main
 from edgesdk.sim.scenario import read_scenario
 
@@ -98,6 +98,13 @@ def test_a_table_and_a_picture_are_written(tmp_path, capsys):
     assert text.splitlines()[0] in capsys.readouterr().out
     assert "radio.mean_degree=16" in text and "bytes/4" in text
     assert (out / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_whatever_there_is():
+    pytest.importorskip("matplotlib")
+    own, shared, churn = (scale.simulate(world) for world in scale.worlds_of(scale._read(TEN, 0.1)))
+    for found in ([own], [shared, churn], [own, shared, churn]):
+        assert scale_report.picture(found).startswith(b"\x89PNG")
 
 
 def test_a_fleet_without_places_is_refused(capsys):
