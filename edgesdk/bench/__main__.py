@@ -29,6 +29,7 @@ from . import (
     peers,
     pipeline,
     plan,
+    scale,
     sim,
     telemetry,
     torch_eager,
@@ -267,11 +268,23 @@ def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return link.measure(arguments, _progress)
 
 
+def measure_scale(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Ten, a hundred and a thousand simulated workers."""
+    return scale.measure(arguments, _progress)
+
+
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
     "sim": Bench(
         "events per second of the simulator, and what they cost", measure_sim, options=_sim_options
+    ),
+    "scale": Bench(
+        "10, 100 and 1,000 simulated workers: throughput, latency, messages, and what limits them",
+        measure_scale,
+        seconds=scale.SECONDS,
+        per="of virtual time for each world, at most",
+        options=scale.options,
     ),
     "plan": Bench("how long it takes to find the best placement", measure_plan),
     "codec": Bench(
