@@ -54,9 +54,9 @@ MEASURE_S = 2.0
 
 
 class Live(NamedTuple):
-    """A run: `ended_s` when each result came, from the first image on; `results`: those, tagged with
-    the number of the image; `link_us`: one way to a neighbour; what the source's pace and counters
-    say."""
+    """A run: `ended_s` when each of the `results` came, from the first image on; their tags are
+    numbers of images; `link_us`: one way to a neighbour; what the source's pace and counters say.
+    """
 
     ended_s: Sequence[float]
     results: Sequence[Result]

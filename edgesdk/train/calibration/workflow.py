@@ -75,9 +75,7 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
     check_name(request.name)
     bundle = read_plain_bundle(path)
     plans = plans_of(len(bundle.manifest.parts[0].exits))
-    outcomes = read_or_record(
-        bundle, data, request.outcomes_file, request.backend, request.threads
-    )
+    outcomes = read_or_record(bundle, data, request.outcomes_file, request.backend, request.threads)
     merged = merged_stages(bundle)
     measured = _measure(bundle, merged, request)
     part = bundle.manifest.parts[0]

@@ -112,9 +112,7 @@ def board_of(
     )
 
 
-def _code(
-    part: BundlePart, whole_us: float, code_bytes: int, feature_bytes: int
-) -> Optional[Code]:
+def _code(part: BundlePart, whole_us: float, code_bytes: int, feature_bytes: int) -> Optional[Code]:
     for each in part.bottlenecks:
         if each.border == CODE_BORDER:
             every = sum(segment.multiply_adds for segment in part.segments)

@@ -61,9 +61,7 @@ def reproduce(request: Request) -> Results:
         request.settings,
         request.board_ms,
         request.live_board_ms,
-        tuple(
-            _network(bundle, profile, request) for bundle, profile in zip(bundles, profiles)
-        ),
+        tuple(_network(bundle, profile, request) for bundle, profile in zip(bundles, profiles)),
     )
 
 
@@ -94,7 +92,7 @@ def _network(bundle: Bundle, profile: Optional[Profile], request: Request) -> Ne
     test = recorded.select("test")
     sweep = Sweep(board, test, request.settings, Points(folder / POINTS))
     rows = _simulated(sweep, name)
-    live = ()
+    live: tuple[live_fleets.LivePoint, ...] = ()
     if request.live_image_count:
         live = _live(bundle, profile, test, request, folder)
     return NetworkResults(

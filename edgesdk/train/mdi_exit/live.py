@@ -131,9 +131,7 @@ class Fleets:
         )
         simulated = self._points.point(scenario, self._about(), self._settings.seed)
         count = topology.node_count
-        cluster = write_cluster(
-            folder, bundle_path, count, _policy(threshold), scenario.admission
-        )
+        cluster = write_cluster(folder, bundle_path, count, _policy(threshold), scenario.admission)
         live = run(folder, cluster, count, self._images, seconds)
         rate, right, bound = self._after_warmup(live, scenario)
         paced_count = max(1, live.pace["paced_count"])
@@ -166,8 +164,7 @@ class Fleets:
         exits = [result.exit_index for result in counted]
         shares = {index: exits.count(index) / len(exits) for index in sorted(set(exits))}
         right = [
-            result.class_index == self._labels[result.tag % len(self._labels)]
-            for result in counted
+            result.class_index == self._labels[result.tag % len(self._labels)] for result in counted
         ]
         bound = bound_per_s(scenario, [SOURCE], [shares]) or 0.0
         return len(counted) / (live.seconds - begin_s), right, bound

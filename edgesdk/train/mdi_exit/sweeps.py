@@ -6,7 +6,7 @@ from typing import Callable, NamedTuple, Optional
 
 from ...outcomes import Outcomes
 from ...sim.scenario_files import images_of
-from ...sim.spec import Scenario
+from ...sim.spec import Image, Scenario
 from .boards import Board
 from .points import Points, Spread, spread
 from .topologies import (
@@ -27,13 +27,14 @@ THRESHOLDS = (0.5, 0.65, 0.8, 0.9, 0.95)
 LOADS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)  # in what one board does without exits
 LOAD_MAX = 0.95  # of the items that the source can begin at all
 BEGIN_SHARE = 0.8  # of the bound, where Algorithm 3 begins
+IMAGES_MIN = 1500  # of a run, or its accuracy would be chance
 BUSY_BOARDS = 4.0  # without exits, whose rate is offered where channels are compared
 
 
 class Settings(NamedTuple):
     """`thresholds` and `loads` of the curves; `wifi_mbit_s` of the channel, and `media_mbit_s` of
-    those it is compared with; `seconds` of virtual time for each of `seed_count` runs from `seed`
-    on; `image_bytes` of a compressed image."""
+    those it is compared with; at least `seconds` of virtual time for each of `seed_count` runs from
+    `seed` on; `image_bytes` of a compressed image."""
 
     thresholds: tuple[float, ...]
     loads: tuple[float, ...]
@@ -113,21 +114,22 @@ class Sweep:
             progress()
         return spread(found)
 
-    def scenario(self, job: Job, images: Sequence[object]) -> Scenario:
+    def scenario(self, job: Job, images: Sequence[Image]) -> Scenario:
         """As the simulator takes it."""
-        boards = job.topology.boards
         if job.rate_hz is not None:
-            drive = at_rate(job.rate_hz)
+            per_s = job.rate_hz
+            drive = at_rate(per_s)
         else:
-            most = self.board.most_per_s(self.test, job.threshold, boards)
-            drive = at_threshold(job.threshold, BEGIN_SHARE * most)
+            boards = job.topology.boards
+            per_s = BEGIN_SHARE * self.board.most_per_s(self.test, job.threshold, boards)
+            drive = at_threshold(job.threshold, per_s)
         wifi = None if job.topology == LOCAL else job.wifi_mbit_s
         return scenario_of(
             job.topology,
             self.board,
             images,
             drive,
-            self.settings.seconds,
+            max(self.settings.seconds, IMAGES_MIN / per_s),
             wifi,
             self.settings.image_bytes,
         )
