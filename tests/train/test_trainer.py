@@ -13,10 +13,17 @@ import tiny_images
 import tiny_training
 import torch
 from tiny_training import TINY, tiny_network, tiny_trainer
+from torch import nn
 
 from edgesdk.errors import BackendUnavailable, ConfigError, EdgeError
 from edgesdk.train import checkpoint
-from edgesdk.train.trainer import accuracy_per_exit, fit, logits_per_exit, start_from
+from edgesdk.train.trainer import (
+    accuracy_per_exit,
+    fit,
+    keep_depthwise_float32,
+    logits_per_exit,
+    start_from,
+)
 
 PATIENCE_S = 60
 
@@ -211,6 +218,17 @@ def test_reduced_precision_keeps_float32_weights(tmp_path):
     trainer = tiny_trainer(epochs=1, precision="bfloat16")
     fit(trainer, tmp_path)
     assert {value.dtype for value in trainer.network.parameters()} == {torch.float32}
+
+
+def test_depthwise_convolutions_are_spared_reduced_precision():
+    depthwise, other = nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3)
+    images = torch.randn(2, 4, 8, 8)
+    expected = depthwise(images)
+    keep_depthwise_float32(nn.Sequential(depthwise, other))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(depthwise(images.bfloat16().float()), depthwise(images.bfloat16()))
+        assert torch.equal(depthwise(images), expected)
+        assert other(images).dtype == torch.bfloat16
 
 
 def test_biases_and_batch_norms_are_spared_the_decay_unless_asked():

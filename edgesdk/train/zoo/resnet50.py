@@ -1,7 +1,7 @@
 """ResNet-50 (He et al., 2016), with a block's stride on its 3x3 convolution, as is usual today.
 
-For images of 32 pixels the stem is a 3x3 convolution that keeps the map, and nothing is pooled
-behind it.
+For images of 32 pixels the stem's convolution is a 3x3 one that keeps the map: four halvings
+instead of five.
 """
 
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class ResNet50(nn.Module):
         self.stem = nn.Sequential(
             *_conv_norm(in_channels, STEM_CHANNELS, kernel, stride),
             nn.ReLU(),
-            nn.Identity() if small else nn.MaxPool2d(3, 2, 1),
+            nn.MaxPool2d(3, 2, 1),
         )
         before = STEM_CHANNELS
         for index, (inner, count) in enumerate(GROUPS, start=1):

@@ -67,7 +67,8 @@ def test_what_is_done_is_not_done_again(done, capsys, tmp_path):
     assert reproduce(done, "--json", "--docs", str(tmp_path / "docs")) == 0
     assert checkpoints(done) == before
     found = json.loads(capsys.readouterr().out)
-    assert found["teacher"]["epochs_done"] == 6 and found["epochs_done"] == 12
+    assert found["teacher"]["epochs"] == {"done": 6, "before": 0}
+    assert found["epochs"] == {"done": 12, "before": 0}
     assert set(found["rows"]["final"]["multiply_adds"]) == {"own", "passed", "slowest"}
     assert [one["depths"] for one in found["sized"]] == [[2], [2, 2], [2, 1]]
     page = (done / "page" / "README.md").read_bytes()
@@ -94,6 +95,20 @@ def test_a_teacher_that_is_there_may_be_named_but_not_half_of_one(done, tmp_path
     checkpoint.save(tmp_path / "run", {**state, "settings": {**state["settings"], "epochs": 3}})
     assert reproduce(tmp_path / "out", *named) == 1
     assert "found 2 of 3 epochs of a teacher, expected all" in capsys.readouterr().err
+
+
+def test_students_that_are_there_may_be_named_if_they_are_this_teachers(done, tmp_path, capsys):
+    out, teacher = tmp_path / "out", ["--teacher", str(done / "teacher")]
+    named = [*teacher, "--ensemble", str(done / "students-2-2"), "--scaling-epochs=0"]
+    assert reproduce(out, *named) == 0
+    page = (out / "page" / "README.md").read_text()
+    assert "trained together for 12 epochs" in page and "--ensemble runs/students" in page
+    assert not checkpoints(out)
+    fit = ["fit", "--data=tiny", "--model=tiny", "--epochs=1", "--out", str(tmp_path / "run")]
+    assert main(fit) == 0
+    other = ["--teacher", str(tmp_path / "run"), *named[2:]]
+    assert reproduce(out, *other) == 1
+    assert "weights of the teacher: found" in capsys.readouterr().err
 
 
 def test_digits_from_scans_to_a_student_that_is_killed(tmp_path):

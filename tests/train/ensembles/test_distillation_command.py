@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from edgesdk.bundle import read_bundle
@@ -70,6 +71,17 @@ def test_with_json_standard_output_is_one_object(teacher, students, tmp_path, ca
         assert [len(student["exits"]) for student in found[rule]] == [2, 1]
     assert found["multiply_adds"][1]["exits"] == [4 * 16 * 16 + 4 * 64]
     assert len(found["test"]["missing"]) == 2
+
+
+def test_students_may_start_from_another_run(teacher, students, tmp_path, capsys):
+    again = [*distill(teacher, tmp_path / "run"), "--start-from", str(students), "--depths=2,1"]
+    assert main([*again, "--epochs=1", "--peak-rate=1e-9"]) == 0
+    before, after = checkpoint.load(students), checkpoint.load(tmp_path / "run")
+    assert after["settings"]["start"]["epochs_done"] == 12
+    name = "classifier.weight"
+    assert torch.allclose(before["network"][name], after["network"][name], atol=1e-6)
+    assert main([*distill(teacher, tmp_path / "other"), "--start-from", str(students)]) == 1
+    assert "do not fit this network" in capsys.readouterr().err
 
 
 def test_every_option_changes_its_setting(teacher, tmp_path):
