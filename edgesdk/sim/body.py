@@ -34,7 +34,7 @@ from ..core.events import (
 )
 from ..core.messages import ItemId, Task
 from .clock import Clock
-from .cores import new_metrics, stage_times
+from .cores import Coding, new_metrics, stage_times
 from .gathering import classify, features_at
 from .lanes import Lane, Parcel, Token
 from .network import Direction, Network
@@ -94,6 +94,7 @@ class Body:
         self._model = world.scenario.model
         self._parts, self._features = range(len(self._model.parts)), self._model.features
         self._stage_us = stage_times(self._model, self.node)
+        self._coding = Coding(self._model, self.node)
         self._perform = self._verbs()
         network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
@@ -238,7 +239,9 @@ class Body:
             self._inbox.append((self._read, (lane, parcel)))
         else:
             lane.unread_count -= 1
-            self._arrived = parcel.token
+            self._arrived = token = parcel.token
+            if token is not None:
+                self._coding.decode(*token[1:])
             self._handle(MessageReceived(lane.sender, parcel.envelope))
             self._arrived = None
             self._note_queue()
@@ -296,6 +299,7 @@ class Body:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
             stage_us *= 1.0 + self._model.batch_share * (len(items) - 1)
+        stage_us += self._coding.settle()
         for factor in self.slow_factors:
             stage_us *= factor
         took_us = int(stage_us + 0.5)
@@ -365,9 +369,10 @@ class Body:
     def _send(self, action: Send) -> None:
         peer, lane, envelope, item = action
         message = envelope.message
-        token = None
+        token, encode_us = None, 0
         if item is not None:
             token = self._token(item, message.part, message.stage, action)
+            encode_us = self._coding.encode(*token[1:])
             if token[0] != message.item:
                 raise AssertionError("{}: {} with features {}".format(self.name, action, token))
         elif message.__class__ is Task:
@@ -375,7 +380,7 @@ class Body:
         outlet = self._opened.get(peer)
         if outlet is None:
             raise AssertionError("{}: {} without a link".format(self.name, action))
-        outlet.lanes[lane].send(envelope, token)
+        outlet.lanes[lane].send(envelope, token, encode_us)
 
     def _open_link(self, action: OpenLink) -> None:
         outlet = self._outlets.get(action.peer)

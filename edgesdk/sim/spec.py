@@ -25,12 +25,15 @@ class Part(NamedTuple):
 
     `exit_indices`: the trained exit behind each stage of the plan. `stage_us`: time of a stage with
     its head for one item at speed 1. `feature_bytes`: what travels to stage k (index 0: the input
-    itself).
+    itself), behind the encoder where there is one. `encode_us`, `decode_us`: what making and
+    undoing it takes at speed 1, both ends of a bottleneck; empty for nothing.
     """
 
     exit_indices: Tuple[int, ...]
     stage_us: Tuple[int, ...]
     feature_bytes: Tuple[int, ...]
+    encode_us: Tuple[int, ...] = ()
+    decode_us: Tuple[int, ...] = ()
 
 
 class Model(NamedTuple):
