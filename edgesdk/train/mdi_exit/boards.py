@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bundle import Bundle
 from ...core.spec import FULL_PLAN
-from ...core.spec import Part as BundlePart
+from ...core.tensor import CODE_ITEM_BYTES, LEARNED
 from ...errors import ConfigError
 from ...outcomes import Outcomes
 from ...profiles import Profile
@@ -24,12 +24,14 @@ CODE_BORDER = 1  # the paper's auto-encoder stands behind the first exit
 
 class Code(NamedTuple):
     """What travels to stage 1 instead of the feature: its bytes, what making and undoing it take,
-    and whether the bundle has it or it is only declared."""
+    and whether the bundle has it or it is only declared. `lost_points`: of accuracy, by the
+    bundle's calibration, None where that was not measured."""
 
     byte_count: int
     encode_us: float
     decode_us: float
     is_trained: bool
+    lost_points: Optional[float] = None
 
 
 class Board(NamedTuple):
@@ -59,9 +61,13 @@ class Board(NamedTuple):
         sizes = list(self.feature_bytes)
         if image_bytes is not None:
             sizes[0] = image_bytes
+        encode_us, decode_us = [0] * (last + 1), [0] * (last + 1)
         if coded and self.code is not None:
             sizes[CODE_BORDER] = self.code.byte_count
-        return Part(tuple(range(last + 1)), times, tuple(sizes))
+            encode_us[CODE_BORDER] = round(self.code.encode_us)
+            decode_us[CODE_BORDER] = round(self.code.decode_us)
+        exits = tuple(range(last + 1))
+        return Part(exits, times, tuple(sizes), tuple(encode_us), tuple(decode_us))
 
     def most_per_s(self, test: Outcomes, threshold: Optional[float], node_count: float) -> float:
         """min(1/t_0, N/m) with the images of `test`, None: without early exits. It is where
@@ -108,15 +114,19 @@ def board_of(
         tuple(each * scale for each in heads),
         sizes,
         origin,
-        _code(part, whole_us, code_bytes, sizes[CODE_BORDER]),
+        _code(bundle, whole_us, code_bytes, sizes[CODE_BORDER]),
     )
 
 
-def _code(part: BundlePart, whole_us: float, code_bytes: int, feature_bytes: int) -> Optional[Code]:
+def _code(bundle: Bundle, whole_us: float, code_bytes: int, feature_bytes: int) -> Optional[Code]:
+    part = bundle.manifest.parts[0]
     for each in part.bottlenecks:
         if each.border == CODE_BORDER:
             every = sum(segment.multiply_adds for segment in part.segments)
             us = whole_us / (every + part.exits[-1].multiply_adds)
             encode, decode = each.encoder_multiply_adds, each.decoder_multiply_adds
-            return Code(prod(each.code_shape), encode * us, decode * us, True)
+            byte_count = CODE_ITEM_BYTES * prod(each.code_shape)
+            measured = bundle.manifest.document.get("codecs", {}).get(LEARNED, {})
+            lost = measured.get("lost_points")
+            return Code(byte_count, encode * us, decode * us, True, lost)
     return Code(code_bytes, 0.0, 0.0, False) if code_bytes < feature_bytes else None

@@ -105,7 +105,7 @@ class Fleets:
         }
         update_bundle(path, policies, {}, {})
         times = [
-            StageTime(0, FULL_PLAN, index, 1, stage_us, stage_us, head_us, head_us)
+            StageTime(0, FULL_PLAN, index, 1, *[stage_us] * 2, *[max(head_us, 0.01)] * 2)
             for index, (stage_us, head_us) in enumerate(
                 zip(self._board.stage_us, self._board.head_us)
             )

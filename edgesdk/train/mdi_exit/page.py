@@ -3,6 +3,8 @@
 What was measured is said by the figures; what the words around them claim holds for any outcome.
 """
 
+from typing import Optional
+
 from . import tables
 from .points import IN_TIME_US
 from .results import NetworkResults, Results
@@ -106,13 +108,18 @@ def _code(network: NetworkResults) -> str:
         return (
             f"Its auto-encoder makes {code.byte_count:,} bytes of the {feature:,} behind the first "
             f"exit; encoding takes a board {code.encode_us / 1000:.2f} ms, decoding "
-            f"{code.decode_us / 1000:.2f} ms. What that costs in accuracy is not in these curves."
+            f"{code.decode_us / 1000:.2f} ms. What that costs in accuracy is not in these curves"
+            f"{_lost(code.lost_points)}."
         )
     return (
         f"The bundle has no auto-encoder: {code.byte_count:,} bytes instead of the {feature:,} "
         f"behind the first exit are a declared number (the paper: {PAPER_CODE}), and it takes no "
         "time and costs no accuracy here."
     )
+
+
+def _lost(points: Optional[float]) -> str:
+    return "" if points is None else f"; calibration measured {points:.2f} points"
 
 
 def _figures(network: NetworkResults) -> tuple[str, str]:

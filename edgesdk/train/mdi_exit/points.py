@@ -58,7 +58,8 @@ class Points:
         return self._known[key]
 
     def _keep(self, key: str, point: Point) -> None:
-        line = json.dumps({"key": key, **point._asdict()}) + "\n"
+        # A line of its own, whatever a kill left of the one before.
+        line = "\n" + json.dumps({"key": key, **point._asdict()})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path, "a", encoding="utf-8") as file:
