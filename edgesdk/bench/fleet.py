@@ -201,12 +201,15 @@ def _wait_until_up(pipe: Pipeline, children: Sequence[Child]) -> None:
 
 
 def _stream(pipe: Pipeline, images: Sequence[Any], seconds: float) -> Live:
-    """Images for `seconds`, as fast as they are admitted."""
+    """Images for `seconds`, as fast as they are admitted. Outcomes are handed over late, when many
+    have gathered: when each ended follows from when it was submitted, and its latency."""
     begin_s = time.monotonic()
+    asked_s: List[float] = []  # who asks for an image has submitted the one before
 
     def repeated() -> Iterator[Any]:
         for image in itertools.cycle(images):
-            if time.monotonic() - begin_s >= seconds:
+            asked_s.append(time.monotonic() - begin_s)
+            if asked_s[-1] >= seconds:
                 return
             yield image
 
@@ -214,7 +217,8 @@ def _stream(pipe: Pipeline, images: Sequence[Any], seconds: float) -> Live:
     link_us = float("nan")
     for outcome in pipe.map(repeated()):
         if isinstance(outcome, Result):
-            ended_s.append(time.monotonic() - begin_s)
+            submitted_s = asked_s[min(outcome.tag + 1, len(asked_s) - 1)]
+            ended_s.append(submitted_s + outcome.latency_us * 1e-6)
             results.append(outcome)
         else:
             failed_count += 1

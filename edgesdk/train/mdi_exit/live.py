@@ -35,6 +35,7 @@ from .topologies import LOCAL, MESH_3, SOURCE, TWO, Topology, at_threshold, scen
 
 TOPOLOGIES = (LOCAL, TWO, MESH_3)
 THRESHOLDS: tuple[Optional[float], ...] = (0.5, 0.8, None)
+SECONDS_MIN = 8.0  # of a point: Algorithm 3 needs them, however few images are asked for
 LINK_US = 300  # of loopback, one way, with what the processes do
 
 
@@ -78,7 +79,7 @@ class Fleets:
         self._file = folder / "live.json"
 
     def measure(self, image_count: int, progress: Callable[[], None]) -> tuple[LivePoint, ...]:
-        """About `image_count` answers for every point, those that are kept excepted. Raises Failed
+        """At least about `image_count` answers for every point, those that are kept excepted. Raises Failed
         if a worker does not come up or nobody answers."""
         kept = self._read(image_count)
         with tempfile.TemporaryDirectory(prefix="edgesdk-live-") as folder:
@@ -125,7 +126,7 @@ class Fleets:
     ) -> LivePoint:
         most = self._board.most_per_s(self._test, threshold, topology.boards)
         drive = at_threshold(threshold, BEGIN_SHARE * most)
-        seconds = image_count / (1 - WARMUP_SHARE) / most
+        seconds = max(SECONDS_MIN, image_count / (1 - WARMUP_SHARE) / most)
         scenario = scenario_of(
             topology, self._board, self._simulated_images, drive, seconds, None, 0, LINK_US
         )
@@ -159,7 +160,7 @@ class Fleets:
         if not counted:
             raise Failed(
                 f"{scenario.name}: found no answer of real processes within {live.seconds:.1f} s, "
-                "expected some; ask for more with --live-images, or a slower --live-board-ms"
+                "expected some; this machine is too busy: try again, or a slower --live-board-ms"
             )
         exits = [result.exit_index for result in counted]
         shares = {index: exits.count(index) / len(exits) for index in sorted(set(exits))}

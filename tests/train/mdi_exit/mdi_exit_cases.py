@@ -29,9 +29,7 @@ def network(say=lambda job: {}, code=CODE, name="made-up", live=()):
     board = Board((10e3, 10e3, 20e3), (1e3, 1e3, 1e3), (144, 2880, 288), "guessing", code)
     exits = tuple(ExitFigures(0.7 + 0.1 * index, 10**7 * (index + 1)) for index in range(3))
     rows = tuple(Row(job, found(job, say)) for job in dict.fromkeys(jobs))
-    return NetworkResults(
-        name, "images", 1000, board, exits, RATES_HZ, BUSY_HZ, rows, tuple(live)
-    )
+    return NetworkResults(name, "images", 1000, board, exits, RATES_HZ, BUSY_HZ, rows, tuple(live))
 
 
 def found(job, say):

@@ -53,7 +53,9 @@ def test_whatever_differs_is_another_point(scenario, simulated, tmp_path):
     assert len(simulated) == 6
 
 
-@pytest.mark.parametrize("rest", ["\n{", "\n[]\n", '\n{"key": "x"}', "\n", '\n{"key": "x", "y": 1}'])
+@pytest.mark.parametrize(
+    "rest", ["\n{", "\n[]\n", '\n{"key": "x"}', "\n", '\n{"key": "x", "y": 1}']
+)
 def test_half_a_line_is_simulated_again(scenario, simulated, tmp_path, rest):
     path = tmp_path / "points.jsonl"
     Points(path).point(scenario(), "a", 0)
