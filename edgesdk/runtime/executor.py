@@ -4,7 +4,9 @@ A run has three steps, so that another thread can compute: `begin` and `finish` 
 that drives the loop, which owns all tables here; `compute` touches nothing but the run's arrays.
 """
 
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+import contextlib
+import threading
+from typing import Collection, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,18 +29,24 @@ KEPT_UNCOPIED_BYTES_MIN = 65536
 
 class Run:
     """One batch on its way through a stage: `features` and `output` are held for it. `found` are
-    the scores of its head, None where none is asked for; who computes it says in `taken_us` how
-    long that took."""
+    the scores of its head, None where none is asked for; who computes it holds `turn`, and says in
+    `taken_us` how long that took."""
 
-    __slots__ = ("action", "features", "found", "output", "stage", "taken_us")
+    __slots__ = ("action", "features", "found", "output", "stage", "taken_us", "turn")
 
     def __init__(
-        self, action: RunStage, stage: LoadedStage, features: Buffer, output: Buffer
+        self,
+        action: RunStage,
+        stage: LoadedStage,
+        features: Buffer,
+        output: Buffer,
+        turn: ContextManager[bool],
     ) -> None:
         self.action = action
         self.stage = stage
         self.features = features
         self.output = output
+        self.turn = turn
         self.found: "Optional[kernels.ExitScores]" = None
         self.taken_us = 0
 
@@ -69,6 +77,7 @@ class Executor:
         if manifest.classifier is not None:
             self._output_size = manifest.classifier.feature_size
         self._backend = backend
+        self._turn = threading.Lock()  # of whoever computes
         self._inputs = BufferPool()  # of what comes from outside: always on the host
         self._pool = BufferPool(backend.memory)
         self._rows = Rows(self._pool)
@@ -159,17 +168,38 @@ class Executor:
         """Say what a batch needs."""
         stage = self._stages[(action.part, action.stage)]
         features = self._rows.collect(self._keys(action.part, action.items))
-        return Run(action, stage, features, self._pool.take(len(action.items), stage.output_shape))
+        output = self._pool.take(len(action.items), stage.output_shape)
+        return Run(action, stage, features, output, self._turn)
 
     def compute(self, run: Run) -> None:
         """Compute a batch, in any thread, one at a time. Exceptions of the backend pass."""
         stage, output = run.stage, run.output.array
-        with self._backend.computing():
+        with run.turn, self._backend.computing():
             gather(run.features, self._backend)
             stage.program.run(run.features.array, output)
             if run.action.evaluate:
                 assert stage.head is not None  # the core evaluates only where the plan has an exit
                 run.found = stage.head(output, self._keep_outputs)
+
+    @property
+    def backend(self) -> Backend:
+        """What it computes on."""
+        return self._backend
+
+    @contextlib.contextmanager
+    def pause(self, wait_s: float) -> Iterator[bool]:
+        """In there the thread that drives the loop may run programs of the backend: no stage is
+        computed, if that must not be at the same time. False: one did not end within `wait_s`."""
+        turn = self._turn
+        if not self._backend.is_exclusive:
+            yield True
+        elif turn.acquire(timeout=wait_s):
+            try:
+                yield True
+            finally:
+                turn.release()
+        else:
+            yield False
 
     def finish(self, run: Run) -> StageDone:
         """What was computed is what the items hold from now on."""
@@ -202,8 +232,9 @@ class Executor:
 
     def forsake(self, run: Run) -> None:
         """A batch does not end: its items hold what they held before, and none of its memory is
-        used again, for whoever computes may still write there."""
+        used again, for whoever computes may still write there. Nobody waits for that one's turn."""
         self._rows.forsake(run.features)
+        self._turn = threading.Lock()
 
     def logits(self, item: int, exit_index: int) -> Optional[np.ndarray]:
         """float32 [N] of this exit for `item`, if they are wanted and it is the latest one that was

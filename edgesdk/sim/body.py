@@ -34,7 +34,7 @@ from ..core.events import (
 )
 from ..core.messages import ItemId, Task
 from .clock import Clock
-from .cores import new_metrics
+from .cores import Coding, new_metrics
 from .gathering import classify, features_at
 from .lanes import Lane, Parcel, Token
 from .loading import Loading
@@ -95,8 +95,8 @@ class Body:
         self._model = world.scenario.model
         self._parts, self._features = range(len(self._model.parts)), self._model.features
         self._loading = Loading(self._model, self.node, world.scheduler, self._tell)
-        self._perform = self._verbs()
-        self._perform.update(self._loading.verbs())
+        self._coding = Coding(self._model, self.node)
+        self._perform = {**self._verbs(), **self._loading.verbs()}
         network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
 
@@ -122,10 +122,8 @@ class Body:
         self._network.bring_up(self.name)
         if self._observer is not None:
             self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
-        for link in world.scenario.links:
-            if self.name in (link.first, link.second):
-                other = link.second if link.first == self.name else link.first
-                self._handle(PeerFound(self._network.worker_id(other), self.name in link.offload))
+        for other, may_offload in world.neighbours[self.name]:
+            self._handle(PeerFound(self._network.worker_id(other), may_offload))
 
     def crash(self) -> bool:
         """The process dies: whatever it held, waited for or computed is lost. False if there was
@@ -241,7 +239,9 @@ class Body:
             self._inbox.append((self._read, (lane, parcel)))
         else:
             lane.unread_count -= 1
-            self._arrived = parcel.token
+            self._arrived = token = parcel.token
+            if token is not None:
+                self._coding.decode(*token[1:])
             self._handle(MessageReceived(lane.sender, parcel.envelope))
             self._arrived = None
             self._note_queue()
@@ -299,6 +299,7 @@ class Body:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
             stage_us *= 1.0 + self._model.batch_share * (len(items) - 1)
+        stage_us += self._coding.settle()
         for factor in self.slow_factors:
             stage_us *= factor
         took_us = int(stage_us + 0.5)
@@ -368,9 +369,10 @@ class Body:
     def _send(self, action: Send) -> None:
         peer, lane, envelope, item = action
         message = envelope.message
-        token = None
+        token, encode_us = None, 0
         if item is not None:
             token = self._token(item, message.part, message.stage, action)
+            encode_us = self._coding.encode(*token[1:])
             if token[0] != message.item:
                 raise AssertionError("{}: {} with features {}".format(self.name, action, token))
         elif message.__class__ is Task:
@@ -378,7 +380,7 @@ class Body:
         outlet = self._opened.get(peer)
         if outlet is None:
             raise AssertionError("{}: {} without a link".format(self.name, action))
-        outlet.lanes[lane].send(envelope, token)
+        outlet.lanes[lane].send(envelope, token, encode_us)
 
     def _open_link(self, action: OpenLink) -> None:
         outlet = self._outlets.get(action.peer)

@@ -36,6 +36,37 @@ def stage_times(model: Model, node: Node) -> Dict[Tuple[int, int], float]:
     }
 
 
+class Coding:
+    """What bottlenecks cost one node. Encoding and decoding are short and come between stages: the
+    processor owes their time to the stage that begins next."""
+
+    def __init__(self, model: Model, node: Node) -> None:
+        self._owed_us = 0.0
+        self._encode_us, self._decode_us = (
+            {
+                (part, stage): us / node.speed
+                for part, spec in enumerate(model.parts)
+                for stage, us in enumerate(getattr(spec, name))
+            }
+            for name in ("encode_us", "decode_us")
+        )
+
+    def encode(self, part: int, stage: int) -> int:
+        """The input of a stage is sent: the time until it leaves."""
+        took_us = self._encode_us.get((part, stage), 0.0)
+        self._owed_us += took_us
+        return int(took_us + 0.5)
+
+    def decode(self, part: int, stage: int) -> None:
+        """The input of a stage has come."""
+        self._owed_us += self._decode_us.get((part, stage), 0.0)
+
+    def settle(self) -> float:
+        """What is owed so far, in us, to be paid now."""
+        owed_us, self._owed_us = self._owed_us, 0.0
+        return owed_us
+
+
 def identity(scenario: Scenario, node: Node, epoch: int) -> Identity:
     """Who the process at `node` is. Every node has the same model."""
     return Identity(

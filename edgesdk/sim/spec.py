@@ -26,12 +26,15 @@ class Part(NamedTuple):
 
     `exit_indices`: the trained exit behind each stage of the plan. `stage_us`: time of a stage with
     its head for one item at speed 1. `feature_bytes`: what travels to stage k (index 0: the input
-    itself).
+    itself), behind the encoder where there is one. `encode_us`, `decode_us`: what making and
+    undoing it takes at speed 1, both ends of a bottleneck; empty for nothing.
     """
 
     exit_indices: Tuple[int, ...]
     stage_us: Tuple[int, ...]
     feature_bytes: Tuple[int, ...]
+    encode_us: Tuple[int, ...] = ()
+    decode_us: Tuple[int, ...] = ()
 
 
 class Model(NamedTuple):
@@ -137,6 +140,7 @@ class Fault(NamedTuple):
 
     kind          where                 what
     crash         node                  its process dies; after `duration_us` a new one starts
+    leave         node                  it leaves gracefully; after `duration_us` a new one starts
     pause         node                  frozen: it sees nothing, its inbox fills
     slow          node                  computes `factor` times as long
     fail          node                  stages raise for `factor` (0..1) of the batches
@@ -157,7 +161,7 @@ class Scenario(NamedTuple):
     """A world. `mode` "tcp": links do what ZeroMQ over TCP does; "chaos": messages may be lost,
     doubled, reordered. Faults end before `heal_us` (None: never), after which every item must
     come to its end within `grace_us`. `is_disturbed`: cores do unlikely things on purpose
-    (`core.disturbance`)."""
+    (`core.disturbance`). `places`: of the nodes in the unit square, where they have one."""
 
     name: str
     model: Model
@@ -174,3 +178,4 @@ class Scenario(NamedTuple):
     admission: Admission = Admission()
     is_disturbed: bool = False
     replanning: Optional[Replanning] = None
+    places: Tuple[Tuple[float, float], ...] = ()

@@ -161,7 +161,7 @@ def tensors(draw):
             body_bytes *= axis
     body = draw(st.binary(min_size=1, max_size=1)) * body_bytes
     scale = offset = None
-    if codec == "uint8":
+    if codec in ("uint8", "learned"):
         scale, offset = draw(floats.map(abs)), draw(floats)
     values = draw(st.one_of(st.none(), st.integers(1, 16)))
     auxiliary = (

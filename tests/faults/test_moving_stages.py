@@ -16,7 +16,7 @@ OPTIONS = """placement = "placement.toml"
 [replanning]
 coordinator = "source"
 period_s = 0.5
-gain = 0.2
+gain = 0.6
 rounds = 2
 """
 
