@@ -56,6 +56,7 @@ NOT_RUN = {
     "python -m edgesdk.train distill": TRAINS,
     "python -m edgesdk.train compare": TRAINS + "; tests/train/strategies runs it short",
     "python -m edgesdk.train evaluate": TRAINS,
+    "python -m edgesdk.train bottleneck": TRAINS + "; tests/train/bottlenecks runs it short",
     "python -m edgesdk.train reproduce": TRAINS + "; tests/train/distree runs it short",
     "python -m edgesdk.bench pipeline": MEASURES,
     "python -m edgesdk.bench peers": MEASURES,

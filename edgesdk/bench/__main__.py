@@ -10,7 +10,7 @@ from ..backends.trt import TensorRTBackend
 from ..bundle import Bundle, read_bundle, read_plain_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
-from ..core.tensor import CODECS
+from ..core.tensor import LOSSLESS_CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
 from ..runtime.stages import onnx_files
@@ -188,7 +188,7 @@ def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     backend = open_backend(None, arguments.threads)
     names = available()
     cli.banner(("zstandard", "lz4", "onnxruntime"), as_json=arguments.json)
-    for name in CODECS:
+    for name in LOSSLESS_CODECS:
         if name not in names:
             cli.say('not measured: {0}; pip install "edgesdk[{0}]"'.format(name), arguments.json)
     measured = []
