@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tiny
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
+
+import torch
 
 from edgesdk.bench.peers_torch import head_module, stage_modules
 from edgesdk.core.exits import FixedExit
