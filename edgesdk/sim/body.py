@@ -122,10 +122,8 @@ class Body:
         self._network.bring_up(self.name)
         if self._observer is not None:
             self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
-        for link in world.scenario.links:
-            if self.name in (link.first, link.second):
-                other = link.second if link.first == self.name else link.first
-                self._handle(PeerFound(self._network.worker_id(other), self.name in link.offload))
+        for other, may_offload in world.neighbours[self.name]:
+            self._handle(PeerFound(self._network.worker_id(other), may_offload))
 
     def crash(self) -> bool:
         """The process dies: whatever it held, waited for or computed is lost. False if there was
