@@ -12,7 +12,7 @@ from leftovers import nothing_more_than, used
 
 from edgesdk import Pipeline, codec
 from edgesdk.bundle import write_bundle
-from edgesdk.cluster import read_cluster
+from edgesdk.cluster import local_cluster_text, read_cluster
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core.tensor import LOSSY_CODECS
 from edgesdk.errors import BackendUnavailable, ConfigError, TransportError
@@ -259,3 +259,13 @@ class TestIdentity:
     def test_a_window_keeps_every_worker_busy(self, bundle, tmp_path):
         made = Clustered(tmp_path, bundle).describe(worker("a"), worker("b"), worker("c"))
         assert Membership(read_cluster(made.path), "a").window == 3 * member.IN_FLIGHT_PER_WORKER
+
+
+def test_admission_by_rate_begins_without_neighbours(bundle, tmp_path):
+    """Algorithm 3 runs with the core's first event, and nobody is there to send one."""
+    path = tmp_path / "alone.toml"
+    text = local_cluster_text(bundle.path, {"source": []}, ["[security]", "insecure = true"])
+    path.write_text(text + '\n[admission]\nkind = "rate"\ninterarrival_ms = 1\n', "utf-8")
+    with Pipeline.open(cluster=str(path), name="source") as pipe:
+        eventually(lambda: pipe.stats()["admission"]["interarrival_us"] == 1000)
+        assert len(list(pipe.map([tiny.image(0.9)] * 3))) == 3
