@@ -284,8 +284,8 @@ class Pipeline:
         This worker: queue (waiting_count, leaving_count, running_count) and stages (part, stage,
         run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
         resident_bytes, cpu_us, gpu_free_bytes, gpu_total_bytes; what is known).
-        In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
-        and pace. docs/operations.md says what the counters mean.
+        In a cluster also counters, neighbours (state, load, counts, bytes, held), admission,
+        transport, pace, held (part and stage of each). docs/operations.md explains the counters.
         """
         stats = dict(
             worker=self.name,

@@ -34,6 +34,7 @@ EXAMPLE = """python -m edgesdk.simulate examples/scenarios/3-node-mesh.toml --se
   python -m edgesdk.simulate examples/scenarios/5-node-mesh.toml --sweep 'node[1].count=0,1,2,4'
   python -m edgesdk.simulate --replay robot.trace"""
 SAMPLES = 500  # of the queues, and moves of the progress bar, in one run
+ROWS_MAX = 40  # of a table
 Changes = List[Tuple[str, Any]]
 
 
@@ -209,8 +210,17 @@ def _run_lines(done: Done, with_hash: bool) -> List[str]:
         (report.LINK_HEADER, report.link_rows(found)),
     ):
         if rows:
-            lines += [""] + cli.table(header, rows)
+            lines += [""] + cli.table(header, _folded(rows))
     return lines + (["", "trace " + done.trace_hash] if with_hash else [])
+
+
+def _folded(rows: Sequence[Tuple[str, ...]]) -> List[Tuple[str, ...]]:
+    """The first rows of a long table, and its last, which may be that of all."""
+    if len(rows) <= ROWS_MAX:
+        return list(rows)
+    left_out = len(rows) - ROWS_MAX
+    more = ("... {} more, see --json".format(left_out),) + ("",) * (len(rows[0]) - 1)
+    return [*rows[: ROWS_MAX - 1], more, rows[-1]]
 
 
 def _sweep_lines(key: str, done: Sequence[Done]) -> List[str]:

@@ -139,17 +139,25 @@ def write_tiny_bundle(path: Any) -> Bundle:
 
 
 def write_with_bottleneck(path: Any, border: int = 2, swaps: bool = False) -> Bundle:
-    """The same with a bottleneck before segment `border` (1 or 2), which calibration allows: the
-    code is the channel x, of which the decoder makes x and 1-x; if it `swaps`, 1-x and x: whatever
-    has travelled is then taken for the other class. 50 and 100 multiply-adds."""
+    """The same with a bottleneck before segment `border` (1 or 2); see `add_bottleneck`."""
     manifest, files = tiny_manifest(), tiny_files()
+    add_bottleneck(manifest, files, 0, border, swaps)
+    return write_bundle(path, manifest, files)
+
+
+def add_bottleneck(
+    manifest: Dict[str, Any], files: Dict[str, bytes], part: int, border: int, swaps: bool = False
+) -> None:
+    """One that calibration allows: the code is the channel x, of which the decoder makes x and 1-x;
+    if it `swaps`, 1-x and x: whatever has travelled is then taken for the other class. 50 and 100
+    multiply-adds."""
     split, bias = np.array([[1.0], [-1.0]]), np.array([0.0, 1.0])
     if swaps:
         split, bias = split[::-1], bias[::-1]
     first = np.array([[1.0, 0.0]]).reshape(1, 2, 1, 1)
     files["onnx/encoder.onnx"] = conv_model(first, np.zeros(1), (SIZE, SIZE))
     files["onnx/decoder.onnx"] = conv_model(split.reshape(2, 1, 1, 1), bias, (SIZE, SIZE))
-    manifest["parts"][0]["bottlenecks"] = [
+    manifest["parts"][part]["bottlenecks"] = [
         {
             "border": border,
             "encoder": "onnx/encoder.onnx",
@@ -166,7 +174,6 @@ def write_with_bottleneck(path: Any, border: int = 2, swaps: bool = False) -> Bu
             "provenance": {"policy_id": policy_id(policy)},
         }
     }
-    return write_bundle(path, manifest, files)
 
 
 def write_with_graph_head(path: Any) -> Bundle:

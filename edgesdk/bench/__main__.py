@@ -10,7 +10,7 @@ from ..backends.trt import TensorRTBackend
 from ..bundle import Bundle, read_bundle, read_plain_bundle
 from ..codec import available
 from ..core.spec import FULL_PLAN
-from ..core.tensor import CODECS
+from ..core.tensor import LOSSLESS_CODECS
 from ..errors import ConfigError
 from ..profiles import Profile, StageTime, write_profile
 from ..runtime.stages import onnx_files
@@ -26,8 +26,10 @@ from . import (
     host_memory,
     kernels,
     link,
+    peers,
     pipeline,
     plan,
+    scale,
     sim,
     telemetry,
     torch_eager,
@@ -187,7 +189,7 @@ def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     backend = open_backend(None, arguments.threads)
     names = available()
     cli.banner(("zstandard", "lz4", "onnxruntime"), as_json=arguments.json)
-    for name in CODECS:
+    for name in LOSSLESS_CODECS:
         if name not in names:
             cli.say('not measured: {0}; pip install "edgesdk[{0}]"'.format(name), arguments.json)
     measured = []
@@ -266,11 +268,23 @@ def measure_link(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return link.measure(arguments, _progress)
 
 
+def measure_scale(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Ten, a hundred and a thousand simulated workers."""
+    return scale.measure(arguments, _progress)
+
+
 BENCHES = {
     "kernels": Bench("every kernel beside numpy and PyTorch", measure_kernels),
     "core": Bench("time per event, import time and memory of edgesdk itself", measure_core),
     "sim": Bench(
         "events per second of the simulator, and what they cost", measure_sim, options=_sim_options
+    ),
+    "scale": Bench(
+        "10, 100 and 1,000 simulated workers: throughput, latency, messages, and what limits them",
+        measure_scale,
+        seconds=scale.SECONDS,
+        per="of virtual time for each world, at most",
+        options=scale.options,
     ),
     "plan": Bench("how long it takes to find the best placement", measure_plan),
     "codec": Bench(
@@ -286,6 +300,14 @@ BENCHES = {
         seconds=10.0,
         per="per batch size; of a fleet, in all",
         options=_fleet_options,
+    ),
+    "peers": Bench(
+        "edgesdk beside earlyon, plain onnxruntime, torch, torch RPC and a static network",
+        lambda arguments: peers.measure(arguments, _progress),
+        seconds=20.0,
+        per="per table",
+        options=peers.options,
+        place=link.place,
     ),
     "engine": Bench(
         "every stage and head of a plan alone; writes profiles",
@@ -331,7 +353,7 @@ def _run(arguments: argparse.Namespace) -> int:
     arguments.places = bench.place(arguments)
     figures = bench.measure(arguments)
     if arguments.json:
-        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc"))
+        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc", "earlyon"))
         where = dict(conditions(arguments.threads), **arguments.places)
         cli.print_json({"versions": versions, "conditions": where, "figures": figures})
     return 0

@@ -90,17 +90,19 @@ class Executor:
         self._latest_exit: Dict[int, int] = {}  # whose they are, of those evaluated here
         # What travels with a task because the policy compares with it.
         self._compared = self._first if "difference" in self._needs else self._latest
+        self._bundle, self._plan_name = bundle, plan_name
+        self._batch_max = 0
         self._stages = load_stages(bundle, plan_name, backend, held_stages)
         self.input_shapes = input_shapes(bundle, plan_name)
         self._totals = {place: StageTotals() for place in self.input_shapes}
-        self._bundle_path = bundle.path
 
     def max_batch(self, asked: Optional[int]) -> int:
         """Samples to compute at once: `asked`, or if that is None what suits the stages. Raises
         EngineError if a stage cannot take so many."""
         limit = smallest_limit(stage.max_batch for stage in self._stages.values())
         if asked is None:
-            return DEFAULT_MAX_BATCH if limit is None else min(limit, DEFAULT_MAX_BATCH)
+            self._batch_max = min(DEFAULT_MAX_BATCH, limit or DEFAULT_MAX_BATCH)
+            return self._batch_max
         if limit is not None and limit < asked:
             raise EngineError(
                 "max_batch: found {}, needed at most {}, for which engines were built; open with "
@@ -108,10 +110,31 @@ class Executor:
                     asked,
                     limit,
                     limit,
-                    build_command(self._bundle_path, "--max-batch {}".format(asked)),
+                    build_command(self._bundle.path, "--max-batch {}".format(asked)),
                 )
             )
+        self._batch_max = asked
         return asked
+
+    def load_stages(self, places: Collection[PlaceOf]) -> None:
+        """Make those of `places` ready that are not yet, beside the others; in the thread that
+        computes. Raises what loading raises, and EngineError for one that takes smaller batches
+        than are computed here."""
+        missing = [place for place in places if place not in self._stages]
+        found = load_stages(self._bundle, self._plan_name, self._backend, missing)
+        limit = smallest_limit(stage.max_batch for stage in found.values())
+        if limit is not None and limit < self._batch_max:
+            raise EngineError(
+                "stages {}: found engines for batches of at most {}, expected {}, as this worker "
+                "computes; open with max_batch={}".format(missing, limit, self._batch_max, limit)
+            )
+        self._stages.update(found)
+
+    def keep_stages(self, places: Collection[PlaceOf]) -> None:
+        """Forget all stages but `places`, when what they compute now has ended."""
+        for place in list(self._stages):
+            if place not in places:
+                del self._stages[place]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""

@@ -15,7 +15,8 @@ from ..core.exits import ExitPolicy, MaxProbability
 from ..core.messages import FEATURE_BYTES_MAX
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
-from ..core.spec import Plan
+from ..core.replanning import Replanning, Seat, Work
+from ..core.spec import Part, Plan, Stage
 from ..core.tensor import (
     AXES_MAX,
     BODY_BYTES_MAX,
@@ -205,7 +206,46 @@ def _core_spec(
         max_batch=max_batch,
         offloading=cluster.offloading,
         admission=admission,
+        replanning=replanning_of(membership, bundle.manifest.parts[0], plans[0]),
     )
+
+
+def replanning_of(membership: Membership, part: Part, plan: Plan) -> Optional[Replanning]:
+    """What this worker knows of moving stages. At the coordinator that is everything: the fleet is
+    itself and its neighbours, of others it hears nothing."""
+    cluster, entry = membership.cluster, membership.entry
+    options = cluster.replanning
+    if options is None or options.coordinator != entry.worker_id:
+        return options
+    every, ids = (
+        tuple(range(len(plan.stages))),
+        {each.name: each.worker_id for each in cluster.workers},
+    )
+    seated = [entry] + [each.entry for each in cluster.neighbours(entry.name)]
+    return options._replace(
+        work=tuple(_work(part, stage) for stage in plan.stages),
+        seats=tuple(
+            Seat(
+                each.worker_id,
+                each.name,
+                every if each.may_hold is None else each.may_hold,
+                tuple(ids[name] for name in each.neighbours),
+            )
+            for each in seated
+        ),
+    )
+
+
+def _work(part: Part, stage: Stage) -> Work:
+    """Bytes as they are without a codec: rates are measured on the same scale."""
+    size = _FLOAT_BYTES
+    for axis in part.segments[stage.first_segment].input_shape:
+        size *= axis
+    segments = part.segments[stage.first_segment : stage.last_segment + 1]
+    multiply_adds = sum(segment.multiply_adds for segment in segments)
+    if stage.exit_index is not None:
+        multiply_adds += part.exits[stage.exit_index].multiply_adds
+    return Work(float(size), float(multiply_adds))
 
 
 def held_stages(membership: Membership, plans: Sequence[Plan]) -> Tuple[Tuple[int, int], ...]:

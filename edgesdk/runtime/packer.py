@@ -50,7 +50,10 @@ class Packer:
         self._count = count
         self._fallen_back: Set[int] = set()
         self._bottlenecks = bottlenecks
-        self._body_bytes: Dict[int, float] = {}  # of what was sent to each neighbour, smoothed
+        # Of what was sent to each neighbour, smoothed as its round trips are: bytes, and the time
+        # for both ends' coding.
+        self._body_bytes: Dict[int, float] = {}
+        self._coding_us: Dict[int, float] = {}
 
     def encode(
         self, peer: int, item: int, place: PlaceOf, features: Array, compared: Optional[np.ndarray]
@@ -58,10 +61,15 @@ class Packer:
         """`features` of `item` on their way to `peer`, which is to compute `place`."""
         name = self._choose(peer, place, features.nbytes)
         if name == RAW:
-            self._note(peer, features.nbytes)
+            self._note(peer, features.nbytes, 0.0)
             return raw_tensor(features, compared)
+        begin_s = perf_counter()
         tensor = self._encoded(name, item, place, features)
-        self._note(peer, memoryview(tensor.body).nbytes)
+        coding_us = (perf_counter() - begin_s) * 1e6
+        estimate = self._chooser.estimate(place[1], name)
+        if estimate is not None:
+            coding_us += features.nbytes * estimate.decode_us_per_byte
+        self._note(peer, memoryview(tensor.body).nbytes, coding_us)
         return tensor._replace(auxiliary=_beside(compared))
 
     def _encoded(self, name: str, item: int, place: PlaceOf, features: Array) -> Tensor:
@@ -87,8 +95,9 @@ class Packer:
         decodable = known.greeting.codecs
         has_bottleneck = self._bottlenecks is not None and place in self._bottlenecks
         if self._name == AUTO:
-            rate = link_bytes_per_s(known, self._body_bytes.get(peer, 0.0))
-            if not has_bottleneck:
+            sent = self._body_bytes.get(peer, 0.0), self._coding_us.get(peer, 0.0)
+            rate = link_bytes_per_s(known, *sent)
+            if LEARNED in decodable and not has_bottleneck:
                 decodable = tuple(name for name in decodable if name != LEARNED)
             return self._chooser.choose(place[1], array_bytes, rate, decodable)
         if self._name == LEARNED and not has_bottleneck:
@@ -107,9 +116,10 @@ class Packer:
             )
         return RAW
 
-    def _note(self, peer: int, body_bytes: int) -> None:
-        known = self._body_bytes.get(peer, float(body_bytes))
+    def _note(self, peer: int, body_bytes: int, coding_us: float) -> None:
+        known, known_us = self._body_bytes.get(peer, body_bytes), self._coding_us.get(peer, 0.0)
         self._body_bytes[peer] = known + (body_bytes - known) * DELAY_WEIGHT
+        self._coding_us[peer] = known_us + (coding_us - known_us) * DELAY_WEIGHT
 
     def decode(self, tensor: Tensor, place: PlaceOf) -> np.ndarray:
         """The features of a task that has come for `place`: a view where they travelled raw.
@@ -150,10 +160,13 @@ def _beside(compared: Optional[np.ndarray]) -> Optional[memoryview]:
     return None if compared is None else compared.data.cast("B")
 
 
-def link_bytes_per_s(peer: Optional[Peer], body_bytes: float) -> Optional[float]:
+def link_bytes_per_s(
+    peer: Optional[Peer], body_bytes: float, coding_us: float = 0.0
+) -> Optional[float]:
     """What the link to `peer` carries, from how long tasks of `body_bytes` were under way beyond
-    what a heartbeat takes; None while nothing is known."""
+    what a heartbeat takes, and coding: else a slow codec would make its link look slow, and so stay
+    in use for ever. None while nothing is known."""
     if peer is None or peer.link.round_trip_us is None or peer.control_round_trip_us is None:
         return None
-    beyond_us = peer.link.round_trip_us - peer.control_round_trip_us
+    beyond_us = peer.link.round_trip_us - peer.control_round_trip_us - coding_us
     return body_bytes * 1e6 / beyond_us if beyond_us > 0 else None

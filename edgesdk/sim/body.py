@@ -34,9 +34,10 @@ from ..core.events import (
 )
 from ..core.messages import ItemId, Task
 from .clock import Clock
-from .cores import Coding, new_metrics, stage_times
+from .cores import Coding, new_metrics
 from .gathering import classify, features_at
 from .lanes import Lane, Parcel, Token
+from .loading import Loading
 from .network import Direction, Network
 from .spec import Node, Workload
 from .timers import Timers
@@ -93,9 +94,9 @@ class Body:
         self._opened: Dict[int, Direction] = {}
         self._model = world.scenario.model
         self._parts, self._features = range(len(self._model.parts)), self._model.features
-        self._stage_us = stage_times(self._model, self.node)
+        self._loading = Loading(self._model, self.node, world.scheduler, self._tell)
         self._coding = Coding(self._model, self.node)
-        self._perform = self._verbs()
+        self._perform = {**self._verbs(), **self._loading.verbs()}
         network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
 
@@ -117,13 +118,12 @@ class Body:
         self.epoch = world.stream("epoch:" + purpose).randrange(1, 1 << 32)
         rng = world.stream("worker:" + purpose)
         self.worker = world.new_worker(world.scenario, self.node, self.epoch, rng, self.metrics)
+        self._loading.begin()
         self._network.bring_up(self.name)
         if self._observer is not None:
             self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
-        for link in world.scenario.links:
-            if self.name in (link.first, link.second):
-                other = link.second if link.first == self.name else link.first
-                self._handle(PeerFound(self._network.worker_id(other), self.name in link.offload))
+        for other, may_offload in world.neighbours[self.name]:
+            self._handle(PeerFound(self._network.worker_id(other), may_offload))
 
     def crash(self) -> bool:
         """The process dies: whatever it held, waited for or computed is lost. False if there was
@@ -294,7 +294,7 @@ class Body:
         if self._running is not None:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
         tokens = [self._token(item, part, stage, action) for item in items]
-        stage_us = self._stage_us.get((part, stage))
+        stage_us = self._loading.stage_us.get((part, stage))
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:

@@ -1,6 +1,6 @@
 """What goes wrong, and when it is over."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from ..errors import ConfigError
 from .body import Body
@@ -21,8 +21,22 @@ def _end_crash(body: Body, _: float, died: bool) -> None:
         body.start()
 
 
+def _leave(body: Body, _: float) -> Optional[int]:
+    """The epoch of the process that leaves, None if there was none."""
+    body.leave()
+    return body.epoch if body.is_up else None
+
+
+def _come_back(body: Body, _: float, epoch: Optional[int]) -> None:
+    """The process that has left, or still is about to, makes way for a new one."""
+    if body.is_up and body.epoch == epoch:
+        body.crash()
+        body.start()
+
+
 NODE_FAULTS: Dict[str, Kind] = {
     "crash": Kind(lambda body, _: body.crash(), _end_crash),
+    "leave": Kind(_leave, _come_back),
     "pause": Kind(lambda body, _: body.pause(), lambda body, _, given: body.resume(given)),
     "slow": Kind(
         lambda body, factor: body.slow_factors.append(factor),

@@ -180,9 +180,9 @@ class Network:
         that has started again meanwhile."""
         name, down = seen
         if self._down[name] == down:
-            for other in sorted(self._lose):
-                if self._ids[name] in self._outlets[other]:
-                    self._lose[other](self._ids[name])
+            nodes = self._scenario.nodes
+            for other in sorted(nodes[peer - 1].name for peer in self._outlets[name]):
+                self._lose[other](self._ids[name])
 
     def _add(self, link: Link, origin: str, target: str) -> None:
         name = "{}->{}".format(origin, target)

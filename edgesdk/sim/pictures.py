@@ -3,10 +3,10 @@
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..figures import png, side_by_side
-from .report import Report, value_text
+from .report import Report, SourceReport, value_text
 
 SIZE_INCHES = (13.0, 4.2)
-LINES_MAX = 10  # more workers than this share one line, their mean
+LINES_MAX = 10  # more workers than this share one line, their mean; more sources, that of all
 QUEUE_POINTS = 80  # of a queue's line; samples in between are averaged
 ACCURACY_SPAN = 5.0  # percent points that the axis shows at least: smaller moves are chance
 LOG_FROM_RATIO = 30.0  # latencies that differ more than this get a logarithmic axis
@@ -80,7 +80,7 @@ def _bound_text(report: Report) -> str:
 def _latencies(axes: Any, report: Report) -> None:
     """The share of answers within a time, one line per source, up to the slowest hundredth."""
     slowest_ms = 0.0
-    for source in report.sources:
+    for source in _shown(report):
         if not source.latencies_us:
             continue
         count = len(source.latencies_us)
@@ -96,11 +96,16 @@ def _latencies(axes: Any, report: Report) -> None:
         axes.legend(loc="lower right", fontsize="small")
 
 
+def _shown(report: Report) -> Sequence[SourceReport]:
+    return report.sources if len(report.sources) <= LINES_MAX else [report.total]
+
+
 def _exits(axes: Any, report: Report) -> None:
     model = report.run.scenario.model
     indices, is_ensemble = list(model.exit_indices), model.features is not None
-    width = 0.8 / len(report.sources)
-    for number, source in enumerate(report.sources):
+    sources = _shown(report)
+    width = 0.8 / len(sources)
+    for number, source in enumerate(sources):
         left = [i - 0.4 + width * (number + 0.5) for i in range(len(indices))]
         shares = [100 * source.exit_shares.get(index, 0.0) for index in indices]
         label = "{}: {} right".format(source.name, _percent_text(source.accuracy))

@@ -68,8 +68,14 @@ def summarise(run: Run, warmup_us: Optional[int] = None) -> Report:
     if warmup_us is None:
         warmup_us = int(run.scenario.duration_us * WARMUP_SHARE)
     window_us = (min(warmup_us, end_us), end_us)
-    sources = [_source_report(run, each.name, [each], window_us) for each in run.totals.sources]
-    total = _source_report(run, "all", run.totals.sources, window_us)
+    by_source: Dict[str, List[Ended]] = {each.name: [] for each in run.totals.sources}
+    for ended in run.ended:
+        by_source[ended.source].append(ended)
+    sources = [
+        _source_report(run, each.name, [each], by_source[each.name], window_us)
+        for each in run.totals.sources
+    ]
+    total = _source_report(run, "all", run.totals.sources, run.ended, window_us)
     return Report(run, window_us[0], end_us, sources, total)
 
 
@@ -84,17 +90,19 @@ def _end_us(run: Run) -> int:
 
 
 def _source_report(
-    run: Run, name: str, sources: Sequence[SourceTotals], window_us: Tuple[int, int]
+    run: Run,
+    name: str,
+    sources: Sequence[SourceTotals],
+    all_ended: Sequence[Ended],
+    window_us: Tuple[int, int],
 ) -> SourceReport:
-    names = {source.name for source in sources}
     counts = {"result": 0, "expired": 0, "failed": 0, "degraded": 0}
     answers = []
-    for ended in run.ended:
-        if ended.source in names:
-            counts[ended.status] += 1
-            counts["degraded"] += ended.reason == "degraded"
-            if ended.status == "result" and ended.at_us >= window_us[0]:
-                answers.append(ended)
+    for ended in all_ended:
+        counts[ended.status] += 1
+        counts["degraded"] += ended.reason == "degraded"
+        if ended.status == "result" and ended.at_us >= window_us[0]:
+            answers.append(ended)
     count = len(answers)
     within = sum(answer.at_us <= window_us[1] for answer in answers)
     latencies_us = sorted(answer.latency_us for answer in answers)
@@ -113,7 +121,9 @@ def _source_report(
         lost_count=sum(source.lost_count for source in sources),
         open_count=sum(source.open_count for source in sources),
         items_per_s=within * 1e6 / (window_us[1] - window_us[0]) if within else 0.0,
-        bound_per_s=bound_per_s(run.scenario, sorted(names), part_exit_shares),
+        bound_per_s=bound_per_s(
+            run.scenario, sorted(source.name for source in sources), part_exit_shares
+        ),
         accuracy=sum(answer.right for answer in answers) / count if count else None,
         p50_us=p50_us,
         p95_us=p95_us,

@@ -5,17 +5,18 @@ nearest one that is; file names are relative to the scenario file.
 """
 
 import os
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Set, Tuple, Union
 
-from ..algorithms import read_admission, read_offloading
+from ..algorithms import read_admission, read_offloading, read_replanning
 from ..document import read_document, us_of, us_or_none
 from ..errors import ConfigError
 from ..schema import Field
 from .changes import change
+from .churn import read_churn
 from .scenario_faults import read_faults
 from .scenario_model import read_model
 from .spec import Model, Node, Scenario, Workload
-from .topology import check_topology, read_links, read_media
+from .topology import check_topology, read_wiring
 
 MODES = ("tcp", "chaos")
 WORKLOAD_KINDS = ("periodic", "poisson", "trace", "admission")
@@ -24,7 +25,8 @@ NODE_COUNT_MAX = 1000
 EXPECTED = "a scenario, such as those in examples/scenarios"
 
 _TOP = ["name", "mode", "duration_s", "heal_s", "grace_s", "topology", "model", "node", "link"]
-_TOP += ["link_defaults", "medium", "workload", "fault", "offloading", "admission"]
+_TOP += ["link_defaults", "medium", "radio", "workload", "fault", "churn", "offloading"]
+_TOP += ["admission", "replanning"]
 _NODE = ["name", "count", "stages", "parts", "speed", "max_batch", "drift_ppm", "clock_offset_us"]
 _NODE += ["join_s", "leave_s"]
 _WORKLOAD = ["source", "kind", "rate_hz", "item_count", "start_s", "trace", "deadline_ms"]
@@ -57,26 +59,35 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
     mode, duration_us = root.optional("mode"), us_of(root.optional("duration_s"), 60e6, above=0)
     model = read_model(root.get("model"), folder)
     nodes = _nodes(root, model)
-    media = read_media(root)
-    links = read_links(root, nodes, media)
+    groups = _groups(root)
+    wiring = read_wiring(root, nodes)
     offloading = read_offloading(root.optional("offloading"))
     scenario = Scenario(
         name=root.get("name").text(),
         model=model,
         nodes=nodes,
-        links=links,
-        workloads=_workloads(root, nodes, folder),
-        media=media,
+        links=wiring.links,
+        workloads=_workloads(root, nodes, groups, folder),
+        media=wiring.media,
         mode="tcp" if mode is None else mode.choice(MODES),
         duration_us=duration_us,
         heal_us=us_or_none(root.optional("heal_s")),
         grace_us=us_of(root.optional("grace_s"), 60e6, above=0),
         offloading=offloading,
         admission=read_admission(root.optional("admission")),
+        replanning=read_replanning(
+            root.optional("replanning"), {node.name: i + 1 for i, node in enumerate(nodes)}
+        ),
+        places=wiring.places,
     )
-    check_topology(nodes, links, scenario.workloads, model, offloading.offload_inputs)
+    check_topology(nodes, wiring.links, scenario.workloads, model, offloading.offload_inputs)
     _check_admission(root, scenario)
-    return scenario._replace(faults=read_faults(root, scenario))
+    if scenario.replanning is not None and len(model.parts) > 1:
+        raise root.get("replanning").fail("no such table beside an ensemble")
+    faults, churn = read_faults(root, scenario), root.optional("churn")
+    if churn is not None:
+        faults += read_churn(churn, scenario, groups)
+    return scenario._replace(faults=faults)
 
 
 def _tables(root: Field, key: str, minimum_count: int = 0) -> List[Field]:
@@ -90,6 +101,7 @@ def _tables(root: Field, key: str, minimum_count: int = 0) -> List[Field]:
 def _nodes(root: Field, model: Model) -> Tuple[Node, ...]:
     """One entry with a `count` stands for NAME1, NAME2, ..."""
     nodes: List[Node] = []
+    names: Set[str] = set()
     for field in _tables(root, "node", 1):
         node, count = _node(field.only(_NODE), model), field.optional("count")
         if count is None:
@@ -99,10 +111,21 @@ def _nodes(root: Field, model: Model) -> Tuple[Node, ...]:
                 raise count.fail("at most {}".format(NODE_COUNT_MAX))
             new = [node._replace(name=node.name + str(i + 1)) for i in range(count.value)]
         for each in new:
-            if any(each.name == other.name for other in nodes):
+            if each.name in names:
                 raise field.get("name").fail("another name than the nodes before")
+            names.add(each.name)
             nodes.append(each)
     return tuple(nodes)
+
+
+def _groups(root: Field) -> Dict[str, Tuple[str, ...]]:
+    """The nodes that each entry stands for, by the name in it."""
+    groups: Dict[str, Tuple[str, ...]] = {}
+    for field in _tables(root, "node"):
+        name, count = field.get("name").text(), field.optional("count")
+        names = [name] if count is None else [name + str(i + 1) for i in range(count.value)]
+        groups[name] = groups.get(name, ()) + tuple(names)
+    return groups
 
 
 def _node(field: Field, model: Model) -> Node:
@@ -139,14 +162,24 @@ def _numbers(field: Field, what: str, count: int) -> Tuple[int, ...]:
 # --- workloads ------------------------------------------------------------------------------------
 
 
-def _workloads(root: Field, nodes: Sequence[Node], folder: str) -> Tuple[Workload, ...]:
-    names = [node.name for node in nodes]
-    return tuple(
-        _workload(field.only(_WORKLOAD), names, folder) for field in _tables(root, "workload", 1)
-    )
+def _workloads(
+    root: Field, nodes: Sequence[Node], groups: Dict[str, Tuple[str, ...]], folder: str
+) -> Tuple[Workload, ...]:
+    """An entry whose source is one with a `count` stands for one at each of its nodes."""
+    names = {node.name for node in nodes}
+    workloads: List[Workload] = []
+    for field in _tables(root, "workload", 1):
+        source = field.only(_WORKLOAD).get("source")
+        one = source.value if isinstance(source.value, str) else ""
+        sources = (one,) if one in names else groups[source.choice(sorted(groups))]
+        if not sources:
+            raise source.fail("nodes of that name; its count is 0")
+        workload = _workload(field, one, folder)
+        workloads += [workload._replace(source=name) for name in sources]
+    return tuple(workloads)
 
 
-def _workload(field: Field, names: Sequence[str], folder: str) -> Workload:
+def _workload(field: Field, source: str, folder: str) -> Workload:
     trace, count = field.optional("trace"), field.optional("item_count")
     deadline, on_deadline = field.optional("deadline_ms"), field.optional("on_deadline")
     latest, kind_field = field.optional("latest"), field.optional("kind")
@@ -160,7 +193,7 @@ def _workload(field: Field, names: Sequence[str], folder: str) -> Workload:
     if on_deadline is not None and deadline is None:
         raise on_deadline.fail("deadline_ms beside it")
     return Workload(
-        source=field.get("source").choice(names),
+        source=source,
         kind=kind,
         rate_hz=0.0 if rate is None else rate.number(above=0),
         item_count=None if count is None else count.whole(1),

@@ -5,10 +5,11 @@ from typing import Dict, Optional, Tuple
 from ..schema import Field
 from .spec import Fault, Link, Scenario
 
-NODE_KINDS = ("crash", "pause", "slow", "fail")
+NODE_KINDS = ("crash", "leave", "pause", "slow", "fail")
 BOTH_WAYS_KINDS = ("reset", "rate")
 LINK_KINDS = ("cut", "loss") + BOTH_WAYS_KINDS
 KINDS = NODE_KINDS + LINK_KINDS
+ENDS_ANYHOW = ("crash", "leave", "reset")  # what is gone for good disturbs nobody any more
 KEYS = ("kind", "where", "at_s", "duration_s", "factor")
 # Kinds that need a factor, and the least and the greatest.
 FACTORS: Dict[str, Tuple[float, Optional[float]]] = {
@@ -39,7 +40,7 @@ def _fault(field: Field, scenario: Scenario) -> Fault:
         raise field.get("kind").fail('mode = "chaos" for messages that are lost')
     if at_us >= scenario.duration_us:
         raise field.get("at_s").fail("a time before the scenario ends (duration_s)")
-    if scenario.heal_us is not None and kind not in ("crash", "reset"):
+    if scenario.heal_us is not None and kind not in ENDS_ANYHOW:
         if duration_us is None:
             raise field.fail("duration_s, for the scenario heals at heal_s")
         if at_us + duration_us > scenario.heal_us:

@@ -9,6 +9,7 @@ from ..core.admission import Admission
 from ..core.events import Scores
 from ..core.exits import ExitPolicy
 from ..core.offload import Offloading
+from ..core.replanning import Replanning
 from ..features import Features
 
 
@@ -139,6 +140,7 @@ class Fault(NamedTuple):
 
     kind          where                 what
     crash         node                  its process dies; after `duration_us` a new one starts
+    leave         node                  it leaves gracefully; after `duration_us` a new one starts
     pause         node                  frozen: it sees nothing, its inbox fills
     slow          node                  computes `factor` times as long
     fail          node                  stages raise for `factor` (0..1) of the batches
@@ -159,7 +161,7 @@ class Scenario(NamedTuple):
     """A world. `mode` "tcp": links do what ZeroMQ over TCP does; "chaos": messages may be lost,
     doubled, reordered. Faults end before `heal_us` (None: never), after which every item must
     come to its end within `grace_us`. `is_disturbed`: cores do unlikely things on purpose
-    (`core.disturbance`)."""
+    (`core.disturbance`). `places`: of the nodes in the unit square, where they have one."""
 
     name: str
     model: Model
@@ -175,3 +177,5 @@ class Scenario(NamedTuple):
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
     is_disturbed: bool = False
+    replanning: Optional[Replanning] = None
+    places: Tuple[Tuple[float, float], ...] = ()

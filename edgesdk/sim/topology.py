@@ -1,13 +1,15 @@
 """Who is linked with whom: the shorthands of scenario files, and what must be reachable."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..document import us_of
 from ..errors import ConfigError
 from ..schema import Field
+from .radio import Graph, read_graph
 from .spec import Link, Medium, Model, Node, Workload
 
-TOPOLOGIES = ("mesh", "ring", "chain", "star")
+RADIO = "radio"
+TOPOLOGIES = ("mesh", "ring", "chain", "star", RADIO)
 OFFLOAD = ("both", "forward", "none")
 LINK_VALUES = ["offload", "delay_ms", "jitter_ms", "rate_mbit_s", "medium"]
 LINK_VALUES += ["loss", "duplication", "reordering"]
@@ -38,33 +40,42 @@ def _bytes_per_s(mbit: Field) -> float:
 
 
 class _LinkEntry(NamedTuple):
-    """Where the values of a link stand: in its own table if it has one, else in the defaults."""
+    """Where the values of a link stand: in its own table if it has one, else in the defaults.
+    `cell`: the medium of its place, where links have one."""
 
     first: str
     second: str
     table: Field
     defaults: Field
     offload: str
+    cell: Optional[str] = None
 
     def value(self, key: str) -> Optional[Field]:
         own = self.table.optional(key)
         return self.defaults.optional(key) if own is None else own
 
 
-def read_links(root: Field, nodes: Sequence[Node], media: Sequence[Medium]) -> Tuple[Link, ...]:
-    """The links of the topology, then those with an entry, which replaces that of its pair.
-    Raises ConfigError."""
+class Wiring(NamedTuple):
+    """Links and media of a scenario, and where nodes are, if they have places."""
+
+    links: Tuple[Link, ...]
+    media: Tuple[Medium, ...]
+    places: Tuple[Tuple[float, float], ...] = ()
+
+
+def read_wiring(root: Field, nodes: Sequence[Node]) -> Wiring:
+    """The links of the topology, then those with an entry, which replaces that of its pair; the
+    [[medium]] entries, then those of places. Raises ConfigError."""
     names = [node.name for node in nodes]
+    media, graph = read_media(root), _graph(root, len(names))
     defaults = Field({}, "link_defaults", ConfigError)
     given = root.optional("link_defaults")
     if given is not None:
         defaults = given.only(LINK_VALUES)
-    entries: Dict[Tuple[str, ...], _LinkEntry] = {}
-    topology = root.optional("topology")
-    if topology is not None:
-        offload = default_offload(topology.choice(TOPOLOGIES), len(names))
-        for pair in pairs(topology.value, names):
-            entries[tuple(sorted(pair))] = _LinkEntry(*pair, defaults, defaults, offload)
+    if graph is not None and graph.media:
+        _check_cells(defaults)
+        media += graph.media
+    entries = _of_topology(root, names, defaults, graph)
     seen = set()
     for field in _tables(root.optional("link")):
         first, second = _ends(field.only(["between"] + LINK_VALUES).get("between"), names)
@@ -72,9 +83,45 @@ def read_links(root: Field, nodes: Sequence[Node], media: Sequence[Medium]) -> T
         if key in seen:
             raise field.get("between").fail("one entry per pair of nodes")
         seen.add(key)
-        entries[key] = _LinkEntry(first, second, field, defaults, "both")
-    medium_names = [medium.name for medium in media]
-    return tuple(_link(entry, medium_names) for entry in entries.values())
+        cell = entries[key].cell if key in entries else None
+        entries[key] = _LinkEntry(first, second, field, defaults, "both", cell)
+    medium_names = {medium.name: None for medium in media}
+    links = tuple(_link(entry, medium_names) for entry in entries.values())
+    return Wiring(links, media, () if graph is None else graph.places)
+
+
+def _graph(root: Field, node_count: int) -> Optional[Graph]:
+    topology, radio = root.optional("topology"), root.optional("radio")
+    if topology is not None and topology.value == RADIO:
+        return read_graph(radio, node_count)
+    if radio is not None:
+        raise radio.fail('topology = "{}" beside it'.format(RADIO))
+    return None
+
+
+def _check_cells(defaults: Field) -> None:
+    for key in ("rate_mbit_s", "medium"):
+        field = defaults.optional(key)
+        if field is not None:
+            raise field.fail("none beside radio.medium_mbit_s, which gives each link a medium")
+
+
+def _of_topology(
+    root: Field, names: Sequence[str], defaults: Field, graph: Optional[Graph]
+) -> Dict[Tuple[str, ...], _LinkEntry]:
+    entries: Dict[Tuple[str, ...], _LinkEntry] = {}
+    topology = root.optional("topology")
+    if topology is None:
+        return entries
+    offload = default_offload(topology.choice(TOPOLOGIES), len(names))
+    if graph is None:
+        linked = pairs(topology.value, names)
+    else:
+        linked = [(names[first], names[second]) for first, second in graph.pairs]
+    cells: Sequence[Optional[str]] = graph.cells if graph is not None else ()
+    for pair, cell in zip(linked, cells or [None] * len(linked)):
+        entries[tuple(sorted(pair))] = _LinkEntry(*pair, defaults, defaults, offload, cell)
+    return entries
 
 
 def _ends(field: Field, names: Sequence[str]) -> Tuple[str, str]:
@@ -84,13 +131,14 @@ def _ends(field: Field, names: Sequence[str]) -> Tuple[str, str]:
     return ends[0], ends[1]
 
 
-def _link(entry: _LinkEntry, media: Sequence[str]) -> Link:
+def _link(entry: _LinkEntry, media: Dict[str, None]) -> Link:
     values = {key: field for key in LINK_VALUES for field in [entry.value(key)] if field}
     rate, medium = values.get("rate_mbit_s"), values.get("medium")
     if rate is not None and medium is not None:
         raise rate.fail("no rate of its own beside the medium's")
     if medium is not None and medium.value not in media:
         raise medium.fail("the name of a [[medium]]: {}".format(", ".join(media) or "none is here"))
+    cell = entry.cell if rate is None else None
     offload = values["offload"].choice(OFFLOAD) if "offload" in values else entry.offload
     return Link(
         entry.first,
@@ -99,7 +147,7 @@ def _link(entry: _LinkEntry, media: Sequence[str]) -> Link:
         delay_us=us_of(values.get("delay_ms"), 500),
         jitter_us=us_of(values.get("jitter_ms"), 0),
         bytes_per_s=None if rate is None else _bytes_per_s(rate),
-        medium=None if medium is None else medium.text(),
+        medium=cell if medium is None else medium.text(),
         loss=_share(values.get("loss")),
         duplication=_share(values.get("duplication")),
         reordering=_share(values.get("reordering")),
@@ -153,8 +201,9 @@ def check_topology(
         for name in link.offload:
             task_ways[name].add(link.second if name == link.first else link.first)
     held = {node.name: {place for place in model.stages if node.holds(*place)} for node in nodes}
-    for source in sorted({workload.source for workload in workloads}):
-        lonely = sorted(set(held) - _reached(source, either_way))
+    sources = sorted({workload.source for workload in workloads})
+    for source in sources:
+        lonely = sorted(set(held) - _reached([source], either_way))
         if lonely:
             raise ConfigError(
                 "link: no way from source {} to {}; expected every node to be reachable".format(
@@ -166,39 +215,42 @@ def check_topology(
                 "node {}: found a source without stage 0, expected it to hold stage 0, or "
                 "offloading.offload_inputs = true".format(source)
             )
-        for part in range(len(model.parts)):
-            _check_part(part, source, task_ways, held, model)
+    for part in range(len(model.parts)):
+        _check_part(part, sources, task_ways, held, model)
 
 
 def _check_part(
     part: int,
-    source: str,
+    sources: Sequence[str],
     task_ways: Dict[str, Set[str]],
     held: Dict[str, Set[Tuple[int, int]]],
     model: Model,
 ) -> None:
     """Tasks are sent to who holds the stage that they need, and to nobody else."""
-    places, missing = {source}, []
-    for stage in range(len(model.parts[part].stage_us)):
-        able = {name for name in held if (part, stage) in held[name]}
-        ways = {name: to & able for name, to in task_ways.items()}
-        places = set().union(*[_reached(name, ways) for name in places])
-        if not places & able:
-            missing.append(str(stage))
-    if missing:
-        raise ConfigError(
-            "node: found nobody that holds stage {}{} among those that tasks of source {} get to "
-            "({})".format(
-                ", ".join(missing),
-                "" if model.features is None else " of part {}".format(part),
-                source,
-                ", ".join(sorted(places)),
+    stages = range(len(model.parts[part].stage_us))
+    able = [{name for name in held if (part, stage) in held[name]} for stage in stages]
+    ways = [{name: to & able[stage] for name, to in task_ways.items()} for stage in stages]
+    for source in sources:
+        places, missing = {source}, []
+        for stage in stages:
+            places = _reached(places, ways[stage])
+            if not places & able[stage]:
+                missing.append(str(stage))
+        if missing:
+            raise ConfigError(
+                "node: found nobody that holds stage {}{} among those that tasks of source {} get "
+                "to ({})".format(
+                    ", ".join(missing),
+                    "" if model.features is None else " of part {}".format(part),
+                    source,
+                    ", ".join(sorted(places)),
+                )
             )
-        )
 
 
-def _reached(start: str, ways: Dict[str, Set[str]]) -> Set[str]:
-    found, waiting = {start}, [start]
+def _reached(starts: Iterable[str], ways: Dict[str, Set[str]]) -> Set[str]:
+    found = set(starts)
+    waiting = list(found)
     while waiting:
         for name in ways[waiting.pop()] - found:
             found.add(name)

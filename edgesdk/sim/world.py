@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 from random import Random
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..core.events import Action, Event
 from .events import Scheduler
@@ -33,7 +33,8 @@ class World:
     """One simulation in progress.
 
     `open_count`: items admitted and not ended. `on_idle` is called when that becomes 0.
-    `scores[(part, stage)]` and `labels`: of every image.
+    `scores[(part, stage)]` and `labels`: of every image. `neighbours`: of each node, and whether it
+    may send tasks there.
     `new_worker(scenario, node, epoch, rng, metrics)` makes a core worker.
     """
 
@@ -58,6 +59,10 @@ class World:
             for stage, exit_index in enumerate(spec.exit_indices)
         }
         self.labels = [image.label for image in model.images]
+        self.neighbours: Dict[str, List[Tuple[str, bool]]] = {n.name: [] for n in scenario.nodes}
+        for link in scenario.links:
+            self.neighbours[link.first].append((link.second, link.first in link.offload))
+            self.neighbours[link.second].append((link.first, link.second in link.offload))
         self.open_count = 0
         self.on_idle: Callable[[], None] = _nothing
 

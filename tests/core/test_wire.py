@@ -228,7 +228,7 @@ class TestRefused:
 
     def test_other_versions_and_kinds_are_named(self):
         assert_refused(changed("load", 2, b"\x02"), "unknown wire version: found 2, expected 1")
-        for code in (0, 11, 16, 17, 255):
+        for code in (0, 11, 15, 18, 255):
             assert_refused(changed("load", 3, bytes([code])), "unknown kind of message")
 
     @pytest.mark.parametrize("message", sorted(KINDS, key=lambda kind: KINDS[kind].code))
@@ -292,6 +292,8 @@ class TestRefused:
     def test_counts_above_their_limit(self):
         for name, fields, field, limit in (
             ("hello", wire_format.GREETING_FIELDS, "stage_count", STAGES_MAX),
+            ("assign", wire_format.ASSIGN_FIELDS, "stage_count", STAGES_MAX),
+            ("assigned-nothing", wire_format.ASSIGN_FIELDS, "stage_count", STAGES_MAX),
             ("progress", wire_format.PROGRESS_FIELDS, "item_count", ITEMS_MAX),
             ("reject", wire_format.REJECT_FIELDS, "reason_bytes", TEXT_MAX),
             ("result", wire_format.RESULT_FIELDS, "tail_bytes", FEATURE_BYTES_MAX),
@@ -306,6 +308,17 @@ class TestRefused:
     def test_codecs_without_raw_or_unknown(self, name, mask):
         at = offset(wire_format.GREETING_FIELDS, "codecs")
         assert_refused(changed(name, at, struct.pack("<H", mask)), "codecs: found 0x")
+
+    @pytest.mark.parametrize(
+        ("at", "data", "match"),
+        [
+            (64, bytes(8), "assignment: found 0"),
+            (74, struct.pack("<HHHH", 0, 3, 0, 3), "stages: found .* each once"),
+            (74, struct.pack("<HHHH", 0, 3, 0, 0), "stages: found .* each once"),
+        ],
+    )
+    def test_assignments_that_count_from_0_or_are_in_disorder(self, at, data, match):
+        assert_refused(changed("assign", at, data), match)
 
     @pytest.mark.parametrize("name", ["task", "result"])
     def test_numbers_outside_the_window(self, name):

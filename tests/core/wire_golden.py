@@ -11,6 +11,8 @@ from edgesdk.core import wire
 from edgesdk.core.events import NAN, Answer, Scores
 from edgesdk.core.messages import (
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Envelope,
@@ -103,6 +105,8 @@ MESSAGES = {
     "result-of-a-part": (result("threshold", STUDENT), None, False),
     "progress": (Progress(LARGE, 77, 1, 99, ((70000, 0), (2**40, 3))), None, False),
     "cancel": (CancelTask(ITEM), None, False),
+    "assign": (Assign(2**40, ((0, 0), (0, 3), (1, 65535))), None, False),
+    "assigned-nothing": (Assigned(1, ()), None, False),
 }
 
 

@@ -109,7 +109,7 @@ def _unplayable(scenario):
         for text in _unplayable_link(link):
             yield "link {}: {}".format(link_name(link), text)
     for fault in scenario.faults:
-        if fault.kind in ("slow", "fail", "loss"):
+        if fault.kind in ("leave", "slow", "fail", "loss"):
             yield "fault {} of {}: nobody can do that to a process from outside".format(
                 fault.kind, fault.where
             )

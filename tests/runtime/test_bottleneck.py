@@ -1,5 +1,6 @@
 """Bottlenecks on the way: what arrives, what it costs, and what never passes them."""
 
+import itertools
 import logging
 import threading
 from types import SimpleNamespace
@@ -7,20 +8,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import tiny_ensemble as te
 from clusters import WAIT_S, Clustered, worker
 from test_edgesdk_worker import Command
 
 from edgesdk import ConfigError, Pipeline, kernels
 from edgesdk.backends import open_backend
 from edgesdk.bundle import write_bundle
+from edgesdk.core import wire
 from edgesdk.core.codec_choice import LEARN_EVERY
-from edgesdk.core.events import RunStage
+from edgesdk.core.events import NAN, Keep, RunStage, Send
+from edgesdk.core.link import DELAY_WEIGHT
+from edgesdk.core.messages import DATA, Envelope, ItemId, Task
 from edgesdk.core.tensor import LEARNED
 from edgesdk.errors import PeerError
 from edgesdk.preprocess import Preprocessor
 from edgesdk.runtime import bottleneck, member
 from edgesdk.runtime.bottleneck import Bottlenecks
 from edgesdk.runtime.executor import Executor
+from edgesdk.runtime.inprocess import Hub, InProcess
+from edgesdk.runtime.network import Network
 from edgesdk.runtime.packer import AUTO, Packer, raw_tensor
 from edgesdk.runtime.stages import load_stages, onnx_files
 
@@ -113,15 +120,10 @@ class TestOneHop:
 
     def test_only_the_stages_of_the_plan_that_begin_there_have_it(self, tmp_path, executor):
         manifest, files = tiny.tiny_manifest(), tiny.tiny_files()
-        coded = tiny.write_with_bottleneck(tmp_path / "coded", border=1)
-        part = manifest["parts"][0]
-        part["bottlenecks"] = coded.manifest.document["parts"][0]["bottlenecks"]
-        stages = part["plans"]["full"]["stages"]
-        whole = dict(stages[0], last_segment=1, exit=None)  # border 1 is inside
-        part["plans"]["merged"] = {"stages": [whole, stages[2]]}
-        for name in ("encoder", "decoder"):
-            with open(coded.file("onnx/{}.onnx".format(name)), "rb") as file:
-                files["onnx/{}.onnx".format(name)] = file.read()
+        tiny.add_bottleneck(manifest, files, 0, border=1)
+        plans = manifest["parts"][0]["plans"]
+        first, _, last = plans["full"]["stages"]
+        plans["merged"] = {"stages": [dict(first, last_segment=1, exit=None), last]}
         both = write_bundle(tmp_path / "both", manifest, files)
         assert (0, 1) in Bottlenecks(both, "full", executor)
         merged = Bottlenecks(both, "merged", executor)
@@ -196,6 +198,22 @@ class TestCodesThatAreKnown:
         never_run(bottlenecks)
         assert packer.encode(NEIGHBOUR, -5, PLACE, arrived, None) == came
 
+    def test_a_task_of_others_is_passed_on_with_the_code_that_it_came_with(
+        self, bottlenecks, executor
+    ):
+        hub, packer = Hub(), self.packer(bottlenecks)
+        here, there = InProcess(hub, 1), InProcess(hub, NEIGHBOUR)
+        network = Network(here, executor, {}, packer)
+        came = bottlenecks.encode(7, PLACE, features())
+        task = Task(1, 1, ItemId(NEIGHBOUR, 1, 0), 0, 2, 0, 1, 0, NAN, (0, 0))
+        there.send(1, DATA, wire.encode(Envelope(5, 6, task), came))
+        assert network.receive(0).envelope.message == task
+        network.keep(Keep(-5))
+        never_run(bottlenecks)
+        network.send(Send(NEIGHBOUR, DATA, Envelope(5, 6, task), -5))
+        (_, tensor) = wire.decode(there.receive().frames)
+        assert bytes(tensor.body) == bytes(came.body) and tensor.scale == came.scale
+
     def test_behind_the_next_stage_features_are_others(self, bottlenecks):
         packer = self.packer(bottlenecks)
         packer.remember(7, (0, 1), bottlenecks.encode(6, PLACE, features(1)))
@@ -218,6 +236,25 @@ class TestCodesThatAreKnown:
             ]
             assert found.count(expected) > len(found) // 2
             assert expected == LEARNED or set(found) == {"raw"}
+
+    def test_auto_lets_go_of_it_when_the_link_becomes_fast(self, bottlenecks, monkeypatch):
+        """Where a body is small and its coding slow, the round trip says little of the link."""
+        monkeypatch.setattr("edgesdk.core.codec_choice.SMALL_BYTES", 1)
+        clock = itertools.count(0.0, 10e-6)  # whatever is timed takes 10 us
+        monkeypatch.setattr("edgesdk.runtime.packer.perf_counter", lambda: next(clock))
+        packer = self.packer(bottlenecks, AUTO, (LEARNED,))
+        link, items = packer._find_peer(NEIGHBOUR).link, itertools.count()
+        for bytes_per_s, expected in ((1e5, LEARNED), (1e8, "raw")):
+            found = []
+            for _ in range(200):
+                tensor = packer.encode(NEIGHBOUR, next(items), PLACE, features(), None)
+                found.append(tensor.codec)
+                took_us = memoryview(tensor.body).nbytes * 1e6 / bytes_per_s
+                if tensor.codec == LEARNED:
+                    packer.decode(tensor, PLACE)
+                    took_us += 40.0
+                link.round_trip_us += (took_us - link.round_trip_us) * DELAY_WEIGHT
+            assert found[100:].count(expected) > 80
 
     def test_only_who_may_lose_something_takes_it(self, bottlenecks):
         tensor = bottlenecks.encode(7, PLACE, features())
@@ -311,6 +348,23 @@ class TestAmongNeighbours:
         front = made.open("front")
         assert [each.label for each in front.infer([tiny.image(0.55)] * 10)] == ["bright"] * 10
         assert made.sent == []
+
+    def test_of_an_ensemble_a_student_may_have_one(self, opened, tmp_path):
+        """What the second student says of an image is what it would say of its opposite."""
+        manifest, files = te.ensemble_manifest(), te.ensemble_files()
+        manifest["policies"]["last"] = {"kind": "fixed", "exit_index": 2}
+        manifest["default_policy"] = "last"
+        tiny.add_bottleneck(manifest, files, 1, border=2, swaps=True)
+        made = opened(write_bundle(tmp_path / "ensemble", manifest, files))
+        made.describe(FRONT, BACK, top=LEARNED_TOP)
+        made.open("back")
+        front = made.open("front")
+        made.meet()
+        found = front.infer(tiny.image(0.8))
+        assert {codec for _, codec, _ in made.sent} == {"raw", LEARNED}
+        terms = np.exp(te.logits(te.feature(0.8, 0, 2), te.feature(0.2, 1, 2)))
+        assert found.max_probability == pytest.approx(terms.max() / terms.sum(), abs=1e-5)
+        assert found.max_probability < 0.6, "they contradict each other"
 
     @pytest.mark.parametrize("top", ["", 'codec = "raw"\n', 'lossy = true\ncodec = "auto"\n'])
     def test_who_does_not_decode_it_gets_raw_features(self, opened, swapping, top):

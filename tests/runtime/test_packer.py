@@ -144,6 +144,10 @@ class TestTheRateOfALink:
             assert link_bytes_per_s(peer, 1e6) is None
         assert link_bytes_per_s(None, 1e6) is None
 
+    def test_coding_is_no_part_of_it(self):
+        assert link_bytes_per_s(known("raw"), 1e6, coding_us=5e5) == 2e6
+        assert link_bytes_per_s(known("raw"), 1e6, coding_us=SLOW_US) is None
+
     def test_is_unknown_where_bodies_cost_no_time(self):
         peer = known("raw")
         peer.control_round_trip_us = SLOW_US

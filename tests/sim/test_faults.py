@@ -140,7 +140,10 @@ def test_a_crash_before_a_node_joins_does_not_make_it_join():
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (Fault("flood", "a", 0), "found kind 'flood', expected one of crash, fail, pause, slow"),
+        (
+            Fault("flood", "a", 0),
+            "found kind 'flood', expected one of crash, fail, leave, pause, slow",
+        ),
         (Fault("crash", "c", 0), "crash: there is no node 'c'"),
         (Fault("cut", "a->c", 0), "cut: there is no link 'a->c'"),
     ],

@@ -35,7 +35,7 @@ def test_a_cut_is_one_way_or_both(where):
 @pytest.mark.parametrize(
     ("fault", "begins", "says"),
     [
-        ({"kind": "flood"}, "fault[0].kind: found 'flood'", "one of crash, pause"),
+        ({"kind": "flood"}, "fault[0].kind: found 'flood'", "one of crash, leave, pause"),
         ({"where": "z"}, "fault[0].where: found 'z'", "one of a, b"),
         ({"where": "a-b"}, "fault[0].where: found 'a-b'", "one of a, b"),
         ({"kind": "cut", "where": "a"}, "fault[0].where: found 'a'", "a-b"),

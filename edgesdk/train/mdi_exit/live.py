@@ -79,8 +79,8 @@ class Fleets:
         self._file = folder / "live.json"
 
     def measure(self, image_count: int, progress: Callable[[], None]) -> tuple[LivePoint, ...]:
-        """At least about `image_count` answers for every point, those that are kept excepted. Raises
-        Failed if a worker does not come up or nobody answers."""
+        """At least about `image_count` answers for every point, but for those
+        that are kept. Raises Failed if a worker does not come up or nobody answers."""
         kept = self._read(image_count)
         with tempfile.TemporaryDirectory(prefix="edgesdk-live-") as folder:
             with_policies = self._with_policies(folder)
