@@ -10,7 +10,7 @@ from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
 from ..codec import available
 from ..core.admission import KINDS, Admission, check_admission
 from ..core.codec_choice import candidates
-from ..core.events import PeerFound
+from ..core.events import WAKE, PeerFound, Timer
 from ..core.exits import ExitPolicy, MaxProbability
 from ..core.messages import FEATURE_BYTES_MAX
 from ..core.metrics import Metrics
@@ -151,6 +151,8 @@ def join(
         raise
     for each in neighbours:
         loop.post(PeerFound(each.entry.worker_id, each.offload))
+    if not neighbours:
+        loop.post(Timer(WAKE))  # nobody else says the first word, and admission begins with it
     loop.drive(lambda: len(core.neighbours) == len(neighbours))  # from now on stats name them
     return loop, metrics
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Optional, Sequence
 from .. import cli
 from ..errors import ConfigError
 from ..outcomes import SPLITS
-from . import options
+from . import options, reproduction
 from .bottlenecks import command as bottlenecks
 from .calibration import command as calibration
-from .distree import command as reproduction
 from .ensembles import distillation_command
 from .recipe import INT8_LOSS_POINTS, LEARNS, LOSSES, MAX_LOSS_POINTS
 from .strategies import command as strategies
@@ -103,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_command(commands, "bottleneck", bottlenecks.DESCRIPTION, bottlenecks.EXAMPLE)
     )
     reproduction.add_arguments(
-        _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE)
+        _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE, False)
     )
     return result
 
@@ -138,7 +137,9 @@ def _add_command(
     name: str,
     description: str,
     example: str,
+    is_whole: bool = True,
 ) -> argparse.ArgumentParser:
+    """`is_whole`: it has no commands of its own, which take the common options."""
     command = commands.add_parser(
         name,
         help=description,
@@ -146,7 +147,8 @@ def _add_command(
         epilog="example:\n  " + example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    cli.add_common_options(command)
+    if is_whole:
+        cli.add_common_options(command)
     return command
 
 
