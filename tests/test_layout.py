@@ -126,6 +126,7 @@ CROSS_CUTTING_TESTS = {
     "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
+    "test_moving_stages.py",
 }
 
 NOT_SOURCE = {  # of the top folder

@@ -103,7 +103,7 @@ class Assignments:
         """Once a heartbeat. `delay_us`: our own Gamma."""
         if self._change_count:
             self._tell_all(actions)
-        if self._replanner is not None:
+        if self._replanner is not None and not self._neighbours.is_leaving:
             seen = self._seen(delay_us)
             if now_us >= self._look_us:
                 self._look(self._replanner, seen, now_us)

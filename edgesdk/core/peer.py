@@ -226,7 +226,7 @@ class Peer:
             "answered_count": self.answered_count,
             "heard_us_ago": now_us - self.heard_us if self.heard_us else None,
             "lost_because": self.lost_because,
-            "held": [list(place) for place in sorted(self.stages)],
+            "held": ["{}.{}".format(part, stage) for part, stage in sorted(self.stages)],
         }
 
     def _draw_session(self) -> int:

@@ -307,7 +307,8 @@ class Executor:
             self._latest_exit.pop(key, None)
 
     def stage_totals(self) -> List[Dict[str, int]]:
-        """part, stage, run_count, item_count, busy_us of every stage of the plan."""
+        """part, stage, run_count, item_count, busy_us of every stage of the plan, and whether it is
+        `held` here."""
         return [
             {
                 "part": part,
@@ -315,6 +316,7 @@ class Executor:
                 "run_count": totals.run_count,
                 "item_count": totals.item_count,
                 "busy_us": totals.busy_us,
+                "held": (part, stage) in self._stages,
             }
             for (part, stage), totals in self._totals.items()
         ]

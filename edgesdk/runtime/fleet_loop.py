@@ -83,7 +83,6 @@ class FleetLoop(Loop):
         self._running_since_us = 0
         self._hung_count = 0
         self._longest_us: Dict[Tuple[int, int], float] = {}  # by stage and number of items
-        self._held = worker.identity.stages
         self._loads: Deque[LoadStages] = deque()  # the compute thread is at these, or soon
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._front = threading.Lock()  # held by the application's thread that drives
@@ -101,7 +100,7 @@ class FleetLoop(Loop):
                 CloseLink: network.close_link,
                 Admit: owner.on_admit,
                 LoadStages: self._load_stages,
-                KeepStages: self._keep_stages,
+                KeepStages: lambda action: executor.keep_stages(action.stages),
             }
         )
 
@@ -173,8 +172,7 @@ class FleetLoop(Loop):
         return self.is_turning_here or self._front_thread == threading.get_ident()
 
     def describe(self) -> Dict[str, Any]:
-        """See `Loop.describe`; also `held`, the (part, stage) pairs that are computed here, and
-        state and last report of every neighbour, by name."""
+        """See `Loop.describe`; also state and last report of every neighbour, by name."""
         network, at_us = self.network, now_us()
         peers = list(self.core.neighbours.items())  # at once: another thread may drive
         neighbours = {
@@ -183,7 +181,6 @@ class FleetLoop(Loop):
         }
         return dict(
             super().describe(),
-            held=[list(place) for place in self._held],
             neighbours=neighbours,
             transport=dict(self._transport.counters),
             pace=None if self.pace is None else self.pace.describe(),
@@ -301,10 +298,6 @@ class FleetLoop(Loop):
 
         self._loads.append(action)
         self._compute.call(load)
-
-    def _keep_stages(self, action: KeepStages) -> None:
-        self._held = action.stages
-        self._executor.keep_stages(action.stages)
 
     def _on_computed(self, run: Run, error: Optional[BaseException]) -> None:
         """The compute thread says so."""
