@@ -63,6 +63,7 @@ NOT_RUN = {
     "python -m edgesdk.bench peers": MEASURES,
     "python -m edgesdk.bench link": MEASURES,
     "python -m edgesdk.bench plan": MEASURES,
+    "python -m edgesdk.bench scale": MEASURES,
     "python -m edgesdk.bench ensemble engines/students": "needs what was trained before",
     "python -m edgesdk.bench ensemble DIR": "names a place; tests/bench/test_ensemble.py has one",
     "python -m edgesdk.bench engine --bundle DIR --profile FILE": "names a place; run where one is",

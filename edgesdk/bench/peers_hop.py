@@ -20,7 +20,7 @@ from ..errors import BackendUnavailable, Failed
 from ..pipeline import Pipeline
 from .contenders import Answers
 from .images import LabelledImages
-from .link_contender import WINDOW
+from .link_contender import REPLY_S, WINDOW
 from .link_process import Child
 from .peers_answers import POLICY, Expected, Leaves, check
 from .peers_contenders import FINAL, OURS, Choice, outcome_answers
@@ -150,10 +150,21 @@ class OurPair:
         pipe = self._pipe
         assert pipe is not None  # it was opened when this was made
 
-        def stream(images: Sequence[Any]) -> List[Any]:
-            return list(pipe.map(images, in_flight=WINDOW, ordered=True))
+        limit_ms = 1000 * REPLY_S  # for a worker that died
 
-        return Pair(name, leaves, pipe.infer, stream, outcome_answers, self.close)
+        def single(image: Any) -> Any:
+            return pipe.infer(image, limit_ms)
+
+        def stream(images: Sequence[Any]) -> List[Any]:
+            found: List[Any] = list(
+                pipe.map(images, limit_ms, "expire", in_flight=WINDOW, ordered=True)
+            )
+            for outcome in found:
+                if not outcome.ok:
+                    raise outcome
+            return found
+
+        return Pair(name, leaves, single, stream, outcome_answers, self.close)
 
     def close(self) -> None:
         """End both sides. May be called twice."""

@@ -10,7 +10,7 @@ import os
 import resource
 from collections import Counter, deque
 from time import process_time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from .. import cli
 from ..core.events import Action, Event, Send
@@ -20,11 +20,12 @@ from ..errors import ConfigError
 from ..files import write_atomically
 from ..sim.changes import parse_change, parse_value
 from ..sim.recorder import Recorder
-from ..sim.report import Report, Run, summarise
+from ..sim.report import Run, summarise
 from ..sim.scenario import read_scenario
 from ..sim.simulator import Simulator
 from ..sim.spec import Scenario
 from . import scale_report
+from .scale_report import Found, World
 
 SCENARIOS = ["examples/scenarios/scale-{}.toml".format(count) for count in (10, 100, 1000)]
 SEED = 0
@@ -40,34 +41,6 @@ STEPS: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
 )
 QUARTER = "bytes/4"
 OWN_LINKS_MAX = 300  # workers; beyond it many sources with free links take the simulator minutes
-
-
-class World(NamedTuple):
-    """A scenario as a row of a table: `sources`, `links` and `churn` say what it is."""
-
-    scenario: Scenario
-    sources: str
-    links: str
-    churn: str
-
-
-class Found(NamedTuple):
-    """What one simulation came to.
-
-    `messages`: handed over, by kind, "heartbeat" being those Loads that come without a reason.
-    `hops`: how many tasks were sent as their first, second, ... hop. `busy`: share of the time that
-    nodes computed, by their distance from the nearest source in links. `cpu_s`: processor time of
-    the simulation; `memory_mb`: the most that this process has had so far.
-    """
-
-    world: World
-    report: Report
-    messages: Dict[str, int]
-    counters: Dict[str, int]
-    hops: Dict[int, int]
-    busy: Dict[int, Tuple[int, float]]
-    cpu_s: float
-    memory_mb: float
 
 
 class Watch(Recorder):

@@ -1,13 +1,11 @@
 """The tables and the picture of `bench scale`."""
 
-from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from .. import cli
 from ..figures import png, side_by_side
-from ..sim.report import link_uses, percent
-
-if TYPE_CHECKING:
-    from .scale import Found
+from ..sim.report import Report, link_uses, percent
+from ..sim.spec import Scenario
 
 SIZE_INCHES = (15.0, 4.4)
 KINDS = (  # of messages, as columns
@@ -21,10 +19,40 @@ KINDS = (  # of messages, as columns
 )
 RINGS_SHOWN = 9
 LEAST = 10  # workers: one in ten of them is one
-Steps = Sequence[Tuple[str, "Found"]]
 
 
-def _name(found: "Found") -> Tuple[str, ...]:
+class World(NamedTuple):
+    """A scenario as a row of a table: `sources`, `links` and `churn` say what it is."""
+
+    scenario: Scenario
+    sources: str
+    links: str
+    churn: str
+
+
+class Found(NamedTuple):
+    """What one simulation came to.
+
+    `messages`: handed over, by kind, "heartbeat" being those Loads that come without a reason.
+    `hops`: how many tasks were sent as their first, second, ... hop. `busy`: share of the time that
+    nodes computed, by their distance from the nearest source in links. `cpu_s`: processor time of
+    the simulation; `memory_mb`: the most that this process has had so far.
+    """
+
+    world: World
+    report: Report
+    messages: Dict[str, int]
+    counters: Dict[str, int]
+    hops: Dict[int, int]
+    busy: Dict[int, Tuple[int, float]]
+    cpu_s: float
+    memory_mb: float
+
+
+Steps = Sequence[Tuple[str, Found]]
+
+
+def _name(found: Found) -> Tuple[str, ...]:
     world = found.world
     return (str(len(world.scenario.nodes)), world.sources, world.links, world.churn)
 
@@ -33,20 +61,20 @@ NAME = ("workers", "sources", "links", "churn")
 SIZES = ("items/s", "bound", "x alone", "accuracy", "p50 ms", "p95 ms", "busy", "busiest link")
 
 
-def progress_line(found: "Found") -> str:
+def progress_line(found: Found) -> str:
     """One run, as soon as it is over."""
     return "{}: {:.0f} items/s, {:.0f} s of processor time".format(
         ", ".join(_name(found)), found.report.total.items_per_s, found.cpu_s
     )
 
 
-def tables(found: Sequence["Found"]) -> str:
+def tables(found: Sequence[Found]) -> str:
     """Every table of the sizes."""
     sections = (sizes(found), messages(found), rings(found), costs(found))
     return "\n".join("\n".join(section) + "\n" for section in sections)
 
 
-def _sizes(found: "Found") -> Tuple[str, ...]:
+def _sizes(found: Found) -> Tuple[str, ...]:
     total, run = found.report.total, found.report.run
     bound = total.bound_per_s or 0.0
     busy = sum(node.busy_us for node in run.totals.nodes) / run.totals.end_us
@@ -64,7 +92,7 @@ def _sizes(found: "Found") -> Tuple[str, ...]:
     )
 
 
-def bound_alone(found: "Found") -> float:
+def bound_alone(found: Found) -> float:
     """Items per second that the sources would answer, if each had only itself."""
     run = found.report.run
     mean_us, until_us = 0.0, 0
@@ -75,12 +103,12 @@ def bound_alone(found: "Found") -> float:
     return len(run.totals.sources) * 1e6 / mean_us if mean_us else 0.0
 
 
-def sizes(found: Sequence["Found"]) -> List[str]:
+def sizes(found: Sequence[Found]) -> List[str]:
     """What fleets of each size do."""
     return cli.table(NAME + SIZES, [_name(each) + _sizes(each) for each in found])
 
 
-def messages(found: Sequence["Found"]) -> List[str]:
+def messages(found: Sequence[Found]) -> List[str]:
     """Messages per answered item, by kind; how far tasks travel."""
     header = NAME + ("neighbours",) + tuple(kind for kind, _ in KINDS) + ("all", "most hops")
     return ["messages per item", ""] + cli.table(
@@ -88,26 +116,26 @@ def messages(found: Sequence["Found"]) -> List[str]:
     )
 
 
-def _degree(found: "Found") -> str:
+def _degree(found: Found) -> str:
     scenario = found.world.scenario
     return "{:.1f}".format(2 * len(scenario.links) / len(scenario.nodes))
 
 
-def _messages(found: "Found") -> Tuple[str, ...]:
+def _messages(found: Found) -> Tuple[str, ...]:
     shares = [per_item(found, kinds) for _, kinds in KINDS]
     everything = per_item(found, tuple(found.messages))
     texts = tuple("{:.2f}".format(share) for share in shares + [everything])
     return texts + (str(max(found.hops, default=0)),)
 
 
-def per_item(found: "Found", kinds: Sequence[str]) -> float:
+def per_item(found: Found, kinds: Sequence[str]) -> float:
     """Messages of these kinds, for each item that was answered."""
     return sum(found.messages.get(kind, 0) for kind in kinds) / max(
         1, found.report.total.result_count
     )
 
 
-def rings(found: Sequence["Found"]) -> List[str]:
+def rings(found: Sequence[Found]) -> List[str]:
     """How busy workers are, by their distance from the nearest source."""
     rows = []
     for each in found:
@@ -122,7 +150,7 @@ def rings(found: Sequence["Found"]) -> List[str]:
     return ["busy, by distance from the nearest source"] + [""] + cli.table(header, rows)
 
 
-def costs(found: Sequence["Found"]) -> List[str]:
+def costs(found: Sequence[Found]) -> List[str]:
     """What the simulation itself takes."""
     rows = []
     for each in found:
@@ -161,7 +189,7 @@ def steps(what: str, rows: Steps) -> str:
     return "\n".join(cli.table(header, table)) + "\n"
 
 
-def picture(found: Sequence["Found"]) -> bytes:
+def picture(found: Sequence[Found]) -> bytes:
     """A PNG: throughput beside its bound, messages per item, how far the work spreads."""
     figure, axes = side_by_side(SIZE_INCHES, 3)
     _throughput(axes[0], found)
@@ -174,7 +202,7 @@ def picture(found: Sequence["Found"]) -> bytes:
     return png(figure)
 
 
-def _kinds(found: Sequence["Found"]) -> List[Tuple[str, List["Found"]]]:
+def _kinds(found: Sequence[Found]) -> List[Tuple[str, List[Found]]]:
     """The runs that differ in size only, by what they are."""
     groups: List[Tuple[str, List[Found]]] = []
     several = {id(each) for each in found if len(each.world.scenario.workloads) > 1}
@@ -192,7 +220,7 @@ def _kinds(found: Sequence["Found"]) -> List[Tuple[str, List["Found"]]]:
     return [(name, runs) for name, runs in groups if runs]
 
 
-def _throughput(axes: Any, found: Sequence["Found"]) -> None:
+def _throughput(axes: Any, found: Sequence[Found]) -> None:
     for number, (name, runs) in enumerate(_kinds(found)):
         counts = [len(each.world.scenario.nodes) for each in runs]
         rates = [each.report.total.items_per_s for each in runs]
@@ -204,7 +232,7 @@ def _throughput(axes: Any, found: Sequence["Found"]) -> None:
     axes.legend(fontsize="x-small")
 
 
-def _per_item(axes: Any, found: Sequence["Found"]) -> None:
+def _per_item(axes: Any, found: Sequence[Found]) -> None:
     names = ["\n".join(_name(each)[:1] + _short(each)) for each in found]
     bottom = [0.0] * len(found)
     for number, (kind, kinds) in enumerate(KINDS):
@@ -217,12 +245,12 @@ def _per_item(axes: Any, found: Sequence["Found"]) -> None:
     axes.legend(fontsize="x-small")
 
 
-def _short(found: "Found") -> Tuple[str, ...]:
+def _short(found: Found) -> Tuple[str, ...]:
     world = found.world
     return (world.sources.split()[0] + " src", world.links) + (("churn",) * (world.churn == "yes"))
 
 
-def _spread(axes: Any, found: Sequence["Found"]) -> None:
+def _spread(axes: Any, found: Sequence[Found]) -> None:
     for each in found:
         if len(each.world.scenario.workloads) == 1 and each.world.churn == "no":
             shares = [100 * share for _, share in each.busy.values()]

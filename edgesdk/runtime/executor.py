@@ -121,7 +121,7 @@ class Executor:
         computes. Raises what loading raises, and EngineError for one that takes smaller batches
         than are computed here."""
         missing = [place for place in places if place not in self._stages]
-        with self._turn:
+        with self._turn:  # engines share memory that grows while they are loaded
             found = load_stages(self._bundle, self._plan_name, self._backend, missing)
         limit = smallest_limit(stage.max_batch for stage in found.values())
         if limit is not None and limit < self._batch_max:

@@ -5,6 +5,7 @@ torch RPC can be joined once in a process, so all of it is one run of the comman
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -17,8 +18,8 @@ from edgesdk.bench import peers_hop
 from edgesdk.bench.contenders import Answers
 from edgesdk.bench.peers_answers import expect
 from edgesdk.bench.peers_contenders import Choice
-from edgesdk.bench.peers_hop import Pair, checked, cut_of
-from edgesdk.errors import BackendUnavailable, EdgeError
+from edgesdk.bench.peers_hop import OurPair, Pair, checked, cut_of
+from edgesdk.errors import BackendUnavailable, EdgeError, Expired, Failed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(peers_hop.__file__)))
 LIMIT_S = 280
@@ -53,6 +54,22 @@ def test_one_wrong_answer_of_a_stream_is_found(whole_bundle, brightnesses):
     assert checked(pair(labels), images, labels, expected, len) == 1.0
     with pytest.raises(EdgeError, match="p: found class 0 for image 5, expected 1"):
         checked(pair(wrong), images, labels, expected, len)
+
+
+@pytest.mark.parametrize("form", ["single", "stream"])
+def test_a_worker_that_dies_ends_the_bench(whole_bundle, brightnesses, monkeypatch, form):
+    monkeypatch.setattr(peers_hop, "REPLY_S", 3.0)
+    fleet = OurPair(choice_of(whole_bundle), "final", None)
+    try:
+        pair = fleet.pair("p", 2)
+        assert pair.answers(pair.single(brightnesses.images[0])).exit_index.tolist() == [2]
+        os.kill(fleet._child.process_id, signal.SIGKILL)
+        with pytest.raises((Expired, Failed)):
+            pair.single(brightnesses.images[0]) if form == "single" else pair.stream(
+                brightnesses.images[:3]
+            )
+    finally:
+        fleet.close()
 
 
 def test_all_pairs_of_processes():

@@ -302,6 +302,20 @@ class TestABackendThatComputesOneThingAtATime:
         executor.forsake(busy.run)
         assert bottlenecks.encode(7, PLACE, features()) is not None
 
+    def test_is_not_disturbed_while_it_loads(self, executor, bottlenecks, monkeypatch):
+        monkeypatch.setattr(bottleneck, "PAUSE_S", 0.05)
+        monkeypatch.setattr(executor.backend, "is_exclusive", True, raising=False)
+        executor.keep_stages([(0, 0)])
+        load, found = executor.backend.load, []
+
+        def encode_meanwhile(*arguments):
+            found.append(bottlenecks.encode(7, PLACE, features()))
+            return load(*arguments)
+
+        monkeypatch.setattr(executor.backend, "load", encode_meanwhile)
+        executor.load_stages([(0, 0), (0, 1)])
+        assert found == [None] and bottlenecks.encode(7, PLACE, features()) is not None
+
     def test_others_are_not_waited_for(self, busy, executor, bottlenecks, monkeypatch):
         monkeypatch.setattr(executor.backend, "is_exclusive", False)
         assert bottlenecks.encode(7, PLACE, features()) is not None

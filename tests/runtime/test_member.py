@@ -12,7 +12,7 @@ from leftovers import nothing_more_than, used
 
 from edgesdk import Pipeline, codec
 from edgesdk.bundle import write_bundle
-from edgesdk.cluster import id_of, read_cluster
+from edgesdk.cluster import id_of, local_cluster_text, read_cluster
 from edgesdk.core.exits import MaxProbability
 from edgesdk.core.replanning import Replanning, Seat
 from edgesdk.core.tensor import LOSSY_CODECS
@@ -318,3 +318,13 @@ neighbours = []
 
     def test_the_others_know_who_it_is(self, known):
         assert known("near") == Replanning(id_of("camera"))
+
+
+def test_admission_by_rate_begins_without_neighbours(bundle, tmp_path):
+    """Algorithm 3 runs with the core's first event, and nobody is there to send one."""
+    path = tmp_path / "alone.toml"
+    text = local_cluster_text(bundle.path, {"source": []}, ["[security]", "insecure = true"])
+    path.write_text(text + '\n[admission]\nkind = "rate"\ninterarrival_ms = 1\n', "utf-8")
+    with Pipeline.open(cluster=str(path), name="source") as pipe:
+        eventually(lambda: pipe.stats()["admission"]["interarrival_us"] == 1000)
+        assert len(list(pipe.map([tiny.image(0.9)] * 3))) == 3

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from ..bundles import Run
     from .measuring import Measured
 
-DESCRIPTION = "an autoencoder at a border of a trained network, for features that travel"
+EPOCHS = 20
+DESCRIPTION = (
+    f"an autoencoder at a border of a trained network, for features that travel; {EPOCHS} epochs "
+    "without --epochs"
+)
 EXAMPLE = (
     "python -m edgesdk.train bottleneck runs/digits --border 1 --method ghnd --out runs/bottleneck"
 )
 ALL = "all"
-EPOCHS = 20
 RATIO = 100.0
 PAGE = "README.md"
 

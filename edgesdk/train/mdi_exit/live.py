@@ -35,7 +35,7 @@ from .topologies import LOCAL, MESH_3, SOURCE, TWO, Topology, at_threshold, scen
 
 TOPOLOGIES = (LOCAL, TWO, MESH_3)
 THRESHOLDS: tuple[Optional[float], ...] = (0.5, 0.8, None)
-SECONDS_MIN = 8.0  # of a point: Algorithm 3 needs them, however few images are asked for
+BOARD_TIMES_MIN = 80  # images that one board could answer in a run, or it ends before queues settle
 LINK_US = 300  # of loopback, one way, with what the processes do
 
 
@@ -79,8 +79,8 @@ class Fleets:
         self._file = folder / "live.json"
 
     def measure(self, image_count: int, progress: Callable[[], None]) -> tuple[LivePoint, ...]:
-        """At least about `image_count` answers for every point, those that are kept excepted. Raises Failed
-        if a worker does not come up or nobody answers."""
+        """At least about `image_count` answers for every point, but for those
+        that are kept. Raises Failed if a worker does not come up or nobody answers."""
         kept = self._read(image_count)
         with tempfile.TemporaryDirectory(prefix="edgesdk-live-") as folder:
             with_policies = self._with_policies(folder)
@@ -126,7 +126,8 @@ class Fleets:
     ) -> LivePoint:
         most = self._board.most_per_s(self._test, threshold, topology.boards)
         drive = at_threshold(threshold, BEGIN_SHARE * most)
-        seconds = max(SECONDS_MIN, image_count / (1 - WARMUP_SHARE) / most)
+        least = BOARD_TIMES_MIN * self._board.whole_us / 1e6
+        seconds = max(least, image_count / (1 - WARMUP_SHARE) / most)
         scenario = scenario_of(
             topology, self._board, self._simulated_images, drive, seconds, None, 0, LINK_US
         )

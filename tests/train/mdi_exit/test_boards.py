@@ -10,7 +10,7 @@ from edgesdk.outcomes import outcomes_from_logits
 from edgesdk.profiles import Profile, StageTime
 from edgesdk.train.mdi_exit.boards import board_of, exits_at
 
-# Of the tiny bundle: three segments of 100 multiply-adds, heads of 10; features of 36 and 72 floats.
+# The tiny bundle: segments of 100 multiply-adds, heads of 10; inputs of 36, maps of 72 floats.
 
 
 def answers(*confidences):

@@ -172,7 +172,7 @@ def test_digits_on_real_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeps, "LOADS", (1.0,))
     monkeypatch.setattr(live, "TOPOLOGIES", live.TOPOLOGIES[:2])
     monkeypatch.setattr(live, "THRESHOLDS", (0.8, None))
-    monkeypatch.setattr(live, "SECONDS_MIN", 4.0)
+    monkeypatch.setattr(live, "BOARD_TIMES_MIN", 20)
     options = ["--data=digits", "--seconds=1", "--seeds=1", "--live-images=30"]
     options += ["--bundle=engines/wrn16_1-digits/1", f"--out={tmp_path}"]
     assert main(["reproduce", "mdi-exit", *options]) == 0
