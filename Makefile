@@ -86,7 +86,7 @@ bench: $(VENV)/.develop  ## measure, beside what one would use instead
 	$(BIN)/python -m edgesdk.bench $(BENCH_ARGS)
 
 bench-deps: $(VENV)/.develop  ## install what only benches compare with
-	$(PIP_INSTALL) --no-build-isolation -e ".[bench]"
+	$(PIP_INSTALL) --no-build-isolation -e ".[bench,peers]"
 
 soak: $(VENV)/.develop  ## simulate SEEDS worlds in which much goes wrong, under all checks
 	$(BIN)/python -m edgesdk.soak --seeds $(SEEDS) $(SOAK_ARGS)

@@ -140,6 +140,7 @@ EXTRAS = {
     "plan": ['scipy>=1.9; python_version >= "3.8"'],  # milp, which Python 3.6 gets no scipy for
     "docs": [each + '; python_version >= "3.10"' for each in DOCS],
     "bench": ["grpcio"],  # only to compare with
+    "peers": ['earlyon; python_version >= "3.10"'],  # the same; brings torchvision
     "lint": LINT,
 }
 # compiles the CUDA kernels for a Jetson Nano, which nvcc 13 no longer knows

@@ -1,9 +1,12 @@
-"""The tables [offloading] and [admission] of scenarios and cluster files: the papers' constants."""
+"""The tables [offloading], [admission] and [replanning] of scenarios and cluster files: the papers'
+constants, and ours."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from .core.admission import KINDS, Admission, check_admission
 from .core.offload import Offloading, check_offloading
+from .core.placement import LATENCY, THROUGHPUT
+from .core.replanning import Replanning, check_replanning
 from .document import us_of
 from .schema import Field
 
@@ -46,3 +49,26 @@ def read_admission(field: Optional[Field]) -> Admission:
         else:
             values[key] = entry.whole() if key.endswith("_count") else entry.number()
     return check_admission(Admission(**values))
+
+
+def read_replanning(field: Optional[Field], ids: Mapping[str, int]) -> Optional[Replanning]:
+    """When stages move to other workers, as the table says; None, never, where there is none.
+    `ids`: of the workers, by name.
+
+    Raises ConfigError that begins with the path of the key.
+    """
+    if field is None:
+        return None
+    field.only(("coordinator", "period_s", "gain", "rounds", "objective"))
+    found = Replanning(ids[field.get("coordinator").choice(list(ids))])
+    period, gain = field.optional("period_s"), field.optional("gain")
+    rounds, objective = field.optional("rounds"), field.optional("objective")
+    if period is not None:
+        found = found._replace(period_us=us_of(period, 0, above=0))
+    if gain is not None:
+        found = found._replace(gain=gain.number(above=0))
+    if rounds is not None:
+        found = found._replace(rounds=rounds.whole(1))
+    if objective is not None:
+        found = found._replace(objective=objective.choice((THROUGHPUT, LATENCY)))
+    return check_replanning(found)

@@ -10,7 +10,8 @@ Shape = Tuple[int, ...]
 class DeviceArray:
     """float32 `shape` in the memory of a device, which goes to the host only when asked to.
 
-    A row is `array[i]`, the first n rows are `array[:n]`: views, as numpy has them.
+    A row is `array[i]`, the first n rows are `array[:n]`, a batch of one `array[None]`: views, as
+    numpy has them.
     """
 
     shape: Shape
@@ -19,7 +20,7 @@ class DeviceArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Union[int, slice]) -> "DeviceArray":
+    def __getitem__(self, rows: Union[int, slice, None]) -> "DeviceArray":
         raise NotImplementedError
 
     def on_host(self) -> np.ndarray:

@@ -13,9 +13,10 @@ from hashlib import blake2b
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .addresses import Address, default_bind, free_port_pairs, parse_address, parse_bind
-from .algorithms import read_admission, read_offloading
+from .algorithms import read_admission, read_offloading, read_replanning
 from .core.admission import Admission
 from .core.offload import Offloading
+from .core.replanning import Replanning
 from .core.tensor import CODECS
 from .document import read_document
 from .errors import ConfigError
@@ -33,7 +34,7 @@ _ID_BYTES = 8
 _PORT_MAX = 65535
 
 TOP_KEYS = ["bundle", "plan", "policy", "codec", "lossy", "security", "worker"]
-TOP_KEYS += ["offloading", "admission", "placement"]
+TOP_KEYS += ["offloading", "admission", "placement", "replanning"]
 SECURITY_KEYS = ["keys", "insecure"]
 WORKER_KEYS = ["name", "address", "bind", "neighbours", "stages", "threads", "max_batch", "cpus"]
 WORKER_KEYS += ["parts", "ssh", "folder", "metrics_port"]
@@ -45,7 +46,8 @@ class WorkerEntry(NamedTuple):
     processors `cpus` (None: any). `bind`: where it listens if that is not `address`. `ssh`,
     `folder`: where bundles are delivered, as HOST or USER@HOST and the folder of the cluster file
     there; None for the defaults. `max_batch`: images computed together, None for what suits the
-    backend. `metrics_port`: where Prometheus may ask; None: it may not."""
+    backend. `metrics_port`: where Prometheus may ask; None: it may not. `may_hold`: the `stages` of
+    the file, where a placement file has others; None for all."""
 
     name: str
     address: str
@@ -59,6 +61,7 @@ class WorkerEntry(NamedTuple):
     metrics_port: Optional[int] = None
     ssh: Optional[str] = None
     folder: Optional[str] = None
+    may_hold: Optional[Tuple[int, ...]] = None
 
     @property
     def worker_id(self) -> int:
@@ -118,7 +121,8 @@ class Security(NamedTuple):
 class Cluster(NamedTuple):
     """A cluster file. `plan`, `policy`: names in the bundle, None for its defaults. `codec`: one of
     `core.tensor.CODECS` or "auto"; `lossy`: "auto" may choose a form that loses precision.
-    `placement`: the file that says who holds which stages (`edgesdk.placement_file`), or None."""
+    `placement`: the file that says who holds which stages (`edgesdk.placement_file`), or None;
+    `replanning`: when they move to others, None for never."""
 
     path: str
     bundle: str
@@ -131,6 +135,7 @@ class Cluster(NamedTuple):
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
     placement: Optional[str] = None
+    replanning: Optional[Replanning] = None
 
     def worker(self, name: str) -> WorkerEntry:
         """The worker `name`. Raises ConfigError that lists the names there are."""
@@ -255,6 +260,7 @@ def _cluster(root: Field, path: str) -> Cluster:
     codec_name = AUTO if codec is None else codec.choice((AUTO,) + tuple(CODECS))
     if lossy is not None and lossy.flag() and codec_name != AUTO:
         raise lossy.fail('no codec but "auto" beside it, which is the one that chooses')
+    workers = _workers(root.get("worker"))
     return Cluster(
         path=path,
         bundle=os.path.join(folder, root.get("bundle").text()),
@@ -263,11 +269,19 @@ def _cluster(root: Field, path: str) -> Cluster:
         codec=codec_name,
         lossy=lossy is not None and lossy.flag(),
         security=_security(root.optional("security"), folder),
-        workers=_workers(root.get("worker")),
+        workers=workers,
         offloading=read_offloading(root.optional("offloading")),
         admission=read_admission(root.optional("admission")),
         placement=None if placement is None else os.path.join(folder, placement.text()),
+        replanning=_replanning(root, workers),
     )
+
+
+def _replanning(root: Field, workers: Sequence[WorkerEntry]) -> Optional[Replanning]:
+    field = root.optional("replanning")
+    if field is not None and root.optional("placement") is None:
+        raise field.fail("placement = FILE beside it, from which stages move")
+    return read_replanning(field, {entry.name: entry.worker_id for entry in workers})
 
 
 def _security(field: Optional[Field], folder: str) -> Security:

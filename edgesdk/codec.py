@@ -6,6 +6,8 @@ lz4       lossless, fast (extra "lz4")
 float16   lossy: half the bytes
 uint8     lossy: a quarter; 256 levels between the smallest and the largest value of the array
 
+One more, "learned", needs networks of the bundle: `runtime.bottleneck`.
+
 What a codec cannot do it leaves to raw, and the tensor says so: a lossless one values that would
 not get smaller, a lossy one NaN, infinities and values beyond its range. Whether a lossy codec may
 be used is for calibration to say (`manifest.lossy_codecs`), whether any is worth its time for
@@ -29,7 +31,6 @@ from .core.tensor import (
     AXES_MAX,
     AXIS_MAX,
     BODY_BYTES_MAX,
-    CODECS,
     Tensor,
     refuse,
     size_of,
@@ -61,15 +62,16 @@ class _Encoded(NamedTuple):
 
 
 def available() -> Tuple[str, ...]:
-    """The codecs that can be used here, "raw" first."""
-    return tuple(name for name in CODECS if name not in _LIBRARIES or _is_there(name))
+    """The codecs of any array that can be used here, "raw" first, by their numbers."""
+    return tuple(name for name in _ENCODERS if name not in _LIBRARIES or _is_there(name))
 
 
 def check_codec(name: str) -> None:
     """Raise ConfigError for a codec that does not exist, BackendUnavailable (with what to install)
     for one whose package is missing."""
-    if name not in CODECS:
-        raise ConfigError("codec: found {!r}, expected one of {}".format(name, ", ".join(CODECS)))
+    if name not in _ENCODERS:
+        known = ", ".join(_ENCODERS)
+        raise ConfigError("codec: found {!r}, expected one of {}".format(name, known))
     if name in _LIBRARIES:
         _LIBRARIES[name]()
 

@@ -14,6 +14,7 @@ from .core.fleet import FleetWorker
 from .core.metrics import Metrics
 from .core.neighbours import Identity
 from .core.offload import DEFAULT_OFFLOADING, Offloading
+from .core.replanning import Replanning
 from .core.source import Source
 from .core.spec import Plan
 from .core.worker import DEFAULT_MAX_BATCH
@@ -23,7 +24,8 @@ class CoreSpec(NamedTuple):
     """Everything that decides what a core does, but the events and their times.
 
     `plans`: one per part. `exit_count`: trained exits of the model. `seed`: of all that the core
-    draws. `is_disturbed`: it does unlikely things on purpose, in simulations only.
+    draws. `is_disturbed`: it does unlikely things on purpose, in simulations only. `replanning`:
+    None where stages stay where they are.
     """
 
     identity: Identity
@@ -36,6 +38,7 @@ class CoreSpec(NamedTuple):
     offloading: Offloading = DEFAULT_OFFLOADING
     admission: Admission = NO_ADMISSION
     is_disturbed: bool = False
+    replanning: Optional[Replanning] = None
 
 
 def new_core(
@@ -61,5 +64,6 @@ def new_core(
         spec.offloading,
         spec.admission,
         disturb,
+        spec.replanning,
     )
     return core, metrics

@@ -21,7 +21,7 @@ from .core.spec import (
     Stage,
     check_part,
 )
-from .core.tensor import LOSSY_CODECS
+from .core.tensor import LOSING_CODECS
 from .errors import BundleError, ConfigError
 from .schema import Field
 
@@ -279,7 +279,7 @@ def _read_codecs(root: Field) -> Dict[str, Tuple[str, float]]:
             entry.get("pessimistic_lost_points").number(),
         )
         for name, entry in codecs.entries()
-        if name in LOSSY_CODECS
+        if name in LOSING_CODECS
     }
 
 

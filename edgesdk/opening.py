@@ -12,7 +12,7 @@ from .core.spec import Plan
 from .errors import ConfigError
 from .manifest import check_policy
 from .placement_file import placed
-from .runtime.member import Membership, held_stages, membership_of
+from .runtime.member import Membership, held_stages, membership_of, sends_codes
 from .runtime.pace import read_pace
 from .runtime.stages import onnx_files
 
@@ -92,7 +92,10 @@ def opened_backend(chosen: Chosen, name: Optional[str]) -> Iterator[Backend]:
     it cannot be made. Raises what `open_backend` raises."""
     plans = [part.plans[chosen.plan.name] for part in chosen.bundle.manifest.parts]
     held = None if chosen.membership is None else held_stages(chosen.membership, plans)
-    files = onnx_files(chosen.bundle, chosen.plan.name, held)
+    has_codes = chosen.membership is not None and sends_codes(
+        chosen.membership, chosen.bundle, chosen.plan.name, chosen.policy
+    )
+    files = onnx_files(chosen.bundle, chosen.plan.name, held, has_codes)
     backend = open_backend(name, chosen.threads, files)
     try:
         yield backend

@@ -282,10 +282,10 @@ class Pipeline:
         trained exit), dropped_answer_count, latency (count, mean_us, p50_us, p95_us, max_us; with
         `buckets` also total_us and buckets, (upper_us, count) each, 4 % apart).
         This worker: queue (waiting_count, leaving_count, running_count) and stages (part, stage,
-        run_count, item_count, busy_us each), and board (temperature_c by zone, power_w by rail,
+        run_count, item_count, busy_us, held), and board (temperature_c by zone, power_w by rail,
         resident_bytes, cpu_us, gpu_free_bytes, gpu_total_bytes; what is known).
-        In a cluster also counters, neighbours (state, load, counts, bytes), admission, transport
-        and pace. docs/operations.md says what the counters mean.
+        In a cluster also counters, neighbours (state, load, counts, bytes, held), admission,
+        transport and pace. docs/operations.md says what the counters mean.
         """
         stats = dict(
             worker=self.name,

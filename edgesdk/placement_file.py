@@ -67,7 +67,10 @@ def placed(cluster: Cluster, manifest: Manifest, plan: str) -> Cluster:
     names = [entry.name for entry in cluster.workers]
     held = read_placement(cluster.placement, manifest, plan, names).stages
     return cluster._replace(
-        workers=tuple(entry._replace(stages=held[entry.name]) for entry in cluster.workers)
+        workers=tuple(
+            entry._replace(stages=held[entry.name], may_hold=entry.stages)
+            for entry in cluster.workers
+        )
     )
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from edgesdk.algorithms import read_admission, read_offloading
+from edgesdk.algorithms import read_admission, read_offloading, read_replanning
 from edgesdk.core.admission import Admission
 from edgesdk.core.offload import Offloading
+from edgesdk.core.replanning import Replanning
 from edgesdk.errors import ConfigError
 from edgesdk.schema import Field
 
@@ -29,6 +30,14 @@ def test_admission_in_milliseconds():
     table = {"kind": "rate", "period_ms": 250, "interarrival_ms_min": 0.2, "low_count": 5}
     found = read_admission(field(table, "admission"))
     assert found == Admission("rate", low_count=5, period_us=250_000, interarrival_us_min=200)
+
+
+def test_replanning_names_its_coordinator_and_is_off_without_a_table():
+    assert read_replanning(None, {"a": 7}) is None
+    found = read_replanning(field({"coordinator": "a", "period_s": 0.5}, "replanning"), {"a": 7})
+    assert found == Replanning(7, period_us=500_000)
+    with pytest.raises(ConfigError, match=r"replanning\.coordinator: missing"):
+        read_replanning(field({}, "replanning"), {"a": 7})
 
 
 @pytest.mark.parametrize(

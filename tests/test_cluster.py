@@ -8,9 +8,10 @@ import pytest
 
 from edgesdk import cluster as module
 from edgesdk.bundle import read_bundle
-from edgesdk.cluster import WorkerEntry, check_exposure, local_cluster_text, read_cluster
+from edgesdk.cluster import WorkerEntry, check_exposure, id_of, local_cluster_text, read_cluster
 from edgesdk.core.admission import Admission
 from edgesdk.core.offload import Offloading
+from edgesdk.core.replanning import Replanning
 from edgesdk.errors import ConfigError
 from edgesdk.key_files import write_public
 
@@ -90,7 +91,7 @@ class TestWhatIsRead:
             WorkerEntry("a", "tcp://10.0.0.1:5600", ("b",)),
             WorkerEntry("b", "tcp://10.0.0.2:5600", ("a",)),
         )
-        assert found.workers[0][3:] == (None, 1, None) + (None,) * 6
+        assert found.workers[0][3:] == (None, 1, None) + (None,) * 7
 
     def test_everything_else_is_as_it_says(self, read, tmp_path):
         top = 'bundle = "/net/b"\nplan = "full"\npolicy = "final"\ncodec = "auto"\nlossy = true\n'
@@ -107,6 +108,25 @@ class TestWhatIsRead:
         assert found.admission == Admission("threshold", period_us=250_000)
         entry = WorkerEntry("a", "tcp://10.0.0.9:5600", (), (0, 2), 2, 4, (1, 3))
         assert found.workers == (entry._replace(parts=(0, 2), metrics_port=9200),)
+
+    def test_moving_stages_need_a_placement_and_a_worker_who_decides(self, read):
+        table = '[replanning]\ncoordinator = "b"\n'
+        top = 'bundle = "b"\nplacement = "p.toml"\n'
+        found = read(table + "period_s = 2\ngain = 0.3\nrounds = 5\n" + TWO, top).replanning
+        assert found == Replanning(id_of("b"), 2_000_000, 0.3, 5)
+        assert read(TWO).replanning is None
+        with pytest.raises(ConfigError, match=r"replanning: found .*expected placement = FILE"):
+            read(table + TWO)
+        for line, message in (
+            ('coordinator = "c"', r"replanning.coordinator: found 'c', expected one of"),
+            ('coordinator = "b"\ngain = 1.5', r"gain: found 1.5, expected a share"),
+            ('coordinator = "b"\nobjective = "energy"', r"objective: found 'energy'"),
+            ('coordinator = "b"\nrounds = 0', r"rounds: found 0"),
+            ('coordinator = "b"\nperiod_s = 0', r"period_s: found 0"),
+            ('coordinator = "b"\nspeed = 0', r"replanning.speed: "),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                read("[replanning]\n" + line + "\n" + TWO, top)
 
     def test_a_worker_may_be_alone_or_hold_no_stage(self, read):
         found = read(worker("a", stages=[]))
@@ -145,7 +165,7 @@ class TestAWorker:
 
     def test_where_bundles_are_delivered(self, read):
         text = worker("a", ssh='"nano@robot_1.local"', folder='"~/my robots"')
-        assert read(text).workers[0][-2:] == ("nano@robot_1.local", "~/my robots")
+        assert read(text).workers[0][-3:-1] == ("nano@robot_1.local", "~/my robots")
         assert read(worker("a", ssh='"root@[fd00::1]"')).workers[0].ssh == "root@[fd00::1]"
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesdk import codec
-from edgesdk.core.tensor import BODY_BYTES_MAX, CODECS, Tensor, pack_tensor
+from edgesdk.core.tensor import BODY_BYTES_MAX, CODECS, LEARNED, Tensor, pack_tensor
 from edgesdk.errors import BackendUnavailable, ConfigError, PeerError
 
 PACKAGES = {"zstd": "zstandard", "lz4": "lz4"}
@@ -25,7 +25,7 @@ def needs(name):
     return pytest.mark.skipif(missing, reason=PACKAGES[name] + " is not installed")
 
 
-ALL = [pytest.param(name, marks=needs(name)) for name in CODECS]
+ALL = [pytest.param(name, marks=needs(name)) for name in CODECS if name != LEARNED]
 LOSSLESS = [pytest.param(name, marks=needs(name)) for name in ("raw", "zstd", "lz4")]
 PACKED = [pytest.param(name, marks=needs(name)) for name in ("zstd", "lz4")]
 needs_zstd, needs_lz4 = needs("zstd"), needs("lz4")

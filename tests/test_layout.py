@@ -51,7 +51,8 @@ DOORS = {
     "onnxruntime": ["doctor/probes.py", "backends/onnx_runtime.py", "build/half.py", "train/*"]
     + ["bench/*"],
     "torch": ["doctor/probes.py", "backends/pytorch*.py", "train/*", "bench/*"],
-    "onnx": ["backends/pytorch*.py", "build/half.py", "train/*", "bench/link_bundle.py"],
+    "onnx": ["backends/pytorch*.py", "build/half.py", "train/*", "bench/link_bundle.py"]
+    + ["bench/peers_static.py"],
     "grpc": ["bench/link_grpc.py"],
     "zstandard": ["codec.py"],
     "lz4": ["codec.py"],
@@ -125,6 +126,7 @@ CROSS_CUTTING_TESTS = {
     "test_trt_names.py",
     "test_tun_link.py",
     "test_upgrades.py",
+    "test_moving_stages.py",
 }
 
 NOT_SOURCE = {  # of the top folder

@@ -456,8 +456,9 @@ def test_a_manifest_without_codecs_allows_no_lossy_one():
 
 
 def test_lossy_codecs_are_allowed_up_to_a_loss():
-    manifest = parse_manifest(with_codecs(float16=-0.1, uint8=0.5))
+    manifest = parse_manifest(with_codecs(float16=-0.1, uint8=0.5, learned=0.6))
     assert lossy_codecs(manifest) == ("float16", "uint8")
+    assert lossy_codecs(manifest, 0.6) == ("float16", "uint8", "learned")
     assert lossy_codecs(manifest, 0.499) == ("float16",)
     assert lossy_codecs(manifest, -1) == ()
 
@@ -470,9 +471,9 @@ def test_what_was_measured_with_another_policy_allows_nothing():
 
 
 def test_codecs_that_this_version_does_not_know_are_kept_and_not_allowed():
-    manifest = parse_manifest(with_codecs(learned=0.0, zstd=0.0))
+    manifest = parse_manifest(with_codecs(jpeg=0.0, zstd=0.0))
     assert lossy_codecs(manifest) == ()
-    assert sorted(manifest.document["codecs"]) == ["learned", "zstd"]
+    assert sorted(manifest.document["codecs"]) == ["jpeg", "zstd"]
 
 
 def test_codecs_do_not_change_who_the_model_is():

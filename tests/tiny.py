@@ -16,6 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesdk.bundle import Bundle, write_bundle
+from edgesdk.core.exits import make_policy
+from edgesdk.manifest import policy_id
 
 LABELS = ("bright", "dark")
 SHARPNESS = (0.5, 1.0, 4.0)
@@ -134,6 +136,44 @@ def tiny_manifest() -> Dict[str, Any]:
 def write_tiny_bundle(path: Any) -> Bundle:
     """Write the bundle to the new folder `path`."""
     return write_bundle(path, tiny_manifest(), tiny_files())
+
+
+def write_with_bottleneck(path: Any, border: int = 2, swaps: bool = False) -> Bundle:
+    """The same with a bottleneck before segment `border` (1 or 2); see `add_bottleneck`."""
+    manifest, files = tiny_manifest(), tiny_files()
+    add_bottleneck(manifest, files, 0, border, swaps)
+    return write_bundle(path, manifest, files)
+
+
+def add_bottleneck(
+    manifest: Dict[str, Any], files: Dict[str, bytes], part: int, border: int, swaps: bool = False
+) -> None:
+    """One that calibration allows: the code is the channel x, of which the decoder makes x and 1-x;
+    if it `swaps`, 1-x and x: whatever has travelled is then taken for the other class. 50 and 100
+    multiply-adds."""
+    split, bias = np.array([[1.0], [-1.0]]), np.array([0.0, 1.0])
+    if swaps:
+        split, bias = split[::-1], bias[::-1]
+    first = np.array([[1.0, 0.0]]).reshape(1, 2, 1, 1)
+    files["onnx/encoder.onnx"] = conv_model(first, np.zeros(1), (SIZE, SIZE))
+    files["onnx/decoder.onnx"] = conv_model(split.reshape(2, 1, 1, 1), bias, (SIZE, SIZE))
+    manifest["parts"][part]["bottlenecks"] = [
+        {
+            "border": border,
+            "encoder": "onnx/encoder.onnx",
+            "decoder": "onnx/decoder.onnx",
+            "code_shape": [1, SIZE, SIZE],
+            "encoder_multiply_adds": 50,
+            "decoder_multiply_adds": 100,
+        }
+    ]
+    policy = make_policy(manifest["policies"][manifest["default_policy"]])
+    manifest["codecs"] = {
+        "learned": {
+            "pessimistic_lost_points": 0.0,
+            "provenance": {"policy_id": policy_id(policy)},
+        }
+    }
 
 
 def write_with_graph_head(path: Any) -> Bundle:

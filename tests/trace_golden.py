@@ -19,7 +19,9 @@ from edgesdk.core.events import (
     CloseLink,
     Deliver,
     Keep,
+    KeepStages,
     Leave,
+    LoadStages,
     MessageReceived,
     OpenLink,
     Outcome,
@@ -34,12 +36,15 @@ from edgesdk.core.events import (
     Shutdown,
     StageDone,
     StageFailed,
+    StagesLoaded,
     Submit,
     Timer,
 )
 from edgesdk.core.exits import Entropy
 from edgesdk.core.messages import (
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Envelope,
@@ -55,6 +60,7 @@ from edgesdk.core.messages import (
 )
 from edgesdk.core.neighbours import Identity
 from edgesdk.core.offload import LITERAL
+from edgesdk.core.replanning import Replanning, Seat, Work
 from edgesdk.core.spec import Plan, Stage
 from edgesdk.core_spec import CoreSpec
 from edgesdk.trace.file import TraceWriter
@@ -73,6 +79,7 @@ SPEC = CoreSpec(
     max_batch=4,
     offloading=LITERAL,
     admission=Admission(kind="threshold", threshold=0.1 + 0.2),
+    replanning=Replanning(LARGE, work=(Work(3072.0, 1e9),), seats=(Seat(5, "nano", (0, 1), ()),)),
 )
 NOTE = {"device": "a board \u2603", "why": ""}
 ITEM = ItemId(LARGE, 0xC0FFEE, 70000)
@@ -91,6 +98,8 @@ MESSAGES = (
     ResultMessage(9, 8, ITEM, 0, 1, 2, "attempts", None, 'a "reason"\n'),
     Progress(LARGE, 7, 1, 5, ((70000, 0), (70001, 0))),
     CancelTask(ITEM),
+    Assign(3, ((0, 0), (0, 2))),
+    Assigned(1, ()),
 )
 EVENTS = (
     Submit((0, 1), ("tag", None), 990_000, 1_500_000, True, True),
@@ -105,6 +114,7 @@ EVENTS = (
     PeerGone(5),
     PeerLost(6),
     Leave(),
+    StagesLoaded(((0, 1),), "no engine"),
     Shutdown("closed", "the end"),
 ) + tuple(MessageReceived(5, Envelope(2**32 - 1, 17, message)) for message in MESSAGES)
 ACTIONS = (
@@ -121,6 +131,8 @@ ACTIONS = (
     SetTimer(-1, 1_500_000),
     CancelTimer(0),
     Release(0),
+    LoadStages(((0, 0), (0, 1))),
+    KeepStages(()),
 )
 
 

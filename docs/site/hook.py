@@ -79,18 +79,22 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def _section(words: List[str], text: str) -> str:
-    depth = "##" if len(words) == 1 else "###"
+    depth = "#" * (len(words) + 1)
     return "\n{} {}\n\n```text\n{}```\n".format(depth, " ".join(words), text)
 
 
 def helps() -> Iterator[Tuple[List[str], str]]:
-    """The words of each command and subcommand, such as ["edgesdk.train", "fit"], and what it
-    answers to --help."""
+    """The words of each command and all of its subcommands, such as ["edgesdk.train", "fit"], and
+    what it answers to --help."""
     for module in commands():
-        text = _help([module])
-        yield [module], text
-        for name in re.findall(r"^    ([a-z]+)(?=  |$)", _positional(text), re.MULTILINE):
-            yield [module, name], _help([module, name])
+        yield from _helps([module])
+
+
+def _helps(words: List[str]) -> Iterator[Tuple[List[str], str]]:
+    text = _help(words)
+    yield words, text
+    for name in re.findall(r"^    ([a-z-]+)(?=  |$)", _positional(text), re.MULTILINE):
+        yield from _helps([*words, name])
 
 
 def commands() -> List[str]:

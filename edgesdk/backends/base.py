@@ -21,9 +21,9 @@ class Program:
         """Compute float32 `features` [B, input shape] into float32 `out` [B, output shape].
 
         Both are of the host or of the backend's memory, C-contiguous, and must not overlap; B may
-        differ from call to call. Only one thread calls at a time; the GIL is released while it
-        computes. An exception of the runtime underneath passes through and fails the items of this
-        batch.
+        differ from call to call. Only one thread calls a program at a time (of all programs, if the
+        backend is exclusive); the GIL is released while it computes. An exception of the runtime
+        underneath passes through and fails the items of this batch.
         """
         raise NotImplementedError
 
@@ -41,6 +41,8 @@ class Backend:
     """
 
     name = ""
+    # Whether its programs share memory, so that only one may run at a time, in whichever thread.
+    is_exclusive = False
     memory: Memory = HOST
     kernels: Any = kernels
 

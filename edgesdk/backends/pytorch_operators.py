@@ -83,6 +83,14 @@ def _clip(attributes: Attributes, x: Any, low: Any = None, high: Any = None) -> 
     )
 
 
+def _depth_to_space(attributes: Attributes, x: Any) -> Any:
+    if attributes.get("mode", b"DCR") != b"CRD":  # blocks of channels apart, not side by side
+        raise EngineError(
+            "DepthToSpace of mode {}".format(str(attributes.get("mode", b"DCR"), "ascii"))
+        )
+    return F.pixel_shuffle(x, attributes["blocksize"])
+
+
 def _flatten(attributes: Attributes, x: Any) -> Any:
     if attributes.get("axis", 1) != 1:
         raise EngineError("Flatten with axis {}".format(attributes["axis"]))
@@ -149,6 +157,7 @@ OPERATORS: Dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concat": lambda attributes, *inputs: torch.cat(inputs, attributes["axis"]),
     "Conv": _conv,
+    "DepthToSpace": _depth_to_space,
     "DequantizeLinear": _dequantize,
     "Div": lambda attributes, a, b: a / b,
     "Erf": lambda attributes, x: torch.erf(x),

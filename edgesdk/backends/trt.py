@@ -43,6 +43,7 @@ class TensorRTBackend(Backend):
     """
 
     name = "tensorrt"
+    is_exclusive = True  # from TensorRT 8.5 on all stages share a block for their layers
 
     def __init__(self, threads: int = 1, host_memory: Optional[str] = None) -> None:
         if host_memory is not None and host_memory not in HOST_MEMORY:

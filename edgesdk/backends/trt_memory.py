@@ -26,8 +26,10 @@ class CudaArray(DeviceArray):
         self.shape = shape
         self.nbytes = size_of(shape)
 
-    def __getitem__(self, rows: Union[int, slice]) -> "CudaArray":
+    def __getitem__(self, rows: Union[int, slice, None]) -> "CudaArray":
         """See `DeviceArray`."""
+        if rows is None:
+            return CudaArray(self.memory, self.address, (1,) + self.shape)
         count = len(self)
         if isinstance(rows, slice):
             start, stop, step = rows.indices(count)

@@ -5,27 +5,21 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import cli
-from ..backends import Backend, open_backend
-from ..backends.trt import TensorRTBackend
-from ..bundle import Bundle, read_bundle, read_plain_bundle
+from ..backends import open_backend
+from ..bundle import read_plain_bundle
 from ..codec import available
-from ..core.spec import FULL_PLAN
-from ..core.tensor import CODECS
-from ..errors import ConfigError
-from ..profiles import Profile, StageTime, write_profile
-from ..runtime.stages import onnx_files
+from ..core.tensor import LOSSLESS_CODECS
 from . import (
     codec,
     core,
     distree_exit,
-    energy,
-    engine,
+    engine_command,
     ensemble,
     ensemble_command,
     fleet,
-    host_memory,
     kernels,
     link,
+    peers,
     pipeline,
     plan,
     scale,
@@ -34,7 +28,7 @@ from . import (
     torch_eager,
 )
 from .images import read_test_images
-from .timing import conditions, device_name, pin
+from .timing import conditions, pin
 
 EXAMPLE = "python -m edgesdk.bench kernels --json > kernels.json"
 
@@ -119,68 +113,6 @@ def _with_targets(figures: List[Dict[str, Any]], as_json: bool) -> List[Dict[str
     return figures
 
 
-def measure_engine(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
-    """Every stage and head of a plan; a profile if one is asked for."""
-    if arguments.slower is not None and not arguments.profile:
-        raise ConfigError("--slower changes the profile only; name its file with --profile")
-    bundle = read_bundle(arguments.bundle)
-    is_measured = bool(arguments.profile) and arguments.slower is None
-    meter = energy.open_meter() if is_measured else None
-
-    def measured(backend: Backend) -> List[StageTime]:
-        packages = ("tensorrt", "onnxruntime", "torch")
-        cli.banner(packages, seed=engine.SEED, as_json=arguments.json)
-        times = engine.measure(bundle, arguments.plan, backend, arguments.seconds, meter=meter)
-        rows = [engine.row(time) for time in times]
-        cli.say("\n".join(cli.table(engine.HEADER, rows)), arguments.json)
-        return times
-
-    if arguments.memory is not None:
-        name, times = "tensorrt", _by_host_memory(arguments, bundle, measured)
-    else:
-        backend = open_backend(arguments.backend, arguments.threads, _files(arguments, bundle))
-        name, times = backend.name, measured(backend)
-        backend.close()
-    if arguments.profile:
-        profile = _profile(bundle.manifest.model_id, name, times, arguments)
-        if meter is not None:
-            profile.conditions.update(power_rails=list(meter.rails), idle_w=meter.idle_w)
-        write_profile(arguments.profile, profile)
-        cli.say("profile written to " + arguments.profile, arguments.json)
-        if is_measured and meter is None:
-            cli.say("no energy in it: no sensor here tells what the board draws", arguments.json)
-    return engine.figures(times)
-
-
-def _files(arguments: argparse.Namespace, bundle: Bundle) -> List[str]:
-    """What a backend is to load; none for a plan that there is not."""
-    is_there = arguments.plan in bundle.manifest.parts[0].plans
-    return onnx_files(bundle, arguments.plan) if is_there else []
-
-
-def _by_host_memory(
-    arguments: argparse.Namespace, bundle: Bundle, measured: host_memory.Measure
-) -> List[StageTime]:
-    """Times with the kind of host memory that was asked for, or the better of both, which is then
-    kept."""
-    if arguments.backend not in (None, "tensorrt"):
-        raise ConfigError(
-            "--memory: found --backend {}, expected tensorrt: other backends have no memory of "
-            "their own".format(arguments.backend)
-        )
-    found = host_memory.measure_kinds(arguments.memory, measured)
-    needed_us = {kind: host_memory.one_image_us(times) for kind, times in found.items()}
-    for kind, us in needed_us.items():
-        cli.say("{}: one image takes {:.0f} us".format(kind, us), arguments.json)
-    best = min(needed_us, key=lambda kind: needed_us[kind])
-    if arguments.memory == host_memory.BOTH:
-        host_memory.keep(_files(arguments, bundle), TensorRTBackend.find_device(), best)
-        cli.say(
-            "{} is faster, and taken from now on with these engines".format(best), arguments.json
-        )
-    return found[best]
-
-
 def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Every codec that is installed, at every border of a bundle."""
     bundle = read_plain_bundle(arguments.bundle)
@@ -188,7 +120,7 @@ def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     backend = open_backend(None, arguments.threads)
     names = available()
     cli.banner(("zstandard", "lz4", "onnxruntime"), as_json=arguments.json)
-    for name in CODECS:
+    for name in LOSSLESS_CODECS:
         if name not in names:
             cli.say('not measured: {0}; pip install "edgesdk[{0}]"'.format(name), arguments.json)
     measured = []
@@ -202,43 +134,10 @@ def measure_codec(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     return [figure for each in measured for figure in codec.figures(each)]
 
 
-def _profile(
-    model_id: str, backend: str, times: Sequence[StageTime], arguments: argparse.Namespace
-) -> Profile:
-    """What was measured, or what a slower device would have been measured as: that is another
-    device, and plans made for it would be wrong for this one."""
-    found = conditions(arguments.threads)
-    device = device_name(found)
-    if arguments.slower is not None:
-        found["slower"] = arguments.slower
-        device = "{}, made {:g} times slower".format(device, arguments.slower)
-        times = engine.slowed(times, arguments.slower)
-    return Profile(model_id, device, backend, found, times)
-
-
 def _pipeline_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", default=pipeline.BUNDLE, help="default: %(default)s")
     command.add_argument(
         "--data", help="data set of the bundle, as training takes it; default: the digits scans"
-    )
-
-
-def _engine_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--bundle", required=True, help="folder of the bundle")
-    command.add_argument("--plan", default=FULL_PLAN, help="default: %(default)s")
-    command.add_argument("--backend", help="tensorrt, onnxruntime or torch; default: the best")
-    command.add_argument("--profile", metavar="FILE", help="write the times to this file")
-    command.add_argument(
-        "--memory",
-        choices=host_memory.CHOICES,
-        help="with tensorrt: whether the GPU works on the host's memory or on copies; both: "
-        "measure which is faster here, and keep that",
-    )
-    command.add_argument(
-        "--slower",
-        type=_from_1,
-        metavar="FACTOR",
-        help="of a device that needs FACTOR times as long: for trials with paced workers",
     )
 
 
@@ -300,12 +199,20 @@ BENCHES = {
         per="per batch size; of a fleet, in all",
         options=_fleet_options,
     ),
+    "peers": Bench(
+        "edgesdk beside earlyon, plain onnxruntime, torch, torch RPC and a static network",
+        lambda arguments: peers.measure(arguments, _progress),
+        seconds=20.0,
+        per="per table",
+        options=peers.options,
+        place=link.place,
+    ),
     "engine": Bench(
         "every stage and head of a plan alone; writes profiles",
-        measure_engine,
+        engine_command.run,
         seconds=3.0,
         per="per batch size",
-        options=_engine_options,
+        options=engine_command.options,
     ),
     "link": Bench(
         "the transport beside pyzmq, gRPC and torch RPC, each to a process of its own",
@@ -344,7 +251,7 @@ def _run(arguments: argparse.Namespace) -> int:
     arguments.places = bench.place(arguments)
     figures = bench.measure(arguments)
     if arguments.json:
-        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc"))
+        versions = cli.versions(("onnxruntime", "torch", "zmq", "grpc", "earlyon"))
         where = dict(conditions(arguments.threads), **arguments.places)
         cli.print_json({"versions": versions, "conditions": where, "figures": figures})
     return 0
@@ -358,13 +265,6 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
         return value
 
     return convert
-
-
-def _from_1(text: str) -> float:
-    value = float(text)
-    if not 1 <= value < float("inf"):
-        raise argparse.ArgumentTypeError("found {}, expected a number from 1".format(text))
-    return value
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -46,6 +46,7 @@ SLOWER = 80.0
 JOIN_S = 30.0
 WARMUP_SHARE = 0.25  # of the run, in which admission looks for its rate
 SOURCE = "source"
+PACE = "pace.json"
 OF_BOUND_MIN = 0.8
 OF_SIMULATED = 0.15
 PERIOD_US = 200_000  # of Algorithm 3
@@ -53,11 +54,12 @@ MEASURE_S = 2.0
 
 
 class Live(NamedTuple):
-    """A run: `ended_s` when each result came, from the first image on, and its exit; `link_us`: one
-    way to a neighbour; what the workers' paces and counters say."""
+    """A run: `ended_s` when each of the `results` came, from the first image on; their tags are
+    numbers of images; `link_us`: one way to a neighbour; what the source's pace and counters say.
+    """
 
     ended_s: Sequence[float]
-    exit_indices: Sequence[int]
+    results: Sequence[Result]
     failed_count: int
     seconds: float
     link_us: float
@@ -73,10 +75,11 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     policy = choose_policy(bundle, arguments.policy)
     cli.banner(("onnxruntime", "zmq"), as_json=arguments.json)
     with tempfile.TemporaryDirectory(prefix="edgesdk-fleet-") as folder:
-        pace = _paced(bundle, backend, arguments.slower, os.path.join(folder, "pace.json"))
+        pace = _paced(bundle, backend, arguments.slower, os.path.join(folder, PACE))
         model = _model(bundle, backend, policy, pace, data)
-        cluster = _write_cluster(folder, bundle, arguments.workers, arguments.policy, model)
-        live = _run(folder, cluster, arguments, data)
+        admission = _admission(model, arguments.workers)
+        cluster = write_cluster(folder, bundle.path, arguments.workers, arguments.policy, admission)
+        live = run(folder, cluster, arguments.workers, data.images, arguments.seconds)
         replayed = replay(read_trace(os.path.join(folder, SOURCE + ".trace")))
     scenario = _scenario(model, arguments.workers, live)
     simulated_per_s = _simulate(scenario)
@@ -134,16 +137,28 @@ def _recorded(
     return tuple(images)
 
 
-def _write_cluster(folder: str, bundle: Bundle, count: int, policy: str, model: Model) -> str:
-    """The cluster file: a mesh, without encryption, for all of it is this machine."""
+def _admission(model: Model, count: int) -> Admission:
+    """Algorithm 3, from half of what the workers could do without early exits."""
+    return Admission(
+        kind="rate",
+        period_us=PERIOD_US,
+        interarrival_us=round(2 * sum(model.parts[0].stage_us) / count),
+    )
+
+
+def write_cluster(
+    folder: str, bundle_path: str, count: int, policy: str, admission: Admission
+) -> str:
+    """The cluster file of `count` workers: a mesh, without encryption, for all of it is this
+    machine; Algorithm 3 as `admission` says."""
     head = [
         'plan = "{}"\npolicy = "{}"\ncodec = "raw"'.format(FULL_PLAN, policy),
         "[security]\ninsecure = true",
-        '[admission]\nkind = "rate"\nperiod_ms = {}'.format(PERIOD_US / 1000),
-        "interarrival_ms = {}".format(2 * sum(model.parts[0].stage_us) / count / 1000),
+        '[admission]\nkind = "rate"\nperiod_ms = {}'.format(admission.period_us / 1000),
+        "interarrival_ms = {}".format(admission.interarrival_us / 1000),
     ]
     workers = {name: ["max_batch = 1"] for name in _names(count)}
-    text = local_cluster_text(bundle.path, workers, head)
+    text = local_cluster_text(bundle_path, workers, head)
     path = os.path.join(folder, "cluster.toml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
@@ -154,17 +169,20 @@ def _names(count: int) -> List[str]:
     return [SOURCE] + ["worker-{}".format(index) for index in range(1, count)]
 
 
-def _run(folder: str, cluster: str, arguments: argparse.Namespace, data: LabelledImages) -> Live:
-    pace = os.path.join(folder, "pace.json")
+def run(folder: str, cluster: str, count: int, images: Sequence[Any], seconds: float) -> Live:
+    """Let the workers of `cluster`, paced by the profile in `folder`, answer `images` again and
+    again for `seconds`; the source's trace is then in `folder`. Raises Failed if one does not come
+    up."""
+    pace = os.path.join(folder, PACE)
     children: List[Child] = []
     try:
-        for name in _names(arguments.workers)[1:]:
+        for name in _names(count)[1:]:
             options = {"cluster": cluster, "name": name, "arguments": ["--pace", pace]}
             children.append(Child("edgesdk.bench.link_ours:serve", options))
         trace = os.path.join(folder, SOURCE + ".trace")
         with Pipeline.open(cluster=cluster, name=SOURCE, pace=pace, trace=trace) as pipe:
             _wait_until_up(pipe, children)
-            return _stream(pipe, data, arguments.seconds)
+            return _stream(pipe, images, seconds)
     finally:
         for child in children:
             child.stop()
@@ -182,31 +200,33 @@ def _wait_until_up(pipe: Pipeline, children: Sequence[Child]) -> None:
         time.sleep(0.01)
 
 
-def _stream(pipe: Pipeline, data: LabelledImages, seconds: float) -> Live:
-    """Images for `seconds`, as fast as they are admitted."""
+def _stream(pipe: Pipeline, images: Sequence[Any], seconds: float) -> Live:
+    """Images for `seconds`, as fast as they are admitted. Outcomes are handed over late, when many
+    have gathered: when each ended follows from when it was submitted, and its latency."""
     begin_s = time.monotonic()
+    asked_s: List[float] = []  # who asks for an image has submitted the one before
 
-    def images() -> Iterator[Any]:
-        for image in itertools.cycle(data.images):
-            if time.monotonic() - begin_s >= seconds:
+    def repeated() -> Iterator[Any]:
+        for image in itertools.cycle(images):
+            asked_s.append(time.monotonic() - begin_s)
+            if asked_s[-1] >= seconds:
                 return
             yield image
 
-    ended_s, exit_indices, failed_count = [], [], 0
+    ended_s, results, failed_count = [], [], 0
     link_us = float("nan")
-    for outcome in pipe.map(images()):
+    for outcome in pipe.map(repeated()):
         if isinstance(outcome, Result):
-            ended_s.append(time.monotonic() - begin_s)
-            exit_indices.append(outcome.exit_index)
+            submitted_s = asked_s[min(outcome.tag + 1, len(asked_s) - 1)]
+            ended_s.append(submitted_s + outcome.latency_us * 1e-6)
+            results.append(outcome)
         else:
             failed_count += 1
         if not len(ended_s) % 64:
             known = pipe.stats()["neighbours"].values()
             link_us = float(np.mean([each["link_delay_us"] for each in known] or [link_us]))
     stats = pipe.stats()
-    return Live(
-        ended_s, exit_indices, failed_count, seconds, link_us, stats["pace"], stats["counters"]
-    )
+    return Live(ended_s, results, failed_count, seconds, link_us, stats["pace"], stats["counters"])
 
 
 # --- what it is compared with ---------------------------------------------------------------------
@@ -217,11 +237,6 @@ def _scenario(model: Model, count: int, live: Live) -> Scenario:
     names = _names(count)
     delay_us = max(1, round(live.link_us)) if live.link_us == live.link_us else 1
     links = [Link(a, b, (a, b), delay_us) for a, b in itertools.combinations(names, 2)]
-    admission = Admission(
-        kind="rate",
-        period_us=PERIOD_US,
-        interarrival_us=round(2 * sum(model.parts[0].stage_us) / count),
-    )
     return Scenario(
         name="fleet",
         model=model,
@@ -229,7 +244,7 @@ def _scenario(model: Model, count: int, live: Live) -> Scenario:
         links=tuple(links),
         workloads=(Workload(SOURCE, "admission"),),
         duration_us=round(live.seconds * 1e6),
-        admission=admission,
+        admission=_admission(model, count),
     )
 
 
@@ -247,8 +262,8 @@ def _report(
 ) -> List[Dict[str, Any]]:
     warmup_s = live.seconds * WARMUP_SHARE
     counted = [
-        exit_index
-        for at_s, exit_index in zip(live.ended_s, live.exit_indices)
+        result.exit_index
+        for at_s, result in zip(live.ended_s, live.results)
         if warmup_s <= at_s <= live.seconds
     ]
     live_per_s = len(counted) / (live.seconds - warmup_s)

@@ -69,7 +69,7 @@ class TorchRpc(Contender):
         store = os.path.join(self._folder.name, "store")
         self.child = Child(__name__ + ":serve", {"store": store}, cores)
         try:
-            _join(rpc, HERE, 0, store)
+            join(rpc, HERE, 0, store)
         except RuntimeError as error:
             raise self.failed(error) from error
         self._rpc = rpc
@@ -117,11 +117,12 @@ def serve(options: Options, ready: Ready) -> None:
     rpc = load_rpc()
     REPLY_TENSOR = torch.frombuffer(bytearray(ANSWER_REPLY), dtype=torch.uint8)
     ready({})  # joining waits for the parent
-    _join(rpc, THERE, 1, options["store"])
+    join(rpc, THERE, 1, options["store"])
     threading.Event().wait()
 
 
-def _join(rpc: Any, name: str, rank: int, store: str) -> None:
+def join(rpc: Any, name: str, rank: int, store: str) -> None:
+    """Become `name`, one of two processes that meet in the file `store`, over tcp on loopback."""
     os.environ.setdefault("TP_SOCKET_IFNAME", "lo")
     backend_options = rpc.TensorPipeRpcBackendOptions(
         init_method="file://" + store,

@@ -1,6 +1,6 @@
 """What a user would run instead of edgesdk: the uncut network in onnxruntime, or in torch."""
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -12,9 +12,18 @@ from ..preprocess import Preprocessor
 
 
 class PlainOnnxruntime:
-    """The same images, the same preprocessing, the whole network in one session, argmax."""
+    """The same images, the same preprocessing, the whole network in one session, argmax.
 
-    def __init__(self, bundle: Bundle, threads: int = 1, color: str = "rgb") -> None:
+    `network`: an ONNX file's content instead of the bundle's uncut network.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        color: str = "rgb",
+        network: Optional[bytes] = None,
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -26,7 +35,9 @@ class PlainOnnxruntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session: Any = onnxruntime.InferenceSession(
-            _uncut(bundle), options, providers=["CPUExecutionProvider"]
+            _uncut(bundle) if network is None else network,
+            options,
+            providers=["CPUExecutionProvider"],
         )
         self._input = self._session.get_inputs()[0].name
         self.preprocess = Preprocessor(bundle.manifest.preprocessing, color)

@@ -60,10 +60,14 @@ def cpu_backend() -> Backend:
 def golden_outputs(
     bundle: Bundle, files: List[StageFile], backend: Backend
 ) -> Iterator[Tuple[StageFile, Golden]]:
-    """What each of `files` makes of the features in front of it."""
+    """What each of `files` makes of the features in front of it, or of their code."""
     borders = [_borders(bundle, part, backend) for part in range(len(bundle.manifest.parts))]
     for file in files:
         features = borders[file.part][file.border]
+        if file.encoder:
+            code, shape = file.input_shape, file.output_shape
+            encoder = file._replace(onnx=file.encoder, input_shape=shape, output_shape=code)
+            features = run(bundle, backend, encoder, features)
         yield file, Golden(features, run(bundle, backend, file, features))
 
 

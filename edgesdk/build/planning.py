@@ -13,7 +13,8 @@ GRAPH = "graph"
 
 class StageFile(NamedTuple):
     """One ONNX file. `onnx`: its name in the bundle. It reads the features in front of segment
-    `border` of part `part`. Shapes are per sample. `sha256`: of its content."""
+    `border` of part `part`, or what the file `encoder` makes of them. Shapes are per sample.
+    `sha256`: of its content."""
 
     onnx: str
     part: int
@@ -21,6 +22,7 @@ class StageFile(NamedTuple):
     input_shape: Tuple[int, ...]
     output_shape: Tuple[int, ...]
     sha256: str
+    encoder: str = ""
 
 
 class Choices(NamedTuple):
@@ -44,7 +46,8 @@ class Work(NamedTuple):
 
 
 def stage_files(manifest: Manifest, plan: Optional[str] = None) -> List[StageFile]:
-    """The files of a plan, or of all plans, each once: stages, and exits that are graphs.
+    """The files of a plan, or of all plans, each once: stages, exits that are graphs, and encoders
+    and decoders.
 
     Raises ConfigError if there is no such plan.
     """
@@ -58,6 +61,19 @@ def stage_files(manifest: Manifest, plan: Optional[str] = None) -> List[StageFil
                 first, last = part.segments[stage.first_segment], part.segments[stage.last_segment]
                 shapes = first.input_shape, last.output_shape
                 _add(found, manifest, stage.file, number, stage.first_segment, shapes)
+                code = part.bottleneck_before(stage)
+                if code is not None:
+                    shapes = first.input_shape, code.code_shape
+                    _add(found, manifest, code.encoder, number, code.border, shapes)
+                    _add(
+                        found,
+                        manifest,
+                        code.decoder,
+                        number,
+                        code.border,
+                        shapes[::-1],
+                        code.encoder,
+                    )
             for index in part.plans[name].exit_indices:
                 if part.exits[index].kind == GRAPH:
                     shapes = part.segments[index].output_shape, (len(manifest.labels),)
@@ -72,9 +88,10 @@ def _add(
     part: int,
     border: int,
     shapes: Tuple[Tuple[int, ...], Tuple[int, ...]],
+    encoder: str = "",
 ) -> None:
     digest = manifest.document["files"][onnx]["sha256"]
-    found.setdefault(onnx, StageFile(onnx, part, border, shapes[0], shapes[1], digest))
+    found.setdefault(onnx, StageFile(onnx, part, border, shapes[0], shapes[1], digest, encoder))
 
 
 def what_to_do(

@@ -28,7 +28,7 @@ Everything is counted, nothing drawn; time comes from outside.
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
-from .tensor import LOSSLESS_CODECS, LOSSY_CODECS
+from .tensor import LOSING_CODECS, LOSSLESS_CODECS
 
 RAW = "raw"
 # Below, a message costs more than its bytes do: acknowledgement, system calls, a codec's start.
@@ -68,7 +68,7 @@ def break_even_bytes_per_s(estimate: Estimate) -> float:
 def candidates(usable: Sequence[str], lossy_allowed: Sequence[str] = ()) -> Tuple[str, ...]:
     """What a `CodecChooser` may choose from: of the `usable` codecs those that lose nothing, and
     the lossy ones that are allowed."""
-    allowed = [name for name in LOSSY_CODECS if name in lossy_allowed]
+    allowed = [name for name in LOSING_CODECS if name in lossy_allowed]
     return tuple(name for name in usable if name in LOSSLESS_CODECS or name in allowed)
 
 
@@ -98,7 +98,7 @@ class CodecChooser:
 
     def __init__(self, names: Sequence[str]) -> None:
         """`names`: the codecs to choose from beside raw. Raises ConfigError for others."""
-        known = LOSSLESS_CODECS + LOSSY_CODECS
+        known = LOSSLESS_CODECS + LOSING_CODECS
         for name in names:
             if name not in known:
                 raise ConfigError(

@@ -138,6 +138,14 @@ class MessageReceived(NamedTuple):
     envelope: Any
 
 
+class StagesLoaded(NamedTuple):
+    """The (part, stage) pairs that `LoadStages` asked for are ready; or, with the reason `failure`,
+    not all of them can be had."""
+
+    stages: Tuple[Tuple[int, int], ...]
+    failure: str = ""
+
+
 class Leave(NamedTuple):
     """Take no more tasks, end those that are here, then part from every neighbour."""
 
@@ -205,6 +213,18 @@ class Admit(NamedTuple):
     threshold: Optional[float]
 
 
+class LoadStages(NamedTuple):
+    """Make these (part, stage) pairs ready beside those that are, and say so by `StagesLoaded`."""
+
+    stages: Tuple[Tuple[int, int], ...]
+
+
+class KeepStages(NamedTuple):
+    """No stages but these are begun from now on: others may be forgotten."""
+
+    stages: Tuple[Tuple[int, int], ...]
+
+
 class SetTimer(NamedTuple):
     """Send `Timer(item)` when the clock reaches `at_us`; replaces an earlier timer of `item`."""
 
@@ -237,6 +257,7 @@ Event = Union[
     PeerLost,
     MessageReceived,
     Leave,
+    StagesLoaded,
 ]
 Action = Union[
     RunStage,
@@ -250,4 +271,6 @@ Action = Union[
     OpenLink,
     CloseLink,
     Admit,
+    LoadStages,
+    KeepStages,
 ]

@@ -59,6 +59,10 @@ class Exchange(nb.Host):
             CancelTask: self._on_cancel_task,
         }
 
+    def hand_on(self, kind: type, receiver: Callable[..., None]) -> None:
+        """Messages of `kind` are for somebody else, who is told peer, message, now_us, actions."""
+        self._receivers[kind] = receiver
+
     @property
     def path_count(self) -> int:
         """Ways back for results that are remembered."""

@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from . import neighbours as nb
 from .admission import NO_ADMISSION, Admission, AdmissionControl
 from .agenda import Agenda
+from .assignments import Assignments
 from .disturbance import Disturb, undisturbed
 from .events import (
     WAKE,
@@ -29,6 +30,7 @@ from .events import (
     SetTimer,
     Shutdown,
     StageDone,
+    StagesLoaded,
     Timer,
 )
 from .exchange import Exchange
@@ -40,6 +42,7 @@ from .missing import Missing
 from .offload import DEFAULT_OFFLOADING, Offloading, check_offloading
 from .output_queue import OutputQueue
 from .peer import Peer
+from .replanning import Replanning
 from .source import Source
 from .spec import Plan
 from .tasks import FleetTask, Queues
@@ -53,8 +56,8 @@ PASSING_US_MAX = 5_000_000  # that who leaves waits for results which have no ot
 class FleetWorker(Worker, Queues):
     """Turns events into actions, as `Worker` does, and knows neighbours.
 
-    `identity.stages` are the stages that it holds. `offloading` and `admission` hold the constants
-    of the paper and the switches for what goes beyond it. Raises ConfigError for wrong constants.
+    `identity.stages` are those that it holds, until `replanning` moves them. `offloading` and
+    `admission`: constants of the paper, and switches beyond it. Raises ConfigError for wrong ones.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class FleetWorker(Worker, Queues):
         offloading: Offloading = DEFAULT_OFFLOADING,
         admission: Admission = NO_ADMISSION,
         disturb: Disturb = undisturbed,
+        replanning: Optional[Replanning] = None,
     ) -> None:
         super().__init__(plans, policy, source, max_batch)
         self.identity = identity
@@ -81,6 +85,9 @@ class FleetWorker(Worker, Queues):
         self._neighbours = self._exchange.neighbours
         self._missing = Missing(
             [(part, stage) for part, plan in enumerate(plans) for stage in range(len(plan.stages))]
+        )
+        self._assignments = Assignments(
+            replanning, plans, self, self._output, self._exchange, source.metrics
         )
         self._guests = self._exchange.guests
         self._delay_us = 0.0  # Gamma_n
@@ -97,9 +104,10 @@ class FleetWorker(Worker, Queues):
             self._agenda.put((ADMISSION, 0), 0)  # with the first event
         self._handlers.update(
             {
-                PeerFound: self._on_peer_found,
-                PeerGone: self._on_peer_gone,
-                PeerLost: self._on_peer_lost,
+                PeerFound: lambda event, *rest: self._neighbours.found(*event, *rest),
+                PeerGone: lambda event, *rest: self._neighbours.gone(event.peer, *rest),
+                PeerLost: lambda event, *rest: self._neighbours.lost(event.peer, *rest),
+                StagesLoaded: self._assignments.on_loaded,
                 MessageReceived: self._exchange.receive,
                 Leave: self._on_leave,
             }
@@ -202,7 +210,8 @@ class FleetWorker(Worker, Queues):
         exchange = self._exchange
         if exchange.cancelled:
             exchange.flush(actions)
-        if self._neighbours.is_leaving and self._neighbours.peers and self._may_part(now_us):
+        is_done = self._neighbours.is_leaving and self._neighbours.peers and self.is_drained
+        if is_done and (not self.path_count or now_us >= self._part_us):
             self._neighbours.part(actions)
         length = len(self._queue)
         if length != self._length:
@@ -210,13 +219,10 @@ class FleetWorker(Worker, Queues):
             self._neighbours.queue_changed(length, now_us)
         if self._wake_us is None or self._agenda.entered_count != self._entered_duties:
             self._entered_duties = self._agenda.entered_count
-            self._set_wake(actions)
-
-    def _set_wake(self, actions: List[Action]) -> None:
-        next_us = self._agenda.next_us()
-        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
-            self._wake_us = next_us
-            actions.append(SetTimer(WAKE, next_us))
+            next_us = self._agenda.next_us()
+            if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
+                self._wake_us = next_us
+                actions.append(SetTimer(WAKE, next_us))
 
     def _on_timer(self, event: Timer, now_us: int, actions: List[Action]) -> None:
         if event.item != WAKE:
@@ -235,9 +241,6 @@ class FleetWorker(Worker, Queues):
                     self._look_around(now_us, actions)
                 self._neighbours.on_duty(what, whom, now_us, actions)
 
-    def _may_part(self, now_us: int) -> bool:
-        return self.is_drained and (not self.path_count or now_us >= self._part_us)
-
     def _adapt(self, now_us: int, actions: List[Action]) -> None:
         """Algorithm 3 or 4."""
         admitted_count = self._source.metrics.admitted_count
@@ -253,6 +256,7 @@ class FleetWorker(Worker, Queues):
             assert task.guest is not None
             self._exchange.return_stranded(task, task.guest, now_us, actions)
         self._exchange.look_around(now_us, actions)
+        self._assignments.look_around(self._delay_us, now_us, actions)
         if self._source.part_count > 1:
             self._missing.look(self._output.held | self._neighbours.shared_stages, now_us)
 
@@ -263,15 +267,6 @@ class FleetWorker(Worker, Queues):
                 self.withdraw(item, part)
                 detail = "no worker holds part {}".format(part)
                 self._source.fail_part(item, part, "attempts", detail, now_us, actions)
-
-    def _on_peer_found(self, event: PeerFound, now_us: int, actions: List[Action]) -> None:
-        self._neighbours.found(event.peer, event.offload, now_us, actions)
-
-    def _on_peer_gone(self, event: PeerGone, now_us: int, actions: List[Action]) -> None:
-        self._neighbours.gone(event.peer, now_us, actions)
-
-    def _on_peer_lost(self, event: PeerLost, now_us: int, actions: List[Action]) -> None:
-        self._neighbours.lost(event.peer, now_us, actions)
 
     def _on_leave(self, event: Leave, now_us: int, actions: List[Action]) -> None:
         self._part_us = now_us + PASSING_US_MAX
@@ -322,6 +317,11 @@ class FleetWorker(Worker, Queues):
             self._queue[(task.item, task.part)] = task
         else:
             self._output.put(task)
+
+    def tasks(self) -> List[FleetTask]:
+        """See `Queues.tasks`."""
+        queued = [task for task in self._queue.values() if isinstance(task, FleetTask)]
+        return queued + list(self._output)
 
     def withdraw(self, item: int, part: int) -> None:
         """See `Queues.withdraw`."""

@@ -176,7 +176,36 @@ class CancelTask(NamedTuple):
     item: ItemId
 
 
-Message = Union[Hello, Welcome, Reject, Bye, Load, Task, Ack, ResultMessage, Progress, CancelTask]
+class Assign(NamedTuple):
+    """From the coordinator: hold `stages`, rising (part, stage) pairs, as soon as they are loaded.
+    `number` rises with every Assign of its process: an older one that comes late is void."""
+
+    number: int
+    stages: Tuple[Tuple[int, int], ...]
+
+
+class Assigned(NamedTuple):
+    """The sender holds `stages` now, instead of those of its greeting. `number`, from 1, counts how
+    often that has changed."""
+
+    number: int
+    stages: Tuple[Tuple[int, int], ...]
+
+
+Message = Union[
+    Hello,
+    Welcome,
+    Reject,
+    Bye,
+    Load,
+    Task,
+    Ack,
+    ResultMessage,
+    Progress,
+    CancelTask,
+    Assign,
+    Assigned,
+]
 
 
 class Envelope(NamedTuple):

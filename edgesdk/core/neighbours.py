@@ -116,7 +116,7 @@ class Neighbours:
         peer = self._peer(worker, now_us, actions)
         peer.may_offload = may_offload
         peer.move(FOUND)
-        self._refresh()
+        self.refresh()
         if peer.state is GREETING:
             self._agenda.put((GREET, worker), now_us)
 
@@ -216,7 +216,7 @@ class Neighbours:
             if peer.is_connected:
                 self.send(peer, Bye(True), actions)
         self.peers.clear()  # their links close when the last word is out
-        self._refresh()
+        self.refresh()
 
     @property
     def unsettled_count(self) -> int:
@@ -244,7 +244,8 @@ class Neighbours:
             self._agenda.put_earlier((HEARTBEAT, 0), now_us + HEARTBEAT_US)
         return peer
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """`targets` and `shared_stages` follow from the peers."""
         self.targets = [p for p in self.peers.values() if p.state is UP and p.may_offload]
         self.shared_stages = {stage for peer in self.targets for stage in peer.stages}
 
@@ -305,7 +306,7 @@ class Neighbours:
             return
         peer.begin(envelope, greeting, now_us)
         self._metrics.incident("sessions_begun", peer.worker)
-        self._refresh()
+        self.refresh()
         self._send_load(peer, now_us, actions)  # the other side waits for the first use
         if self.is_leaving:
             self.send(peer, Bye(False), actions)
@@ -349,7 +350,7 @@ class Neighbours:
             self._lose(peer, LEFT, now_us, actions)
         else:
             peer.move(BYE)
-            self._refresh()
+            self.refresh()
 
     # --- settling ---
 
@@ -391,7 +392,7 @@ class Neighbours:
             peer.move(SILENT)
         self._agenda.drop((ACK, peer.worker))
         self._agenda.drop((REPEAT, peer.worker))
-        self._refresh()
+        self.refresh()
         actions += [CloseLink(peer.worker), OpenLink(peer.worker)]  # what waits there is void
         if peer.state is GREETING:
             self._agenda.put((GREET, peer.worker), now_us)

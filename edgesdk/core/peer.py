@@ -101,6 +101,7 @@ class Peer:
         self._rng = rng
         self.greeting: Optional[Greeting] = None
         self.stages: frozenset = frozenset()
+        self.assigned_number = 0  # of its last Assigned
         self.my_session = 0
         self.their_session = 0
         self._offer: Optional[Offer] = None
@@ -174,6 +175,7 @@ class Peer:
         self._offer = None
         self.greeting = greeting
         self.stages = frozenset(greeting.stages)
+        self.assigned_number = 0
         self.greeting_us = GREETING_US
         self.heard_us = self.reported_us = now_us
 
@@ -224,6 +226,7 @@ class Peer:
             "answered_count": self.answered_count,
             "heard_us_ago": now_us - self.heard_us if self.heard_us else None,
             "lost_because": self.lost_because,
+            "held": ["{}.{}".format(part, stage) for part, stage in sorted(self.stages)],
         }
 
     def _draw_session(self) -> int:

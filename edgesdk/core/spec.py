@@ -8,6 +8,7 @@ into *stages*, the units that are executed, placed and sent.
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from ..errors import BundleError
+from .tensor import AXES_MAX, AXIS_MAX
 
 FULL_PLAN = "full"  # one stage per segment; every part has it
 
@@ -83,6 +84,11 @@ class Part(NamedTuple):
     plans: Dict[str, Plan]
     bottlenecks: Tuple[Bottleneck, ...] = ()
 
+    def bottleneck_before(self, stage: Stage) -> Optional[Bottleneck]:
+        """The one that what `stage` takes may travel through; None where there is none."""
+        found = [each for each in self.bottlenecks if each.border == stage.first_segment]
+        return found[0] if found else None
+
     def multiply_adds_until(self, exit_index: int, evaluated: Tuple[int, ...]) -> int:
         """Multiply-adds of an item that leaves at `exit_index`, heads in `evaluated` included."""
         backbone = sum(segment.multiply_adds for segment in self.segments[: exit_index + 1])
@@ -129,6 +135,22 @@ def _check_borders(part: Part, where: str) -> None:
             "{}.bottlenecks: found the borders {}, expected different ones from 1 to {}, a segment "
             "that takes features".format(where, borders, len(part.segments) - 1)
         )
+    for index, each in enumerate(part.bottlenecks):
+        code, features = each.code_shape, part.segments[each.border].input_shape
+        if len(code) > AXES_MAX or max(code) > AXIS_MAX or _size(code) >= _size(features):
+            raise BundleError(
+                "{}.bottlenecks[{}].code_shape: found {}, expected fewer values than the {} of the "
+                "features {}, in at most {} axes".format(
+                    where, index, list(code), _size(features), list(features), AXES_MAX
+                )
+            )
+
+
+def _size(shape: Tuple[int, ...]) -> int:
+    count = 1
+    for axis in shape:
+        count *= axis
+    return count
 
 
 def _check_plan(plan: Plan, segment_count: int, where: str) -> None:

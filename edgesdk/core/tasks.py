@@ -1,7 +1,7 @@
 """Tasks that may travel, and what a worker remembers of tasks that have passed through."""
 
 from collections import OrderedDict
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .messages import ItemId
 from .worker import Task
@@ -90,6 +90,10 @@ class Queues:
 
     def place(self, task: FleetTask) -> None:
         """A task that came, or came back, enters I_n, or O_n if it cannot be computed here."""
+        raise NotImplementedError
+
+    def tasks(self) -> List[FleetTask]:
+        """What waits in I_n, then in O_n."""
         raise NotImplementedError
 
     def withdraw(self, item: int, part: int) -> None:

@@ -19,21 +19,25 @@ AUXILIARY_COUNT_MAX = 4096  # channels of a first exit's feature
 AUXILIARY_BYTES_MAX = 4 * AUXILIARY_COUNT_MAX
 
 DTYPES = {"float32": 1, "float16": 2, "uint8": 3}
-CODECS = {"raw": 1, "float16": 2, "uint8": 3, "zstd": 4, "lz4": 5}
+CODECS = {"raw": 1, "float16": 2, "uint8": 3, "zstd": 4, "lz4": 5, "learned": 6}
 LOSSLESS_CODECS = ("zstd", "lz4")  # beside raw
-LOSSY_CODECS = ("float16", "uint8")
-LEARNED_CODEC = 6  # reserved for trained bottlenecks; refused
+LOSSY_CODECS = ("float16", "uint8")  # of any array
+LEARNED = "learned"  # by a trained bottleneck: at borders of the bundle that have one
+LOSING_CODECS = LOSSY_CODECS + (LEARNED,)  # calibration says whether they may be used
+CODE_ITEM_BYTES = 1  # of a bottleneck's code, which travels as uint8
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
 CODEC_KNOWS = -1
-# Bytes per value in the body, CODEC_KNOWS where they depend on the values. "float16" and "uint8"
-# are lossy forms of float32; a pair that is not listed means nothing.
+# Bytes per value in the body, CODEC_KNOWS where they depend on the values, or on the bundle.
+# "float16", "uint8" and "learned" are lossy forms of float32; a pair that is not listed means
+# nothing.
 BODY_ITEM_BYTES: Dict[Tuple[str, str], int] = {
     ("float32", "raw"): 4,
     ("float32", "float16"): 2,
     ("float32", "uint8"): 1,
     ("float32", "zstd"): CODEC_KNOWS,
     ("float32", "lz4"): CODEC_KNOWS,
+    ("float32", "learned"): CODEC_KNOWS,
     ("float16", "raw"): 2,
     ("float16", "zstd"): CODEC_KNOWS,
     ("float16", "lz4"): CODEC_KNOWS,
@@ -56,6 +60,7 @@ TENSOR_FIELDS = (
     ("codec", "B"),
 )
 _TENSOR = Struct("<" + "".join(form for _, form in TENSOR_FIELDS))
+_SCALED = ("uint8", LEARNED)
 _SCALE_OFFSET = Struct("<ff")
 _NO_SCALE_OFFSET = bytes(_SCALE_OFFSET.size)
 _NO_AXES = (0,) * AXES_MAX
@@ -74,9 +79,9 @@ class Tensor(NamedTuple):
     """An array as it travels: `body` is its C-order bytes as `codec` left them, never copied here.
 
     `dtype` and `shape` (without a batch axis) are those of the array that the codec gives back.
-    Codec "uint8": value = byte * `scale` + `offset` (the zero of `kernels.quantize_u8`); both are
-    None otherwise. `auxiliary`: a float32 vector that a cosine policy compares with, or None. Both
-    buffers are C-contiguous.
+    Codec "uint8": value = byte * `scale` + `offset` (the zero of `kernels.quantize_u8`). The body
+    of "learned" is a code, which has them too; otherwise both are None. `auxiliary`: a float32
+    vector that a cosine policy compares with, or None. Both buffers are C-contiguous.
     """
 
     dtype: str
@@ -118,7 +123,7 @@ def pack_tensor(tensor: Tensor, with_checksum: bool) -> bytes:
     if body_bytes != count * body_item_bytes or count * item_bytes > BODY_BYTES_MAX or 0 in shape:
         _check_sizes(shape, count, item_bytes, body_bytes, body_item_bytes)
     scale_offset = _NO_SCALE_OFFSET
-    if codec == "uint8" or scale is not None or offset is not None:
+    if codec in _SCALED or scale is not None or offset is not None:
         scale_offset = _pack_scale_offset(codec, scale, offset)
     auxiliary_count = 0
     if auxiliary is not None:
@@ -148,7 +153,7 @@ def unpack_tensor(head: bytes, at: int, frames: Sequence[Any], with_checksum: bo
     if body_bytes != count * body_item_bytes or count * item_bytes > BODY_BYTES_MAX or 0 in shape:
         _check_sizes(shape, count, item_bytes, body_bytes, body_item_bytes)
     scale = offset = auxiliary = None
-    if codec == "uint8":
+    if codec in _SCALED:
         scale, offset = _SCALE_OFFSET.unpack(data)
         _check_scale_offset(scale, offset)
     elif data != _NO_SCALE_OFFSET:  # not even -0.0: one message has one form
@@ -182,10 +187,10 @@ def _check_sizes(
 
 
 def _pack_scale_offset(codec: str, scale: Optional[float], offset: Optional[float]) -> bytes:
-    if codec != "uint8":
+    if codec not in _SCALED:
         refuse("scale and offset", (scale, offset), "None for the codec {}".format(codec))
     if scale is None or offset is None:
-        refuse("scale and offset", (scale, offset), "numbers for the codec uint8")
+        refuse("scale and offset", (scale, offset), "numbers for the codec " + codec)
     _check_scale_offset(scale, offset)
     return _SCALE_OFFSET.pack(scale, offset)
 

@@ -126,7 +126,8 @@ def _refuse_prefix(head: bytes) -> NoReturn:
         refuse("magic", hex(magic), hex(MAGIC))
     if version != WIRE_VERSION:
         refuse("unknown wire version", version, WIRE_VERSION)
-    refuse("unknown kind of message", code, "1 to {}".format(len(KINDS) + 1))
+    codes = sorted([TASK_CODE] + [kind.code for kind in KINDS.values()])
+    refuse("unknown kind of message", code, "one of {}".format(", ".join(map(str, codes))))
 
 
 def _check_length(kind: Kind, head: bytes) -> None:

@@ -35,8 +35,7 @@ HEADER_FIELDS = (
 HEADER_BYTES = 64
 CHECKSUM_BYTES = 4  # the end of frame 0: CRC-32 of all before it
 
-# Each kind's code is in `core/wire_kinds.py`; 16 and 17 are reserved for a new plan while running
-# (ASSIGN, ASSIGNED).
+# Each kind's code is in `core/wire_kinds.py`.
 TASK_CODE = 6
 
 AUXILIARY, BODY_CHECKED, ANSWERED, FINAL, LEAVING = 1, 2, 4, 8, 16  # bits of the header's flags
@@ -104,6 +103,8 @@ ANSWER_FIELDS = (
 )
 RESULT_FIELDS = (("worker", "Q"), ("reason", "B"), ("answer", "26s"), ("tail_bytes", "H"))
 PROGRESS_FIELDS = (("worker", "Q"), ("item_count", "H"))
+
+ASSIGN_FIELDS = (("assignment", "Q"), ("stage_count", "H"))
 
 STAGE_FORM = "HH"  # part, stage
 PROGRESS_ITEM_FORM = "QH"  # number, part

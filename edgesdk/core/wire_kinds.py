@@ -7,7 +7,7 @@ other side must refuse. The format in words: `docs/wire.md`.
 
 import struct
 from math import inf, isfinite
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
 
 from ..errors import PeerError
 from .events import NAN, Answer, Scores
@@ -19,6 +19,8 @@ from .messages import (
     TEXT_MAX,
     WINDOW,
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Greeting,
@@ -35,6 +37,7 @@ from .wire_format import (
     ACK_FIELDS,
     ANSWER_FIELDS,
     ANSWERED,
+    ASSIGN_FIELDS,
     CHECKSUM_BYTES,
     FINAL,
     GREETING_FIELDS,
@@ -273,6 +276,35 @@ def _unpack_cancel(values: Any, head: bytes) -> CancelTask:
     return CancelTask(ItemId(values[SOURCE], values[EPOCH], values[NUMBER]))
 
 
+def _pack_assign(message: Any) -> Parts:
+    """Assign and Assigned."""
+    number, stages = message
+    _check_assignment(number, stages)
+    return 0, 0, _NO_ADDRESS, (number, len(stages)), b"".join(_STAGE.pack(*each) for each in stages)
+
+
+def _unpack_assign(values: Any, head: bytes) -> Assign:
+    return Assign(*_unpack_assignment(values, _tail(Assign, head)))
+
+
+def _unpack_assigned(values: Any, head: bytes) -> Assigned:
+    return Assigned(*_unpack_assignment(values, _tail(Assigned, head)))
+
+
+def _unpack_assignment(values: Any, tail: bytes) -> Tuple[int, Tuple[Tuple[int, int], ...]]:
+    number, stages = values[OWN], tuple(_STAGE.iter_unpack(tail))
+    _check_assignment(number, stages)
+    return number, stages
+
+
+def _check_assignment(number: int, stages: Sequence[Tuple[int, int]]) -> None:
+    check_count("stage_count", len(stages), STAGES_MAX)
+    if number < 1:
+        refuse("assignment", number, ">= 1")
+    if any(one >= other for one, other in zip(stages, stages[1:])):
+        refuse("stages", stages, "each once, in rising order")
+
+
 def check_nan(name: str, data: bytes) -> None:
     """Raise PeerError unless `data` is the one NaN of the format."""
     if data != _CANONICAL_NAN:
@@ -344,4 +376,6 @@ KINDS: Dict[type, Kind] = {
         elements=_ITEMS,
     ),
     CancelTask: _kind(10, _pack_cancel, _unpack_cancel, header=_ITEM),
+    Assign: _kind(16, _pack_assign, _unpack_assign, ASSIGN_FIELDS, elements=_STAGES),
+    Assigned: _kind(17, _pack_assign, _unpack_assigned, ASSIGN_FIELDS, elements=_STAGES),
 }

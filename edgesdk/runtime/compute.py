@@ -33,6 +33,10 @@ class ComputeThread:
         """Compute `run` as soon as what was started before has ended."""
         self._runs.put(run)
 
+    def call(self, job: Callable[[], None]) -> None:
+        """Do `job`, which raises nothing, when what was started before has ended."""
+        self._runs.put(job)
+
     def close(self, timeout_s: float) -> bool:
         """End the thread; False if it is still computing after `timeout_s`: that hangs, and its
         thread is lost. Nobody waits for it a second time."""
@@ -48,6 +52,9 @@ class ComputeThread:
             run = self._runs.get()
             if run is None or self._closing.is_set():
                 return
+            if callable(run):
+                run()
+                continue
             error: Optional[BaseException] = None
             begin_us = now_us()
             try:

@@ -4,7 +4,9 @@ A run has three steps, so that another thread can compute: `begin` and `finish` 
 that drives the loop, which owns all tables here; `compute` touches nothing but the run's arrays.
 """
 
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+import contextlib
+import threading
+from typing import Collection, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,18 +29,24 @@ KEPT_UNCOPIED_BYTES_MIN = 65536
 
 class Run:
     """One batch on its way through a stage: `features` and `output` are held for it. `found` are
-    the scores of its head, None where none is asked for; who computes it says in `taken_us` how
-    long that took."""
+    the scores of its head, None where none is asked for; who computes it holds `turn`, and says in
+    `taken_us` how long that took."""
 
-    __slots__ = ("action", "features", "found", "output", "stage", "taken_us")
+    __slots__ = ("action", "features", "found", "output", "stage", "taken_us", "turn")
 
     def __init__(
-        self, action: RunStage, stage: LoadedStage, features: Buffer, output: Buffer
+        self,
+        action: RunStage,
+        stage: LoadedStage,
+        features: Buffer,
+        output: Buffer,
+        turn: ContextManager[bool],
     ) -> None:
         self.action = action
         self.stage = stage
         self.features = features
         self.output = output
+        self.turn = turn
         self.found: "Optional[kernels.ExitScores]" = None
         self.taken_us = 0
 
@@ -69,6 +77,7 @@ class Executor:
         if manifest.classifier is not None:
             self._output_size = manifest.classifier.feature_size
         self._backend = backend
+        self._turn = threading.Lock()  # of whoever computes
         self._inputs = BufferPool()  # of what comes from outside: always on the host
         self._pool = BufferPool(backend.memory)
         self._rows = Rows(self._pool)
@@ -81,17 +90,19 @@ class Executor:
         self._latest_exit: Dict[int, int] = {}  # whose they are, of those evaluated here
         # What travels with a task because the policy compares with it.
         self._compared = self._first if "difference" in self._needs else self._latest
+        self._bundle, self._plan_name = bundle, plan_name
+        self._batch_max = 0
         self._stages = load_stages(bundle, plan_name, backend, held_stages)
         self.input_shapes = input_shapes(bundle, plan_name)
         self._totals = {place: StageTotals() for place in self.input_shapes}
-        self._bundle_path = bundle.path
 
     def max_batch(self, asked: Optional[int]) -> int:
         """Samples to compute at once: `asked`, or if that is None what suits the stages. Raises
         EngineError if a stage cannot take so many."""
         limit = smallest_limit(stage.max_batch for stage in self._stages.values())
         if asked is None:
-            return DEFAULT_MAX_BATCH if limit is None else min(limit, DEFAULT_MAX_BATCH)
+            self._batch_max = min(DEFAULT_MAX_BATCH, limit or DEFAULT_MAX_BATCH)
+            return self._batch_max
         if limit is not None and limit < asked:
             raise EngineError(
                 "max_batch: found {}, needed at most {}, for which engines were built; open with "
@@ -99,10 +110,32 @@ class Executor:
                     asked,
                     limit,
                     limit,
-                    build_command(self._bundle_path, "--max-batch {}".format(asked)),
+                    build_command(self._bundle.path, "--max-batch {}".format(asked)),
                 )
             )
+        self._batch_max = asked
         return asked
+
+    def load_stages(self, places: Collection[PlaceOf]) -> None:
+        """Make those of `places` ready that are not yet, beside the others; in the thread that
+        computes. Raises what loading raises, and EngineError for one that takes smaller batches
+        than are computed here."""
+        missing = [place for place in places if place not in self._stages]
+        with self._turn:  # engines share memory that grows while they are loaded
+            found = load_stages(self._bundle, self._plan_name, self._backend, missing)
+        limit = smallest_limit(stage.max_batch for stage in found.values())
+        if limit is not None and limit < self._batch_max:
+            raise EngineError(
+                "stages {}: found engines for batches of at most {}, expected {}, as this worker "
+                "computes; open with max_batch={}".format(missing, limit, self._batch_max, limit)
+            )
+        self._stages.update(found)
+
+    def keep_stages(self, places: Collection[PlaceOf]) -> None:
+        """Forget all stages but `places`, when what they compute now has ended."""
+        for place in list(self._stages):
+            if place not in places:
+                del self._stages[place]
 
     def take_input(self, row_count: int, shape: Tuple[int, ...]) -> Buffer:
         """A buffer for the inputs of a batch, to be filled and then admitted."""
@@ -136,17 +169,38 @@ class Executor:
         """Say what a batch needs."""
         stage = self._stages[(action.part, action.stage)]
         features = self._rows.collect(self._keys(action.part, action.items))
-        return Run(action, stage, features, self._pool.take(len(action.items), stage.output_shape))
+        output = self._pool.take(len(action.items), stage.output_shape)
+        return Run(action, stage, features, output, self._turn)
 
     def compute(self, run: Run) -> None:
         """Compute a batch, in any thread, one at a time. Exceptions of the backend pass."""
         stage, output = run.stage, run.output.array
-        with self._backend.computing():
+        with run.turn, self._backend.computing():
             gather(run.features, self._backend)
             stage.program.run(run.features.array, output)
             if run.action.evaluate:
                 assert stage.head is not None  # the core evaluates only where the plan has an exit
                 run.found = stage.head(output, self._keep_outputs)
+
+    @property
+    def backend(self) -> Backend:
+        """What it computes on."""
+        return self._backend
+
+    @contextlib.contextmanager
+    def pause(self, wait_s: float) -> Iterator[bool]:
+        """In there the thread that drives the loop may run programs of the backend: no stage is
+        computed, if that must not be at the same time. False: one did not end within `wait_s`."""
+        turn = self._turn
+        if not self._backend.is_exclusive:
+            yield True
+        elif turn.acquire(timeout=wait_s):
+            try:
+                yield True
+            finally:
+                turn.release()
+        else:
+            yield False
 
     def finish(self, run: Run) -> StageDone:
         """What was computed is what the items hold from now on."""
@@ -179,8 +233,9 @@ class Executor:
 
     def forsake(self, run: Run) -> None:
         """A batch does not end: its items hold what they held before, and none of its memory is
-        used again, for whoever computes may still write there."""
+        used again, for whoever computes may still write there. Nobody waits for that one's turn."""
         self._rows.forsake(run.features)
+        self._turn = threading.Lock()
 
     def logits(self, item: int, exit_index: int) -> Optional[np.ndarray]:
         """float32 [N] of this exit for `item`, if they are wanted and it is the latest one that was
@@ -252,7 +307,8 @@ class Executor:
             self._latest_exit.pop(key, None)
 
     def stage_totals(self) -> List[Dict[str, int]]:
-        """part, stage, run_count, item_count, busy_us of every stage of the plan."""
+        """part, stage, run_count, item_count, busy_us of every stage of the plan, and whether it is
+        `held` here."""
         return [
             {
                 "part": part,
@@ -260,6 +316,7 @@ class Executor:
                 "run_count": totals.run_count,
                 "item_count": totals.item_count,
                 "busy_us": totals.busy_us,
+                "held": (part, stage) in self._stages,
             }
             for (part, stage), totals in self._totals.items()
         ]

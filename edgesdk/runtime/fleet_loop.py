@@ -15,11 +15,14 @@ from ..core.events import (
     CloseLink,
     Event,
     Keep,
+    KeepStages,
     Leave,
+    LoadStages,
     OpenLink,
     RunStage,
     Send,
     StageFailed,
+    StagesLoaded,
 )
 from ..core.fleet import FleetWorker
 from ..core.messages import Task
@@ -80,6 +83,7 @@ class FleetLoop(Loop):
         self._running_since_us = 0
         self._hung_count = 0
         self._longest_us: Dict[Tuple[int, int], float] = {}  # by stage and number of items
+        self._loads: Deque[LoadStages] = deque()  # the compute thread is at these, or soon
         self._ended: Deque[Tuple[Run, Optional[BaseException]]] = deque()
         self._front = threading.Lock()  # held by the application's thread that drives
         self._front_thread: Optional[int] = None
@@ -95,6 +99,8 @@ class FleetLoop(Loop):
                 OpenLink: network.open_link,
                 CloseLink: network.close_link,
                 Admit: owner.on_admit,
+                LoadStages: self._load_stages,
+                KeepStages: lambda action: executor.keep_stages(action.stages),
             }
         )
 
@@ -260,7 +266,8 @@ class FleetLoop(Loop):
         if self._closing is not None:
             return
         kind = (action.stage, len(action.items))
-        if self._longest_us.get(kind, INLINE_US_MAX) < INLINE_US_MAX:
+        is_short = self._longest_us.get(kind, INLINE_US_MAX) < INLINE_US_MAX
+        if is_short and not self._loads:
             begin_us = now_us()
             super()._run_stage(action)
             self._note_time(kind, now_us() - begin_us)
@@ -275,6 +282,22 @@ class FleetLoop(Loop):
         if self.pace is None:
             before_us = self._longest_us.get(kind, 0.0)
             self._longest_us[kind] = max(taken_us, before_us * LONGEST_KEPT)
+
+    def _load_stages(self, action: LoadStages) -> None:
+        """Between two batches, for backends need not load and compute at once."""
+
+        def load() -> None:
+            failure = ""
+            try:
+                self._executor.load_stages(action.stages)
+            except Exception as error:  # whatever a model does, the others are there
+                failure = "{}: {}".format(type(error).__name__, error)
+            self._loads.popleft()
+            if self._closing is None:
+                self.post(StagesLoaded(action.stages, failure))
+
+        self._loads.append(action)
+        self._compute.call(load)
 
     def _on_computed(self, run: Run, error: Optional[BaseException]) -> None:
         """The compute thread says so."""

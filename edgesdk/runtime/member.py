@@ -10,13 +10,20 @@ from ..cluster import Cluster, WorkerEntry, check_exposure, read_cluster
 from ..codec import available
 from ..core.admission import KINDS, Admission, check_admission
 from ..core.codec_choice import candidates
-from ..core.events import PeerFound
+from ..core.events import WAKE, PeerFound, Timer
 from ..core.exits import ExitPolicy, MaxProbability
 from ..core.messages import FEATURE_BYTES_MAX
 from ..core.metrics import Metrics
 from ..core.neighbours import Identity
-from ..core.spec import Plan
-from ..core.tensor import AXES_MAX, BODY_BYTES_MAX, LOSSLESS_CODECS, LOSSY_CODECS
+from ..core.replanning import Replanning, Seat, Work
+from ..core.spec import Part, Plan, Stage
+from ..core.tensor import (
+    AXES_MAX,
+    BODY_BYTES_MAX,
+    LEARNED,
+    LOSING_CODECS,
+    LOSSLESS_CODECS,
+)
 from ..core.wire_format import REASONS
 from ..core_spec import CoreSpec, new_core
 from ..errors import BackendUnavailable, ConfigError
@@ -26,6 +33,7 @@ from ..telemetry.journal import Journal
 from ..telemetry.merge import CLOCK, NAME
 from ..telemetry.timeline import TimelineWriter
 from ..trace.file import TraceWriter
+from .bottleneck import Bottlenecks
 from .clock import clock_name
 from .executor import Executor
 from .fleet_loop import FleetLoop
@@ -33,6 +41,7 @@ from .loop import Owner, Writer
 from .network import Network
 from .pace import Pace
 from .packer import Packer
+from .stages import bottlenecks_of
 from .transport import Transport
 
 _FLOAT_BYTES = 4
@@ -116,7 +125,10 @@ def join(
     cluster, entry = membership.cluster, membership.entry
     check_exposure(cluster, entry.name, membership.insecure_network)
     _check_travels(bundle, plans, policy)
-    choices = _codecs(cluster, bundle, policy)
+    choices = _codecs(cluster, bundle, plans[0].name, policy)
+    bottlenecks = None
+    if sends_codes(membership, bundle, plans[0].name, policy):
+        bottlenecks = Bottlenecks(bundle, plans[0].name, executor)
     spec = _core_spec(membership, bundle, plans, policy, choices, max_batch, seed)
     core, metrics = new_core(spec)
     neighbours = cluster.neighbours(entry.name)
@@ -125,7 +137,9 @@ def join(
     try:
         names = {each.entry.worker_id: each.entry.name for each in neighbours}
         metrics.on_incident = Journal(entry.name, names)
-        packer = Packer(cluster.codec, choices, core.neighbours.get, names, transport.count)
+        packer = Packer(
+            cluster.codec, choices, core.neighbours.get, names, transport.count, bottlenecks
+        )
         # CURVE protects features better, and TCP on one machine has nothing to protect them from.
         others = [entry] + [each.entry for each in neighbours]
         checks = cluster.security.insecure and not all(each.is_loopback for each in others)
@@ -137,6 +151,8 @@ def join(
         raise
     for each in neighbours:
         loop.post(PeerFound(each.entry.worker_id, each.offload))
+    if not neighbours:
+        loop.post(Timer(WAKE))  # nobody else says the first word, and admission begins with it
     loop.drive(lambda: len(core.neighbours) == len(neighbours))  # from now on stats name them
     return loop, metrics
 
@@ -177,8 +193,8 @@ def _core_spec(
             # Who may not lose anything here must not be sent what has lost something.
             codecs=tuple(
                 name
-                for name in available()
-                if name not in LOSSY_CODECS or name in choices or name == cluster.codec
+                for name in available() + (LEARNED,)
+                if name not in LOSING_CODECS or name in choices or name == cluster.codec
             ),
         ),
         plans=tuple(plans),
@@ -190,7 +206,46 @@ def _core_spec(
         max_batch=max_batch,
         offloading=cluster.offloading,
         admission=admission,
+        replanning=replanning_of(membership, bundle.manifest.parts[0], plans[0]),
     )
+
+
+def replanning_of(membership: Membership, part: Part, plan: Plan) -> Optional[Replanning]:
+    """What this worker knows of moving stages. At the coordinator that is everything: the fleet is
+    itself and its neighbours, of others it hears nothing."""
+    cluster, entry = membership.cluster, membership.entry
+    options = cluster.replanning
+    if options is None or options.coordinator != entry.worker_id:
+        return options
+    every, ids = (
+        tuple(range(len(plan.stages))),
+        {each.name: each.worker_id for each in cluster.workers},
+    )
+    seated = [entry] + [each.entry for each in cluster.neighbours(entry.name)]
+    return options._replace(
+        work=tuple(_work(part, stage) for stage in plan.stages),
+        seats=tuple(
+            Seat(
+                each.worker_id,
+                each.name,
+                every if each.may_hold is None else each.may_hold,
+                tuple(ids[name] for name in each.neighbours),
+            )
+            for each in seated
+        ),
+    )
+
+
+def _work(part: Part, stage: Stage) -> Work:
+    """Bytes as they are without a codec: rates are measured on the same scale."""
+    size = _FLOAT_BYTES
+    for axis in part.segments[stage.first_segment].input_shape:
+        size *= axis
+    segments = part.segments[stage.first_segment : stage.last_segment + 1]
+    multiply_adds = sum(segment.multiply_adds for segment in segments)
+    if stage.exit_index is not None:
+        multiply_adds += part.exits[stage.exit_index].multiply_adds
+    return Work(float(size), float(multiply_adds))
 
 
 def held_stages(membership: Membership, plans: Sequence[Plan]) -> Tuple[Tuple[int, int], ...]:
@@ -218,9 +273,20 @@ def held_stages(membership: Membership, plans: Sequence[Plan]) -> Tuple[Tuple[in
     )
 
 
+def sends_codes(membership: Membership, bundle: Bundle, plan: str, policy: ExitPolicy) -> bool:
+    """Whether features may leave or come by bottlenecks here. Raises ConfigError for a codec that
+    this bundle does not allow."""
+    cluster = membership.cluster
+    return LEARNED in (cluster.codec,) + _codecs(cluster, bundle, plan, policy)
+
+
 def _agreement(bundle: Bundle, plans: Sequence[Plan], policy: ExitPolicy) -> bytes:
-    """16 bytes that are equal where plans and policy are: a task may leave wherever it is."""
+    """16 bytes that are equal where plans and policy are: a task may leave wherever it is. And
+    bottlenecks, for nobody reads the codes of another one's."""
     ids = [plan_id(bundle.manifest, part, plan.name) for part, plan in enumerate(plans)]
+    files = bundle.manifest.document["files"]
+    for spec in bottlenecks_of(bundle, plans[0].name).values():
+        ids += [files[name]["sha256"] for name in (spec.encoder, spec.decoder)]
     return sha256("".join(ids + [policy_id(policy)]).encode("ascii")).digest()[:_ID_BYTES]
 
 
@@ -262,11 +328,17 @@ def _check_admission(admission: Admission, policy: ExitPolicy) -> None:
         )
 
 
-def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, ...]:
+def _codecs(cluster: Cluster, bundle: Bundle, plan: str, policy: ExitPolicy) -> Tuple[str, ...]:
     """What "auto" may choose from. Raises ConfigError for a lossy codec that calibration has not
-    found harmless."""
+    found harmless, and for "learned" without a bottleneck."""
+    usable = available() + ((LEARNED,) if bottlenecks_of(bundle, plan) else ())
     harmless = lossy_codecs(bundle.manifest, policy=policy)
-    if cluster.codec in LOSSY_CODECS and cluster.codec not in harmless:
+    if cluster.codec == LEARNED and LEARNED not in usable:
+        raise ConfigError(
+            "{}: codec: found {!r}, expected a codec that needs no bottlenecks, for {} has none "
+            "between the stages of plan {!r}".format(cluster.path, LEARNED, bundle.path, plan)
+        )
+    if cluster.codec in LOSING_CODECS and cluster.codec not in harmless:
         raise ConfigError(
             "{}: codec: found {!r}, which calibration has not found harmless for this bundle; "
             "expected one of {}, or calibrate: python -m edgesdk.train calibrate {} --data PATH "
@@ -274,7 +346,7 @@ def _codecs(cluster: Cluster, bundle: Bundle, policy: ExitPolicy) -> Tuple[str, 
                 cluster.path, cluster.codec, ", ".join(LOSSLESS_CODECS + harmless), bundle.path
             )
         )
-    return candidates(available(), harmless if cluster.lossy else ())
+    return candidates(usable, harmless if cluster.lossy else ())
 
 
 def _zeromq(membership: Membership) -> Transport:

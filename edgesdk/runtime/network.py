@@ -5,7 +5,18 @@ wrong is counted, said in the log, and dropped: a neighbour cannot make this pro
 """
 
 from collections import Counter, defaultdict
-from typing import Any, DefaultDict, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    DefaultDict,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -18,6 +29,7 @@ from ..errors import BackendUnavailable, PeerError
 from ..token_bucket import TokenBucket
 from .executor import Executor
 from .packer import Packer
+from .stages import PlaceOf
 from .transport import Arrival, Departure, Transport
 
 # A neighbour greets twice a second at most. More is a fault or malice.
@@ -38,6 +50,15 @@ class HelloLimit:
         if bucket is None:
             bucket = self._buckets[peer] = TokenBucket(HELLOS_AT_ONCE, HELLOS_PER_S, now_us)
         return bucket.takes(now_us)
+
+
+class Arrived(NamedTuple):
+    """What came with a task for the stage `place`: see `Executor.keep`."""
+
+    place: PlaceOf
+    tensor: Tensor
+    features: np.ndarray
+    compared: Optional[np.ndarray]
 
 
 class Traffic:
@@ -73,7 +94,7 @@ class Network:
         self._packer = packer
         self._checks_bodies = checks_bodies
         self._limit = HelloLimit()
-        self._arrived: Optional[Tuple[int, np.ndarray, Optional[np.ndarray]]] = None
+        self._arrived: Optional[Arrived] = None
 
     def receive(self, now_us: int) -> Union[MessageReceived, PeerLost, None]:
         """The next thing that the core should hear of, or None."""
@@ -112,9 +133,10 @@ class Network:
             return None
         return MessageReceived(peer, envelope)
 
-    def _unpack(self, task: Task, tensor: Tensor) -> Tuple[int, np.ndarray, Optional[np.ndarray]]:
-        """Part and features of a task, and what its policy compares with. Raises PeerError."""
-        expected = self._executor.input_shapes.get((task.part, task.stage))
+    def _unpack(self, task: Task, tensor: Tensor) -> Arrived:
+        """The features of a task, and what its policy compares with. Raises PeerError."""
+        place = task.part, task.stage
+        expected = self._executor.input_shapes.get(place)
         if expected is None:
             raise PeerError(
                 "stage: found part {} stage {}, expected one of the plan: {}".format(
@@ -129,7 +151,7 @@ class Network:
             )
         compared = decode_auxiliary(tensor)
         self._executor.check_compared(task.stage, compared)
-        return task.part, self._packer.decode(tensor), compared
+        return Arrived(place, tensor, self._packer.decode(tensor, place), compared)
 
     def _check_greeting(self, peer: int, message: Union[Hello, Welcome]) -> None:
         if message.greeting.worker != peer:
@@ -147,7 +169,8 @@ class Network:
             return
         part = envelope.message.part
         features, compared = self._executor.features(item, part)
-        tensor = self._packer.encode(peer, envelope.message.stage, features, compared)
+        place = part, envelope.message.stage
+        tensor = self._packer.encode(peer, item, place, features, compared)
         if tensor.codec == "raw" and features.nbytes >= self.transport.uncopied_bytes_min:
             self._executor.lend(item, part)
         self._hand_over(peer, lane, wire.encode(envelope, tensor, self._checks_bodies))
@@ -159,7 +182,9 @@ class Network:
     def keep(self, action: Keep) -> None:
         """The features that came last are those of an item."""
         assert self._arrived is not None  # the core keeps only what came with this very event
-        self._executor.keep(action.item, *self._arrived)
+        place, tensor, features, compared = self._arrived
+        self._executor.keep(action.item, place[0], features, compared)
+        self._packer.remember(action.item, place, tensor)
 
     def open_link(self, action: OpenLink) -> None:
         """Make ready to send to a neighbour."""

@@ -8,7 +8,7 @@ from ..arrays import Array
 from ..backends import Backend, Program, smallest_limit
 from ..bundle import Bundle, EnsembleClassifier
 from ..core.events import Scores
-from ..core.spec import Stage
+from ..core.spec import Bottleneck, Stage
 from ..kernels import ExitScores, exit_scores
 
 
@@ -145,10 +145,15 @@ def load_stages(
 
 
 def onnx_files(
-    bundle: Bundle, plan_name: str, held: Optional[Collection[PlaceOf]] = None
+    bundle: Bundle,
+    plan_name: str,
+    held: Optional[Collection[PlaceOf]] = None,
+    with_bottlenecks: bool = False,
 ) -> List[str]:
-    """Every file that `load_stages` has a backend load."""
+    """Every file that `load_stages` has a backend load, and `Bottlenecks` if that is used."""
     files = []
+    for bottleneck in bottlenecks_of(bundle, plan_name).values() if with_bottlenecks else ():
+        files += [bundle.file(bottleneck.encoder), bundle.file(bottleneck.decoder)]
     for part, spec in enumerate(bundle.manifest.parts):
         for index, stage in enumerate(spec.plans[plan_name].stages):
             if held is not None and (part, index) not in held:
@@ -167,6 +172,16 @@ def input_shapes(bundle: Bundle, plan_name: str) -> Dict[PlaceOf, Tuple[int, ...
         for part, spec in enumerate(bundle.manifest.parts)
         for index, stage in enumerate(spec.plans[plan_name].stages)
     }
+
+
+def bottlenecks_of(bundle: Bundle, plan_name: str) -> Dict[PlaceOf, Bottleneck]:
+    """Those that stand in front of stages of a plan, by (part, stage)."""
+    found = {
+        (part, index): spec.bottleneck_before(stage)
+        for part, spec in enumerate(bundle.manifest.parts)
+        for index, stage in enumerate(spec.plans[plan_name].stages)
+    }
+    return {place: each for place, each in found.items() if each is not None}
 
 
 def _load(

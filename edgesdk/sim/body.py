@@ -34,9 +34,10 @@ from ..core.events import (
 )
 from ..core.messages import ItemId, Task
 from .clock import Clock
-from .cores import new_metrics, stage_times
+from .cores import Coding, new_metrics
 from .gathering import classify, features_at
 from .lanes import Lane, Parcel, Token
+from .loading import Loading
 from .network import Direction, Network
 from .spec import Node, Workload
 from .timers import Timers
@@ -93,8 +94,9 @@ class Body:
         self._opened: Dict[int, Direction] = {}
         self._model = world.scenario.model
         self._parts, self._features = range(len(self._model.parts)), self._model.features
-        self._stage_us = stage_times(self._model, self.node)
-        self._perform = self._verbs()
+        self._loading = Loading(self._model, self.node, world.scheduler, self._tell)
+        self._coding = Coding(self._model, self.node)
+        self._perform = {**self._verbs(), **self._loading.verbs()}
         network.connect(self.name, self._receive, lambda peer: self._tell(PeerLost(peer)))
         network.take_down(self.name)
 
@@ -116,6 +118,7 @@ class Body:
         self.epoch = world.stream("epoch:" + purpose).randrange(1, 1 << 32)
         rng = world.stream("worker:" + purpose)
         self.worker = world.new_worker(world.scenario, self.node, self.epoch, rng, self.metrics)
+        self._loading.begin()
         self._network.bring_up(self.name)
         if self._observer is not None:
             self._observer.on_start(self.name, self.epoch, self._scheduler.now_us)
@@ -236,7 +239,9 @@ class Body:
             self._inbox.append((self._read, (lane, parcel)))
         else:
             lane.unread_count -= 1
-            self._arrived = parcel.token
+            self._arrived = token = parcel.token
+            if token is not None:
+                self._coding.decode(*token[1:])
             self._handle(MessageReceived(lane.sender, parcel.envelope))
             self._arrived = None
             self._note_queue()
@@ -289,11 +294,12 @@ class Body:
         if self._running is not None:
             raise AssertionError("{}: {} during {}".format(self.name, action, self._running))
         tokens = [self._token(item, part, stage, action) for item in items]
-        stage_us = self._stage_us.get((part, stage))
+        stage_us = self._loading.stage_us.get((part, stage))
         if stage_us is None:
             raise AssertionError("{} does not hold the stage of {}".format(self.name, action))
         if len(items) > 1:
             stage_us *= 1.0 + self._model.batch_share * (len(items) - 1)
+        stage_us += self._coding.settle()
         for factor in self.slow_factors:
             stage_us *= factor
         took_us = int(stage_us + 0.5)
@@ -363,9 +369,10 @@ class Body:
     def _send(self, action: Send) -> None:
         peer, lane, envelope, item = action
         message = envelope.message
-        token = None
+        token, encode_us = None, 0
         if item is not None:
             token = self._token(item, message.part, message.stage, action)
+            encode_us = self._coding.encode(*token[1:])
             if token[0] != message.item:
                 raise AssertionError("{}: {} with features {}".format(self.name, action, token))
         elif message.__class__ is Task:
@@ -373,7 +380,7 @@ class Body:
         outlet = self._opened.get(peer)
         if outlet is None:
             raise AssertionError("{}: {} without a link".format(self.name, action))
-        outlet.lanes[lane].send(envelope, token)
+        outlet.lanes[lane].send(envelope, token, encode_us)
 
     def _open_link(self, action: OpenLink) -> None:
         outlet = self._outlets.get(action.peer)

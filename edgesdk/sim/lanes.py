@@ -23,11 +23,13 @@ Token = Tuple[Any, int, int]  # features: of which item and part, as the input o
 
 
 class Parcel(NamedTuple):
-    """A message on its way, with the features that travel with it."""
+    """A message on its way, with the features that travel with it, and what encoding them takes
+    before they leave."""
 
     envelope: Envelope
     token: Optional[Token]
     size_bytes: int
+    encode_us: int = 0
 
 
 class Way:
@@ -146,7 +148,7 @@ class Channel:
         if self.us_per_byte:
             now_us += int(parcel.size_bytes * self.us_per_byte * lane.way.rate_divisor + 0.5)
             self._free_us = now_us
-        lane.depart(parcel, now_us)
+        lane.depart(parcel, now_us + parcel.encode_us)
 
 
 class Lane:
@@ -185,7 +187,7 @@ class Lane:
         self.unread_count = 0  # sent, not lost and not yet taken by the receiver
         self.receive: Callable[[Lane, Parcel], None] = _nobody
 
-    def send(self, envelope: Envelope, token: Optional[Token]) -> None:
+    def send(self, envelope: Envelope, token: Optional[Token], encode_us: int = 0) -> None:
         """Hand a message over. Beyond the high-water mark it is lost silently."""
         way = self.way
         message: Any = envelope.message
@@ -200,7 +202,7 @@ class Lane:
             way.count_lost("high_water")
             return
         self.unread_count += 1
-        self._channel.send(self, Parcel(envelope, token, size_bytes))
+        self._channel.send(self, Parcel(envelope, token, size_bytes, encode_us))
 
     def depart(self, parcel: Parcel, end_us: int) -> None:
         """The channel has begun with `parcel`, its last byte goes at `end_us`."""

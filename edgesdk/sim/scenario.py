@@ -7,7 +7,7 @@ nearest one that is; file names are relative to the scenario file.
 import os
 from typing import Any, Dict, List, Sequence, Set, Tuple, Union
 
-from ..algorithms import read_admission, read_offloading
+from ..algorithms import read_admission, read_offloading, read_replanning
 from ..document import read_document, us_of, us_or_none
 from ..errors import ConfigError
 from ..schema import Field
@@ -26,7 +26,7 @@ EXPECTED = "a scenario, such as those in examples/scenarios"
 
 _TOP = ["name", "mode", "duration_s", "heal_s", "grace_s", "topology", "model", "node", "link"]
 _TOP += ["link_defaults", "medium", "radio", "workload", "fault", "churn", "offloading"]
-_TOP += ["admission"]
+_TOP += ["admission", "replanning"]
 _NODE = ["name", "count", "stages", "parts", "speed", "max_batch", "drift_ppm", "clock_offset_us"]
 _NODE += ["join_s", "leave_s"]
 _WORKLOAD = ["source", "kind", "rate_hz", "item_count", "start_s", "trace", "deadline_ms"]
@@ -75,10 +75,15 @@ def parse_scenario(document: Dict[str, Any], folder: str) -> Scenario:
         grace_us=us_of(root.optional("grace_s"), 60e6, above=0),
         offloading=offloading,
         admission=read_admission(root.optional("admission")),
+        replanning=read_replanning(
+            root.optional("replanning"), {node.name: i + 1 for i, node in enumerate(nodes)}
+        ),
         places=wiring.places,
     )
     check_topology(nodes, wiring.links, scenario.workloads, model, offloading.offload_inputs)
     _check_admission(root, scenario)
+    if scenario.replanning is not None and len(model.parts) > 1:
+        raise root.get("replanning").fail("no such table beside an ensemble")
     faults, churn = read_faults(root, scenario), root.optional("churn")
     if churn is not None:
         faults += read_churn(churn, scenario, groups)

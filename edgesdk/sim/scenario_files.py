@@ -14,6 +14,7 @@ from ..core.events import Scores
 from ..core.exits import ExitPolicy, make_policy
 from ..core.spec import FULL_PLAN, Plan
 from ..core.spec import Part as BundlePart
+from ..core.tensor import CODE_ITEM_BYTES, LEARNED
 from ..errors import ConfigError
 from ..features import Features, check_belongs, outcomes_alone, read_features
 from ..manifest import Manifest, check_policy
@@ -23,8 +24,10 @@ from ..schema import Field
 from .spec import Image, Model, Part
 
 KEYS = ["bundle", "plan", "policy", "profile", "multiply_adds_per_us", "outcomes", "features"]
-KEYS += ["batch_share"]
+KEYS += ["batch_share", "codec"]
 FLOAT_BYTES = 4
+# What features travel by, and the bytes of a value then; LEARNED: bottlenecks, where there are any.
+CODEC_BYTES = {"raw": FLOAT_BYTES, "float16": 2, "uint8": 1, LEARNED: FLOAT_BYTES}
 SPLIT = "test"
 SEED = 0  # of the order of the images
 
@@ -43,12 +46,16 @@ def model_from_files(field: Field, folder: str) -> Model:
     except ConfigError as error:
         raise ConfigError("{}.{}".format(field.path, error)) from None
     times_us, measured_share = _times(field, folder, manifest, plan_name)
+    codec_field = field.optional("codec")
+    codec = "raw" if codec_field is None else codec_field.choice(sorted(CODEC_BYTES))
     parts = []
     for part, stage_us in zip(manifest.parts, times_us):
         plan = part.plans[plan_name]
         _check_stages(field, plan, stage_us)
-        sizes = _sizes(part, plan, compared_bytes(manifest, policy))
-        parts.append(Part(plan.exit_indices, tuple(max(1, round(us)) for us in stage_us), sizes))
+        sizes = _sizes(part, plan, compared_bytes(manifest, policy), codec)
+        coding_us = _coding_us(part, plan, stage_us) if codec == LEARNED else ()
+        rounded = tuple(max(1, round(us)) for us in stage_us)
+        parts.append(Part(plan.exit_indices, rounded, sizes, *coding_us))
     images, features = _answers(field, folder, bundle)
     share = batch_share(field)
     return Model(tuple(parts), images, policy, measured_share if share is None else share, features)
@@ -116,13 +123,30 @@ def _check_stages(field: Field, plan: Plan, stage_us: Sequence[float]) -> None:
         )
 
 
-def _sizes(part: BundlePart, plan: Plan, compared_bytes: int) -> Tuple[int, ...]:
+def _sizes(part: BundlePart, plan: Plan, compared_bytes: int, codec: str) -> Tuple[int, ...]:
     """What travels to each stage, with the vector that the policy compares with beside features."""
-    shapes = [part.segments[stage.first_segment].input_shape for stage in plan.stages]
-    return tuple(
-        FLOAT_BYTES * int(np.prod(shape)) + (compared_bytes if stage else 0)
-        for stage, shape in enumerate(shapes)
-    )
+    sizes = []
+    for index, stage in enumerate(plan.stages):
+        shape, item_bytes = part.segments[stage.first_segment].input_shape, CODEC_BYTES[codec]
+        bottleneck = part.bottleneck_before(stage) if codec == LEARNED else None
+        if bottleneck is not None:
+            shape, item_bytes = bottleneck.code_shape, CODE_ITEM_BYTES
+        sizes.append(item_bytes * int(np.prod(shape)) + (compared_bytes if index else 0))
+    return tuple(sizes)
+
+
+def _coding_us(
+    part: BundlePart, plan: Plan, stage_us: Sequence[float]
+) -> Tuple[Tuple[int, ...], ...]:
+    """What encoders and decoders take: as much for a multiply-add as the stages do together."""
+    us_per_count = sum(stage_us) / max(1, sum(_multiply_adds(part, plan)))
+    pairs = []
+    for stage in plan.stages:
+        found = part.bottleneck_before(stage)
+        counts = (0, 0) if found is None else found[-2:]
+        pairs.append([round(count * us_per_count) for count in counts])
+    encode_us, decode_us = zip(*pairs)
+    return encode_us, decode_us
 
 
 def compared_bytes(manifest: Manifest, policy: ExitPolicy) -> int:
@@ -145,18 +169,21 @@ def _times(
     if field.optional("profile") is not None:
         raise speed.fail("no multiply_adds_per_us beside a profile")
     per_us = speed.number(above=0)
-    return [_computed_us(part, part.plans[plan], per_us) for part in manifest.parts], 1.0
+    return [
+        [count / per_us for count in _multiply_adds(part, part.plans[plan])]
+        for part in manifest.parts
+    ], 1.0
 
 
-def _computed_us(part: BundlePart, plan: Plan, per_us: float) -> List[float]:
-    """From multiply-adds, those of the exits included."""
+def _multiply_adds(part: BundlePart, plan: Plan) -> List[int]:
+    """Of each stage, those of its exit included."""
     found = []
     for stage in plan.stages:
         segments = part.segments[stage.first_segment : stage.last_segment + 1]
         count = sum(segment.multiply_adds for segment in segments)
         if stage.exit_index is not None:
             count += part.exits[stage.exit_index].multiply_adds
-        found.append(count / per_us)
+        found.append(count)
     return found
 
 

@@ -14,6 +14,8 @@ FROM_NUMBERS = (
     "exit_indices",
     "stage_us",
     "feature_bytes",
+    "encode_us",
+    "decode_us",
     "policy",
     "exit_shares",
     "shares_threshold",
@@ -68,7 +70,7 @@ def _from_numbers(field: Field) -> Model:
         raise ConfigError("{}.{}".format(field.path, error)) from None
     share = batch_share(field)
     return Model(
-        (Part(exit_indices, stage_us, feature_bytes),),
+        (Part(exit_indices, stage_us, feature_bytes, *_coding_us(field, stage_count)),),
         _images(field, exit_indices),
         policy,
         1.0 if share is None else share,
@@ -80,6 +82,16 @@ def _list(field: Field, key: str, count: int) -> List[Field]:
     if len(items) != count:
         raise field.get(key).fail("{} values, one per entry of stage_us".format(count))
     return items
+
+
+def _coding_us(field: Field, count: int) -> List[Tuple[int, ...]]:
+    """encode_us and decode_us, which may be left out."""
+    return [
+        ()
+        if field.optional(key) is None
+        else tuple(round(item.number(minimum=0)) for item in _list(field, key, count))
+        for key in ("encode_us", "decode_us")
+    ]
 
 
 def _images(field: Field, exit_indices: Sequence[int]) -> Tuple[Image, ...]:

@@ -9,6 +9,7 @@ from ..core.admission import Admission
 from ..core.events import Scores
 from ..core.exits import ExitPolicy
 from ..core.offload import Offloading
+from ..core.replanning import Replanning
 from ..features import Features
 
 
@@ -25,12 +26,15 @@ class Part(NamedTuple):
 
     `exit_indices`: the trained exit behind each stage of the plan. `stage_us`: time of a stage with
     its head for one item at speed 1. `feature_bytes`: what travels to stage k (index 0: the input
-    itself).
+    itself), behind the encoder where there is one. `encode_us`, `decode_us`: what making and
+    undoing it takes at speed 1, both ends of a bottleneck; empty for nothing.
     """
 
     exit_indices: Tuple[int, ...]
     stage_us: Tuple[int, ...]
     feature_bytes: Tuple[int, ...]
+    encode_us: Tuple[int, ...] = ()
+    decode_us: Tuple[int, ...] = ()
 
 
 class Model(NamedTuple):
@@ -173,4 +177,5 @@ class Scenario(NamedTuple):
     offloading: Offloading = Offloading()
     admission: Admission = Admission()
     is_disturbed: bool = False
+    replanning: Optional[Replanning] = None
     places: Tuple[Tuple[float, float], ...] = ()

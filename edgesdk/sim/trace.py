@@ -17,11 +17,14 @@ from ..core.events import (
     Shutdown,
     StageDone,
     StageFailed,
+    StagesLoaded,
     Submit,
     Timer,
 )
 from ..core.messages import (
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Hello,
@@ -45,6 +48,10 @@ def _of_part(message: Any) -> int:
     return int(message.part << 56 ^ message.item[2] << 16)
 
 
+def _of_places(stages: Sequence[Tuple[int, int]]) -> int:
+    return sum(1 << (stage & 31) for _, stage in stages)
+
+
 _MESSAGE_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], int]]] = {
     Hello: (1, lambda message: int(message.greeting.epoch)),
     Welcome: (2, lambda message: int(message.greeting.epoch)),
@@ -56,6 +63,8 @@ _MESSAGE_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], int]]] = {
     ResultMessage: (8, lambda message: _of_part(message) >> 8 ^ message.attempt),
     Progress: (9, lambda message: len(message.items)),
     CancelTask: (10, lambda message: int(message.item[2])),
+    Assign: (16, lambda message: int(message.number << 32 ^ _of_places(message.stages))),
+    Assigned: (17, lambda message: int(message.number << 32 ^ _of_places(message.stages))),
 }
 
 
@@ -82,6 +91,7 @@ _EVENT_KEYS: Dict[Type[Any], Tuple[int, Callable[[Any], Tuple[int, int, int]]]] 
     Leave: (10, lambda event: (0, 0, 0)),
     PeerLost: (11, lambda event: (0, event.peer, 0)),
     Classified: (12, lambda event: (0, event.item, event.scores.class_index)),
+    StagesLoaded: (13, lambda event: (0, _of_places(event.stages), len(event.failure))),
 }
 
 

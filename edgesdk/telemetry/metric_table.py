@@ -103,6 +103,7 @@ COUNTERS: List[Row] = [
     ("pace.overrun_count", "pace_overruns_total", "Paced batches that took longer", ()),
 ]
 GAUGES: List[Row] = [
+    ("stages.*.held", "stage_held", "1: this stage is computed here, 0: elsewhere", STAGE),
     ("uptime_us", "uptime_seconds", "Time since the pipeline was opened", ()),
     ("in_flight_count", "in_flight_items", "Images handed in here that are open", ()),
     ("latency.max_us", "latency_max_seconds", "The longest latency since opening", ()),

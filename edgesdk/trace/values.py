@@ -20,6 +20,7 @@ from ..core.events import MessageReceived, Outcome, Submit
 from ..core.messages import Envelope
 from ..core.neighbours import Identity
 from ..core.offload import Offloading
+from ..core.replanning import Replanning, Seat, Work
 from ..core.spec import Plan, Stage
 from ..errors import ConfigError
 
@@ -40,7 +41,7 @@ CLASSES: Dict[str, Type[Any]] = {
     + _members(events.Action)
     + _members(messages.Message)
     + (events.Scores, events.Answer, Outcome, messages.ItemId, messages.Greeting, Envelope)
-    + (Admission, Identity, Offloading, Plan, Stage)
+    + (Admission, Identity, Offloading, Plan, Stage, Replanning, Seat, Work)
 }
 
 

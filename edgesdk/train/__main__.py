@@ -1,7 +1,7 @@
 """`python -m edgesdk.train fit|export|calibrate`: a network with exits, its bundle, its plan.
 
 `distill|evaluate`: an ensemble of students, and how good it is. `compare`: training strategies.
-`reproduce`: a paper's experiments.
+`bottleneck`: features that travel small. `reproduce`: a paper's experiments.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Optional, Sequence
 from .. import cli
 from ..errors import ConfigError
 from ..outcomes import SPLITS
-from . import options
+from . import options, reproduction
+from .bottlenecks import command as bottlenecks
 from .calibration import command as calibration
-from .distree import command as reproduction
 from .ensembles import distillation_command
 from .recipe import INT8_LOSS_POINTS, LEARNS, LOSSES, MAX_LOSS_POINTS
 from .strategies import command as strategies
@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         help="accuracy the final exit may lose by INT8 on the calibration split, in percent "
         f"points, default {INT8_LOSS_POINTS}",
     )
+    export.add_argument(
+        "--bottleneck",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="directory given to bottleneck as --out; may be repeated, for several borders",
+    )
     export.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
     calibration.add_arguments(
@@ -90,8 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     strategies.add_arguments(
         _add_command(commands, "compare", strategies.DESCRIPTION, strategies.EXAMPLE)
     )
+    bottlenecks.add_arguments(
+        _add_command(commands, "bottleneck", bottlenecks.DESCRIPTION, bottlenecks.EXAMPLE)
+    )
     reproduction.add_arguments(
-        _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE)
+        _add_command(commands, "reproduce", reproduction.DESCRIPTION, reproduction.EXAMPLE, False)
     )
     return result
 
@@ -126,7 +137,9 @@ def _add_command(
     name: str,
     description: str,
     example: str,
+    is_whole: bool = True,
 ) -> argparse.ArgumentParser:
+    """`is_whole`: it has no commands of its own, which take the common options."""
     command = commands.add_parser(
         name,
         help=description,
@@ -134,7 +147,8 @@ def _add_command(
         epilog="example:\n  " + example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    cli.add_common_options(command)
+    if is_whole:
+        cli.add_common_options(command)
     return command
 
 
@@ -177,6 +191,7 @@ def _export(arguments: argparse.Namespace) -> int:
     import torch
 
     from . import checkpoint
+    from .bottlenecks.exporting import bottleneck_files
     from .bundles import export_run, load_run
     from .trainer import is_ensemble
 
@@ -188,11 +203,21 @@ def _export(arguments: argparse.Namespace) -> int:
                 f"--int8: {arguments.run} is an ensemble, expected a plain network; export it "
                 "without --int8"
             )
+        if arguments.bottleneck:
+            raise ConfigError(
+                f"--bottleneck: {arguments.run} is an ensemble, expected a plain network; the "
+                "features of an ensemble's students do not travel"
+            )
         return _export_ensemble(arguments)
     run = load_run(arguments.run)
     cli.banner(options.PACKAGES, run.settings.seed, arguments.json)
     exported = export_run(
-        run, arguments.bundle, arguments.max_loss_points, arguments.force, int8_loss_points
+        run,
+        arguments.bundle,
+        arguments.max_loss_points,
+        arguments.force,
+        int8_loss_points,
+        [bottleneck_files(run, directory) for directory in arguments.bottleneck],
     )
     if arguments.json:
         cli.print_json(

@@ -1,6 +1,7 @@
 """A finished run becomes a bundle: files, calibrated policy, manifest, provenance."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -33,6 +34,13 @@ class Run(NamedTuple):
     data: DataSet
     settings: Settings
     epochs_done: int
+
+
+class BottleneckFiles(NamedTuple):
+    """A bottleneck as `bottlenecks.exporting` gives it: its entry in a manifest, and its files."""
+
+    document: dict[str, Any]
+    files: dict[str, bytes]
 
 
 class Exported(NamedTuple):
@@ -75,14 +83,16 @@ def export_run(
     max_loss_points: float = MAX_LOSS_POINTS,
     overwrite: bool = False,
     int8_loss_points: Optional[float] = None,
+    bottlenecks: Sequence[BottleneckFiles] = (),
 ) -> Exported:
     """Write `run` as a bundle whose default policy is calibrated to lose at most
     `max_loss_points` percent points against the final exit.
 
     With `int8_loss_points` its stages are INT8, and that is how many percent points the final exit
-    may lose by it on the calibration split. The test split is only reported. Raises ConfigError for
-    a run that is not finished, and what `export_network`, `quantized_network`, `candidates` and
-    `write_bundle` raise; nothing is then left behind.
+    may lose by it on the calibration split. `bottlenecks`: of its network, each at a border of its
+    own. The test split is only reported. Raises ConfigError for a run that is not finished, and
+    what `export_network`, `quantized_network`, `candidates` and `write_bundle` raise; nothing is
+    then left behind.
     """
     if run.epochs_done != run.settings.epochs:
         raise ConfigError(
@@ -108,6 +118,10 @@ def export_run(
     if quantization is not None:
         manifest["name"] += "-int8"
         manifest["provenance"]["quantization"] = quantization
+    if bottlenecks:
+        manifest["parts"][0]["bottlenecks"] = [one.document for one in bottlenecks]
+    for one in bottlenecks:
+        files.update(one.files)
     manifest["provenance"]["test"] = {
         "accuracy_per_exit": exported.test_accuracy,
         **exported.final.document(),

@@ -1,5 +1,6 @@
 """Checkpoints: one file per run, always whole, holding all that continuing a run needs."""
 
+import hashlib
 import io
 import pickle
 import zipfile
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import ConfigError
 from ..files import write_atomically
@@ -48,6 +50,15 @@ def load(directory: Path) -> dict[str, Any]:
             "use the edgesdk version that wrote it, or train again"
         )
     return state
+
+
+def digest(network: nn.Module) -> str:
+    """sha256 over names and values of the weights of a network on the CPU."""
+    result = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        result.update(name.encode())
+        result.update(value.numpy().tobytes())
+    return result.hexdigest()
 
 
 def _check_archive(path: Path) -> None:

@@ -11,13 +11,17 @@ from matplotlib.figure import Figure
 FILE_NAME = "curves.png"
 
 
-def curves(history: Sequence[dict[str, Any]], title: str) -> bytes:
+def curves(
+    history: Sequence[dict[str, Any]],
+    title: str,
+    loss_name: str = "training loss (weighted sum over exits)",
+) -> bytes:
     """A PNG of the records of `Trainer.run_epoch`: the training loss to the left, accuracies on
     the calibration split to the right, one line per exit."""
     figure, (loss, accuracy) = _panels(title)
     epochs = [record["epoch"] + 1 for record in history]
     loss.plot(epochs, [record["train_loss"] for record in history], color="black")
-    loss.set(xlabel="epoch", ylabel="training loss (weighted sum over exits)")
+    loss.set(xlabel="epoch", ylabel=loss_name)
     _accuracies(accuracy, history, "exit")
     figure.legend(loc="outside right center", fontsize="small")
     return png(figure)

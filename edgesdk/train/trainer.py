@@ -239,8 +239,19 @@ def is_ensemble(state: dict[str, Any]) -> bool:
     return "distillation" in state
 
 
+def is_bottleneck(state: dict[str, Any]) -> bool:
+    """Whether the run that left `state` is that of `python -m edgesdk.train bottleneck`."""
+    return "bottleneck" in state
+
+
 def check_is_network(state: dict[str, Any], directory: Path) -> None:
-    """Raise ConfigError if the run that left `state` in `directory` is that of an ensemble."""
+    """Raise ConfigError if the run that left `state` in `directory` is that of an ensemble or a
+    bottleneck."""
+    if is_bottleneck(state):
+        raise ConfigError(
+            f"{directory}: found a bottleneck, made by: python -m edgesdk.train bottleneck; "
+            "expected the network that it belongs to, made by: python -m edgesdk.train fit"
+        )
     if is_ensemble(state):
         raise ConfigError(
             f"{directory}: found an ensemble, made by: python -m edgesdk.train distill; expected a "

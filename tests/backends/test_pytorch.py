@@ -96,6 +96,7 @@ CASES = {
     "add": pair("Add", graphs.normal(1, 4, 1, 1)),
     "mul": pair("Mul", graphs.normal(1, 4, 1, 1)),
     "mul by one number": pair("Mul", number(0.5)),
+    "depth to space": pool("DepthToSpace", (1, 18, 16), blocksize=2, mode="CRD"),
     "concat": ("Concat", ["features", "features"], {"axis": 1}, MAPS, (8, 9, 8), {}),
     "concat, last axis": ("Concat", ["features"] * 3, {"axis": -1}, MAPS, (4, 9, 24), {}),
     "relu": pool("Relu", MAPS),
@@ -218,6 +219,7 @@ class TestWhatIsNotTranslated:
             (pool("Flatten", (4, 72), axis=0), "Flatten with axis 0"),
             (gemm((6, 5), (5,), alpha=2.0), "Gemm with transA or alpha"),
             (gemm((6, 5), (5,), transA=1), "Gemm with transA or alpha"),
+            (pool("DepthToSpace", (1, 18, 16), blocksize=2), "DepthToSpace of mode DCR"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )

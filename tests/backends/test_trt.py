@@ -65,6 +65,23 @@ class TestFleet:
         finally:
             clustered.close()
 
+    @pytest.mark.parametrize(("gpu", "cpu"), [([0], [1, 2]), ([1, 2], [0])])
+    def test_through_a_bottleneck(self, board, tmp_path, gpu, cpu):
+        """One that swaps the classes: encoded and decoded on either side."""
+        coded = tiny.write_with_bottleneck(tmp_path / "coded", border=1, swaps=True)
+        path, images = board.bundle(coded.path), brightnesses(12)
+        policy = FixedExit(2)
+        clustered = OnTheGpu(tmp_path, path, policy, "learned")
+        try:
+            on_gpu, on_host = worker("gpu", stages=gpu), worker("cpu", stages=cpu)
+            first = clustered.start(*([on_gpu, on_host] if 0 in gpu else [on_host, on_gpu]))
+            found = [outcome.label for outcome in first.infer(images)]
+        finally:
+            clustered.close()
+        straight = [outcome.label for outcome in on_cpu(path, images, policy=policy)]
+        swapped = {"bright": "dark", "dark": "bright"}
+        assert found == [swapped[label] for label in straight]
+
     def test_a_stage_that_hangs_costs_its_items_and_no_others(self, board, tmp_path, bundle):
         path, images = board.bundle(bundle.path), brightnesses(4)
         clustered = OnTheGpu(tmp_path, path, MaxProbability(0.8))

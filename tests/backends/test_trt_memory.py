@@ -50,6 +50,7 @@ class TestArrays:
         np.testing.assert_array_equal(array[2].on_host(), values[2])
         np.testing.assert_array_equal(array[:3].on_host(), values[:3])
         np.testing.assert_array_equal(array[1:][2].on_host(), values[3])
+        np.testing.assert_array_equal(array[2][None].on_host(), values[2:3])
         np.testing.assert_array_equal(np.stack([row.on_host() for row in array]), values)
         backend.memory.copy(np.zeros(5, np.float32), array[1])
         assert array.on_host()[1].tolist() == [0] * 5

@@ -43,6 +43,14 @@ def test_the_outputs_of_a_stage_are_the_inputs_of_the_next(tmp_path):
     np.testing.assert_allclose(head.features_out, head.features.mean(axis=(2, 3)), rtol=1e-5)
 
 
+def test_a_decoder_reads_what_its_encoder_makes_of_the_features(tmp_path):
+    found = written(tiny.write_with_bottleneck(tmp_path / "1"), tmp_path)
+    encoder, decoder = (found["onnx/{}.onnx".format(name)] for name in ("encoder", "decoder"))
+    np.testing.assert_array_equal(encoder.features, found["onnx/segment_2.onnx"].features)
+    np.testing.assert_array_equal(decoder.features, encoder.features_out)
+    np.testing.assert_allclose(decoder.features_out, encoder.features, atol=1e-6)
+
+
 def test_two_builds_draw_the_same(tmp_path, bundle):
     one, two = (written(bundle, tmp_path / name) for name in "ab")
     for name in one:

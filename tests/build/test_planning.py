@@ -53,6 +53,14 @@ class TestFiles:
         head = stage_files(bundle.manifest)[-1]
         assert (head.onnx, head.border, head.output_shape) == ("heads/exit_2.onnx", 3, (2,))
 
+    def test_a_bottleneck_has_an_encoder_and_a_decoder(self, tmp_path):
+        bundle = tiny.write_with_bottleneck(tmp_path / "1")
+        *_, encoder, decoder = stage_files(bundle.manifest)
+        features, code = (2, tiny.SIZE, tiny.SIZE), (1, tiny.SIZE, tiny.SIZE)
+        assert encoder[:5] == ("onnx/encoder.onnx", 0, 2, features, code)
+        assert decoder[:5] == ("onnx/decoder.onnx", 0, 2, code, features)
+        assert (encoder.encoder, decoder.encoder) == ("", "onnx/encoder.onnx")
+
     def test_students_each_have_theirs(self, tmp_path):
         tiny_ensemble.write_tiny_ensemble(tmp_path / "1")
         found = stage_files(read_bundle(str(tmp_path / "1")).manifest)

@@ -14,6 +14,8 @@ from edgesdk.core.messages import (
     TEXT_MAX,
     WINDOW,
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Envelope,
@@ -117,10 +119,24 @@ results = st.builds(_result, settled(), items, u16, u32, hops, reasons, answers,
 progress_items = st.lists(st.tuples(u64, u16), max_size=ITEMS_MAX).map(tuple)
 progresses = st.builds(Progress, u64, u32, hops, u64, progress_items)
 cancels = st.builds(CancelTask, items)
+numbers = st.one_of(st.integers(1, 2**64 - 1), st.just(1))
+places = st.sets(st.tuples(u16, u16), max_size=STAGES_MAX).map(lambda each: tuple(sorted(each)))
+assigns = st.builds(Assign, numbers, places)
+assigneds = st.builds(Assigned, numbers, places)
 
 # Messages that travel alone; a Task needs a tensor.
 plain_messages = st.one_of(
-    hellos, welcomes, rejects, byes, loads, acks(), results, progresses, cancels
+    hellos,
+    welcomes,
+    rejects,
+    byes,
+    loads,
+    acks(),
+    results,
+    progresses,
+    cancels,
+    assigns,
+    assigneds,
 )
 
 
@@ -145,7 +161,7 @@ def tensors(draw):
             body_bytes *= axis
     body = draw(st.binary(min_size=1, max_size=1)) * body_bytes
     scale = offset = None
-    if codec == "uint8":
+    if codec in ("uint8", "learned"):
         scale, offset = draw(floats.map(abs)), draw(floats)
     values = draw(st.one_of(st.none(), st.integers(1, 16)))
     auxiliary = (

@@ -274,7 +274,7 @@ class TestChains:
         for core in rig.cores.values():
             for peer in core._neighbours.peers.values():
                 peer.may_offload = (core.identity.worker, peer.worker) in ring
-            core._neighbours._refresh()
+            core._neighbours.refresh()
         rig.run(1.5)
         rig.submit(1, *range(60))
         rig.run(10)

@@ -273,6 +273,7 @@ class TestReports:
             "answered_count": 0,
             "heard_us_ago": 5,
             "lost_because": "",
+            "held": [],
         }
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from edgesdk.core.spec import Exit, Part, Plan, Preprocessing, Segment, Stage, check_part
+from edgesdk.core.spec import (
+    Bottleneck,
+    Exit,
+    Part,
+    Plan,
+    Preprocessing,
+    Segment,
+    Stage,
+    check_part,
+)
 from edgesdk.errors import BundleError
 
 SHAPES = ((3, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8))
@@ -20,6 +29,11 @@ FULL = (stage(0, 0, 0), stage(1, 1, 1), stage(2, 2, 2))
 def part(segments=SEGMENTS, exits=EXITS, **plans):
     plans = plans or {"full": FULL}
     return Part("main", segments, exits, {name: Plan(name, plans[name]) for name in plans})
+
+
+def with_codes(*borders, shape=(2, 8, 8)):
+    codes = tuple(Bottleneck(border, "e.onnx", "d.onnx", shape, 1, 1) for border in borders)
+    return part()._replace(bottlenecks=codes)
 
 
 def refusal(wrong):
@@ -46,11 +60,32 @@ class TestPartsThatRun:
     def test_merged_plans_beside_the_full_one(self, stages):
         check_part(part(full=FULL, merged=tuple(stages)), "parts[0]")
 
+    def test_a_bottleneck_stands_before_the_stages_that_begin_at_its_border(self):
+        coded = with_codes(1, 2)
+        check_part(coded, "parts[0]")
+        borders = [coded.bottleneck_before(each) for each in FULL]
+        assert [each and each.border for each in borders] == [None, 1, 2]
+        assert coded.bottleneck_before(stage(0, 2, 2)) is None
+
     def test_a_single_segment(self):
         check_part(part(SEGMENTS[:1], EXITS[:1], full=FULL[:1]), "parts[0]")
 
 
 class TestPartsThatAreRefused:
+    @pytest.mark.parametrize("borders", [(0,), (3,), (1, 1)])
+    def test_borders_without_features_and_two_bottlenecks_at_one(self, borders):
+        message = refusal(with_codes(*borders))
+        expected = "parts[0].bottlenecks: found the borders {}, expected different ones from 1 to 2"
+        assert message.startswith(expected.format(list(borders)))
+
+    @pytest.mark.parametrize("shape", [(32, 16, 16), (65536,), (1, 1, 1, 1, 1)])
+    def test_a_code_that_is_not_smaller_or_that_no_message_carries(self, shape):
+        message = refusal(with_codes(2, shape=shape))
+        assert message == (
+            "parts[0].bottlenecks[0].code_shape: found {}, expected fewer values than the 8192 of "
+            "the features [32, 16, 16], in at most 4 axes".format(list(shape))
+        )
+
     @pytest.mark.parametrize(("segment_count", "exit_count"), [(3, 2), (2, 3), (0, 0), (0, 1)])
     def test_every_segment_has_an_exit(self, segment_count, exit_count):
         message = refusal(part(SEGMENTS[:segment_count], EXITS[:exit_count]))

@@ -151,10 +151,10 @@ class TestOneForm:
             assert struct.unpack_from("<H", head, at) == (mask,)
             assert wire.decode([head])[0].message.greeting.codecs == names
 
-    def test_the_mask_has_room_for_the_learned_codec(self):
+    def test_the_mask_has_room_for_all_codecs(self):
         codes = list(tensors.CODECS.values())
         assert codes == sorted(codes) and codes[0] == tensors.CODECS["raw"] == 1
-        assert max(codes) < tensors.LEARNED_CODEC <= 16
+        assert max(codes) <= 16
 
     def test_a_number_of_64_bits_does_not_wrap(self):
         task = wire_golden.task(seq=2**64 - 1, oldest=2**64 - WINDOW)
@@ -228,7 +228,7 @@ class TestRefused:
 
     def test_other_versions_and_kinds_are_named(self):
         assert_refused(changed("load", 2, b"\x02"), "unknown wire version: found 2, expected 1")
-        for code in (0, 11, 16, 17, 255):
+        for code in (0, 11, 15, 18, 255):
             assert_refused(changed("load", 3, bytes([code])), "unknown kind of message")
 
     @pytest.mark.parametrize("message", sorted(KINDS, key=lambda kind: KINDS[kind].code))
@@ -268,7 +268,7 @@ class TestRefused:
             ("dtype", b"\0", "dtype and codec"),
             ("dtype", b"\4", "dtype and codec"),
             ("codec", b"\0", "dtype and codec"),
-            ("codec", bytes([tensors.LEARNED_CODEC]), "dtype and codec"),
+            ("codec", b"\7", "dtype and codec"),
         ],
     )
     def test_values_of_a_task(self, field, data, match):
@@ -280,8 +280,9 @@ class TestRefused:
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
     def test_scales(self, value):
-        frames = changed("task-uint8", at_of_task("scale_offset"), struct.pack("<f", value))
-        assert_refused(frames, "scale and offset")
+        for name in ("task-uint8", "task-learned"):
+            frames = changed(name, at_of_task("scale_offset"), struct.pack("<f", value))
+            assert_refused(frames, "scale and offset")
 
     def test_auxiliary_counts(self):
         for count in (0, 2, 4, 65535):
@@ -291,6 +292,8 @@ class TestRefused:
     def test_counts_above_their_limit(self):
         for name, fields, field, limit in (
             ("hello", wire_format.GREETING_FIELDS, "stage_count", STAGES_MAX),
+            ("assign", wire_format.ASSIGN_FIELDS, "stage_count", STAGES_MAX),
+            ("assigned-nothing", wire_format.ASSIGN_FIELDS, "stage_count", STAGES_MAX),
             ("progress", wire_format.PROGRESS_FIELDS, "item_count", ITEMS_MAX),
             ("reject", wire_format.REJECT_FIELDS, "reason_bytes", TEXT_MAX),
             ("result", wire_format.RESULT_FIELDS, "tail_bytes", FEATURE_BYTES_MAX),
@@ -301,10 +304,21 @@ class TestRefused:
             assert_refused(changed(name, offset(fields, field), data), "frame 0")
 
     @pytest.mark.parametrize("name", ["hello", "welcome"])
-    @pytest.mark.parametrize("mask", [0, 0b10, 0b11110, 1 | 1 << 5, 1 | 1 << 15, 0xFFFF])
+    @pytest.mark.parametrize("mask", [0, 0b10, 0b11110, 1 | 1 << 6, 1 | 1 << 15, 0xFFFF])
     def test_codecs_without_raw_or_unknown(self, name, mask):
         at = offset(wire_format.GREETING_FIELDS, "codecs")
         assert_refused(changed(name, at, struct.pack("<H", mask)), "codecs: found 0x")
+
+    @pytest.mark.parametrize(
+        ("at", "data", "match"),
+        [
+            (64, bytes(8), "assignment: found 0"),
+            (74, struct.pack("<HHHH", 0, 3, 0, 3), "stages: found .* each once"),
+            (74, struct.pack("<HHHH", 0, 3, 0, 0), "stages: found .* each once"),
+        ],
+    )
+    def test_assignments_that_count_from_0_or_are_in_disorder(self, at, data, match):
+        assert_refused(changed("assign", at, data), match)
 
     @pytest.mark.parametrize("name", ["task", "result"])
     def test_numbers_outside_the_window(self, name):
@@ -412,7 +426,10 @@ class TestProgrammingErrors:
         "changes",
         [
             {"dtype": "float64"},
+            {"codec": "jpeg"},
             {"codec": "learned"},
+            {"codec": "learned", "body": b"", "scale": 1.0, "offset": 0.0},
+            {"codec": "learned", "dtype": "uint8", "scale": 1.0, "offset": 0.0},
             {"shape": ()},
             {"shape": (1, 1, 3, 2, 2)},
             {"shape": (3, 2, 0)},

@@ -11,6 +11,8 @@ from edgesdk.core import wire
 from edgesdk.core.events import NAN, Answer, Scores
 from edgesdk.core.messages import (
     Ack,
+    Assign,
+    Assigned,
     Bye,
     CancelTask,
     Envelope,
@@ -63,6 +65,11 @@ MESSAGES = {
         None,
         False,
     ),
+    "hello-with-every-codec": (
+        Hello(GREETING._replace(codecs=("raw", "float16", "uint8", "zstd", "lz4", "learned"))),
+        None,
+        False,
+    ),
     "welcome": (Welcome(GREETING._replace(epoch=78)), None, False),
     "reject": (Reject("another model: expected 6b1f\u2026"), None, False),
     "bye": (Bye(False), None, False),
@@ -79,6 +86,11 @@ MESSAGES = {
     "task-float16": (task(), Tensor("float32", (1, 2, 3, 4), "float16", BODY), False),
     "task-image": (task(stage=0), Tensor("uint8", (4, 4, 3), "raw", BODY), False),
     "task-zstd": (task(), Tensor("float32", (8, 8, 8), "zstd", BODY[:20]), False),
+    "task-learned": (
+        task(),
+        Tensor("float32", (8, 8, 8), "learned", BODY, 0.0625, -1.5),
+        False,
+    ),
     "task-lz4": (task(), Tensor("uint8", (65535,), "lz4", BODY[:20]), False),
     "task-auxiliary": (
         task(),
@@ -93,6 +105,8 @@ MESSAGES = {
     "result-of-a-part": (result("threshold", STUDENT), None, False),
     "progress": (Progress(LARGE, 77, 1, 99, ((70000, 0), (2**40, 3))), None, False),
     "cancel": (CancelTask(ITEM), None, False),
+    "assign": (Assign(2**40, ((0, 0), (0, 3), (1, 65535))), None, False),
+    "assigned-nothing": (Assigned(1, ()), None, False),
 }
 
 

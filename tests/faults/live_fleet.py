@@ -304,6 +304,8 @@ def _shape(model):
     side = round((input_bytes / FLOAT_BYTES) ** 0.5)
     channels = feature_bytes // max(1, input_bytes)
     expected = (FLOAT_BYTES * side * side,) + (FLOAT_BYTES * side * side * channels,) * 2
+    if part.encode_us or part.decode_us:
+        raise refusal("model: found encode_us or decode_us, expected none: it has no bottlenecks")
     if model.exit_indices != (0, 1, 2) or part.feature_bytes != expected or not channels:
         raise refusal(
             "model: found exits {} and feature_bytes {}, expected exits 0, 1, 2 and feature_bytes "

@@ -6,6 +6,7 @@ A poisoned image, which only some faults mind, is the darkest of `busy_bundle.im
 
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -50,6 +51,18 @@ def is_poisoned(run):
 def slow(seconds):
     """Every stage takes so much longer."""
     around_compute(before=lambda run: time.sleep(seconds))
+
+
+def tires(seconds):
+    """From SIGUSR1 on, every stage takes so much longer."""
+    is_tired = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda number, frame: is_tired.set())
+
+    def before(run):
+        if is_tired.is_set():
+            time.sleep(seconds)
+
+    around_compute(before=before)
 
 
 def raises(stage):
@@ -149,6 +162,7 @@ FAULTS = {
     fault.__name__: fault
     for fault in (
         slow,
+        tires,
         raises,
         gives_nan,
         hangs,

@@ -304,6 +304,7 @@ def test_a_reset_ends_what_is_connected(link):
             "model: found exits [0, 2, 3]",
         ),
         ("cuts", {"model.feature_bytes": [1024, 65536, 4096]}, "[1024, 65536, 4096]"),
+        ("cuts", {"model.decode_us": [0, 9, 0]}, "model: found encode_us or decode_us"),
         (
             "cuts",
             {"model.policy.thresholds": 0.9, "model.shares_threshold": 0.9},

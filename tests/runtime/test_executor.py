@@ -9,6 +9,7 @@ from gated import BRIGHT, DIM, GatedBackend
 
 from edgesdk.backends import open_backend
 from edgesdk.core.events import RunStage
+from edgesdk.errors import EngineError
 from edgesdk.runtime.executor import Executor
 
 
@@ -194,3 +195,49 @@ class Found(SimpleNamespace):
 
     def __getitem__(self, part):
         return self.columns[part]
+
+
+class TestStagesThatComeAndGo:
+    def test_are_computed_while_they_are_there(self, executor_of):
+        executor = executor_of(held_stages=[(0, 0)])
+        items = admit(executor, BRIGHT)
+        executor.load_stages([(0, 0), (0, 1)])
+        run(executor, 0, items)
+        executor.keep_stages([(0, 1)])
+        expected = tiny.max_probability(BRIGHT, 1)
+        assert run(executor, 1, items).scores[0].max_probability == pytest.approx(expected)
+        executor.keep_stages([])
+        with pytest.raises(KeyError):
+            run(executor, 1, items)
+
+    def test_one_that_is_let_go_ends_what_it_computes(self, executor_of):
+        executor = executor_of()
+        items = admit(executor, BRIGHT)
+        begun = executor.begin(RunStage(0, 0, items, True))
+        executor.keep_stages([])
+        executor.compute(begun)
+        expected = tiny.max_probability(BRIGHT, 0)
+        assert executor.finish(begun).scores[0].max_probability == pytest.approx(expected)
+
+    def test_what_is_there_is_not_loaded_again(self, executor_of):
+        backend = GatedBackend()
+        executor = executor_of(backend)
+        executor.load_stages([(0, 0), (0, 1)])
+        assert backend._loaded == tiny.EXIT_COUNT
+
+    def test_an_engine_for_smaller_batches_is_refused(self, executor_of, monkeypatch):
+        executor = executor_of(held_stages=[(0, 0)])
+        assert executor.max_batch(8) == 8
+        load = executor._backend.load
+
+        def loaded(*arguments):
+            program = load(*arguments)
+            program.max_batch = 4
+            return program
+
+        monkeypatch.setattr(executor._backend, "load", loaded)
+        with pytest.raises(
+            EngineError, match=r"found engines for batches of at most 4, expected 8"
+        ):
+            executor.load_stages([(0, 1)])
+        assert list(executor._stages) == [(0, 0)]

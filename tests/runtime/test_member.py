@@ -12,11 +12,13 @@ from leftovers import nothing_more_than, used
 
 from edgesdk import Pipeline, codec
 from edgesdk.bundle import write_bundle
-from edgesdk.cluster import read_cluster
+from edgesdk.cluster import id_of, local_cluster_text, read_cluster
 from edgesdk.core.exits import MaxProbability
+from edgesdk.core.replanning import Replanning, Seat
 from edgesdk.core.tensor import LOSSY_CODECS
 from edgesdk.errors import BackendUnavailable, ConfigError, TransportError
 from edgesdk.key_files import write_pair
+from edgesdk.placement_file import placed, placement_of, write_placement
 from edgesdk.runtime import member
 from edgesdk.runtime.fleet_loop import FleetLoop
 from edgesdk.runtime.inprocess import Hub, InProcess
@@ -259,3 +261,70 @@ class TestIdentity:
     def test_a_window_keeps_every_worker_busy(self, bundle, tmp_path):
         made = Clustered(tmp_path, bundle).describe(worker("a"), worker("b"), worker("c"))
         assert Membership(read_cluster(made.path), "a").window == 3 * member.IN_FLIGHT_PER_WORKER
+
+
+class TestReplanning:
+    """What a worker knows of stages that move: everything at the coordinator, else who that is."""
+
+    CLUSTER = """bundle = "tiny"
+placement = "placement.toml"
+
+[security]
+insecure = true
+
+[replanning]
+coordinator = "camera"
+
+[[worker]]
+name = "camera"
+address = "tcp://127.0.0.1:5600"
+stages = [0]
+neighbours = ["near"]
+
+[[worker]]
+name = "near"
+address = "tcp://127.0.0.1:5602"
+neighbours = ["camera", "far"]
+
+[[worker]]
+name = "far"
+address = "tcp://127.0.0.1:5604"
+neighbours = []
+"""
+
+    @pytest.fixture
+    def known(self, bundle, tmp_path):
+        """A function: what the worker of that name knows."""
+        manifest = bundle.manifest
+        held = {"camera": [0], "near": [1], "far": [2]}
+        write_placement(str(tmp_path / "placement.toml"), placement_of(manifest, "full", held))
+        (tmp_path / "robots.toml").write_text(self.CLUSTER, "utf-8")
+        cluster = placed(read_cluster(tmp_path / "robots.toml"), manifest, "full")
+        part = manifest.parts[0]
+        return lambda name: member.replanning_of(
+            Membership(cluster, name), part, part.plans["full"]
+        )
+
+    def test_the_coordinator_knows_its_neighbours_and_what_they_may_hold(self, known, bundle):
+        camera, near, far = (id_of(name) for name in ("camera", "near", "far"))
+        found = known("camera")
+        assert found.seats == (
+            Seat(camera, "camera", (0,), (near,)),
+            Seat(near, "near", (0, 1, 2), (camera, far)),
+        )
+        segment, head = bundle.manifest.parts[0].segments[1], bundle.manifest.parts[0].exits[1]
+        assert found.work[0].input_bytes == 4 * tiny.SIZE**2
+        assert found.work[1].multiply_adds == segment.multiply_adds + head.multiply_adds
+
+    def test_the_others_know_who_it_is(self, known):
+        assert known("near") == Replanning(id_of("camera"))
+
+
+def test_admission_by_rate_begins_without_neighbours(bundle, tmp_path):
+    """Algorithm 3 runs with the core's first event, and nobody is there to send one."""
+    path = tmp_path / "alone.toml"
+    text = local_cluster_text(bundle.path, {"source": []}, ["[security]", "insecure = true"])
+    path.write_text(text + '\n[admission]\nkind = "rate"\ninterarrival_ms = 1\n', "utf-8")
+    with Pipeline.open(cluster=str(path), name="source") as pipe:
+        eventually(lambda: pipe.stats()["admission"]["interarrival_us"] == 1000)
+        assert len(list(pipe.map([tiny.image(0.9)] * 3))) == 3

@@ -13,6 +13,7 @@ from edgesdk.errors import ConfigError, PeerError
 from edgesdk.runtime.packer import AUTO, Packer, link_bytes_per_s
 
 FEATURES = np.linspace(0, 1, 64 * 16 * 16, dtype=np.float32).reshape(64, 16, 16)
+PLACE = (0, 1)
 PLAIN, ABLE, UNKNOWN = 2, 3, 4
 NAMES = {PLAIN: "plain", ABLE: "able"}
 SLOW_US = 1e6  # for 64 KiB: every codec pays
@@ -35,8 +36,8 @@ class Packed:
 
     def codec(self, peer):
         """By which codec features go to `peer`; they come back as they were, or nearly."""
-        tensor = self.packer.encode(peer, 1, FEATURES, None)
-        assert np.abs(self.packer.decode(tensor) - FEATURES).max() < 0.01
+        tensor = self.packer.encode(peer, 7, PLACE, FEATURES, None)
+        assert np.abs(self.packer.decode(tensor, PLACE) - FEATURES).max() < 0.01
         return tensor.codec
 
 
@@ -114,15 +115,15 @@ class TestWhatLosesSomething:
         packer = Packed(name, choices).packer
         for lossy in ("float16", "uint8"):
             if lossy in accepted:
-                assert packer.decode(self.sent_by(lossy)).shape == FEATURES.shape
+                assert packer.decode(self.sent_by(lossy), PLACE).shape == FEATURES.shape
             else:
                 with pytest.raises(PeerError, match="codec: found {}, expected one".format(lossy)):
-                    packer.decode(self.sent_by(lossy))
+                    packer.decode(self.sent_by(lossy), PLACE)
 
     def test_what_loses_nothing_is_always_taken(self):
         for name in codec.available():
             if name in LOSSLESS_CODECS + ("raw",):
-                found = Packed("raw").packer.decode(self.sent_by(name))
+                found = Packed("raw").packer.decode(self.sent_by(name), PLACE)
                 assert np.array_equal(found, FEATURES)
 
 
@@ -143,6 +144,10 @@ class TestTheRateOfALink:
             assert link_bytes_per_s(peer, 1e6) is None
         assert link_bytes_per_s(None, 1e6) is None
 
+    def test_coding_is_no_part_of_it(self):
+        assert link_bytes_per_s(known("raw"), 1e6, coding_us=5e5) == 2e6
+        assert link_bytes_per_s(known("raw"), 1e6, coding_us=SLOW_US) is None
+
     def test_is_unknown_where_bodies_cost_no_time(self):
         peer = known("raw")
         peer.control_round_trip_us = SLOW_US
@@ -159,7 +164,7 @@ def test_a_codec_that_is_none_is_refused(name, what):
 
 def test_raw_features_are_not_copied_and_the_vector_goes_beside_them():
     beside = np.ones(3, np.float32)
-    tensor = Packed("raw").packer.encode(ABLE, 1, FEATURES, beside)
+    tensor = Packed("raw").packer.encode(ABLE, 7, PLACE, FEATURES, beside)
     assert np.shares_memory(np.frombuffer(tensor.body, np.float32), FEATURES)
     assert codec.decode_auxiliary(tensor).tolist() == [1, 1, 1]
     assert tensor._replace(body=None, auxiliary=None) == codec.encode(

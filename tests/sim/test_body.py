@@ -151,6 +151,19 @@ class TestFeatures:
         assert a.held == {(0, 0): (ItemId(1, a.epoch, 0), 0, 0)}
         assert b.held == {(-7, 0): a.held[(0, 0)]}
 
+    def test_a_bottleneck_takes_time_at_both_ends(self):
+        coded = model()._replace(
+            parts=(model().parts[0]._replace(encode_us=(100, 0, 0), decode_us=(300, 0, 0)),)
+        )
+        nodes = (Node("a", speed=2.0), Node("b"))
+        world = pair((ONE._replace(times_us=(0, 0)),), nodes, model=coded, delay_us=500)
+        recorder, simulator = watch(world, Forward)
+        arrived = [now_us for now_us, _ in recorder.at("b", MessageReceived)]
+        ended = [now_us for now_us, _ in recorder.at("b", StageDone)]
+        assert arrived == [550, 550], "100 us of encoding at speed 2, and the way"
+        assert ended == [550 + 1300, 550 + 1300 + 1300], "both were decoded before their stage"
+        assert simulator.bodies[0].busy_us == 0, "nothing runs there that could pay for encoding"
+
     def test_what_is_not_kept_is_dropped(self):
         class Drops(Forward):
             def on_MessageReceived(self, event, now_us):

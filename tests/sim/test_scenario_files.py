@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import tiny_ensemble as te
 from ensemble_worlds import write_mixed_ensemble
 from test_scenario_model import read, refusal
@@ -51,6 +52,25 @@ class TestFiles:
 
     def test_what_travels_is_the_input_of_each_stage(self, model, folder):
         assert read(model, folder).parts[0].feature_bytes == (4 * 36, 4 * 72, 4 * 72)
+
+    @pytest.mark.parametrize(
+        ("codec", "sizes"),
+        [("uint8", (36, 72, 72)), ("float16", (72, 144, 144)), ("learned", (144, 288, 36))],
+    )
+    def test_a_codec_makes_what_travels_smaller(self, folder, codec, sizes):
+        bundle = tiny.write_with_bottleneck(folder / "with", border=2)
+        self.write(bundle, folder)
+        model = {"bundle": bundle.path, "profile": "p.json", "outcomes": "o.npz", "codec": codec}
+        assert read(model, folder).parts[0].feature_bytes == sizes
+
+    def test_encoders_and_decoders_take_as_much_for_a_multiply_add_as_stages(self, folder):
+        bundle = tiny.write_with_bottleneck(folder / "with", border=1)
+        self.write(bundle, folder)  # 630 us for 330 multiply-adds; 50 and 100 of the bottleneck
+        model = {"bundle": bundle.path, "profile": "p.json", "outcomes": "o.npz"}
+        part = read(dict(model, codec="learned"), folder).parts[0]
+        assert (part.encode_us, part.decode_us) == ((0, 95, 0), (0, 191, 0))
+        part = read(dict(model, codec="uint8"), folder).parts[0]
+        assert (part.encode_us, part.decode_us) == ((), ())
 
     def test_the_cost_of_a_further_item_is_that_of_the_largest_batch(self, model, folder):
         assert read(model, folder).batch_share == pytest.approx((2.5 - 1) / 3)
@@ -102,6 +122,7 @@ class TestFiles:
             ({"policy": "calibratd"}, "model.policy: found 'calibratd'", "calibrated"),
             ({"plan": "merged"}, "model.plan: found 'merged'", "one of full"),
             ({"stage_us": [1]}, "model.stage_us: unknown key", "bundle, plan"),
+            ({"codec": "zstd"}, "model.codec: found 'zstd'", "one of float16, learned, raw, uint8"),
             ({"policy": {"kind": "fixed", "exit_index": 9}}, "model.policy fixed", "exits"),
         ],
     )

@@ -92,9 +92,17 @@ class TestNumbers:
         shares, _ = leaving(model.images, MaxProbability(0.8), model.exit_indices)
         assert shares == pytest.approx(MODEL["exit_shares"], abs=1e-3)
 
+    def test_what_encoders_and_decoders_take_may_be_left_out(self):
+        part = read(MODEL).parts[0]
+        assert (part.encode_us, part.decode_us) == ((), ())
+        part = read(dict(MODEL, encode_us=[0, 10, 0], decode_us=[0, 20, 5])).parts[0]
+        assert (part.encode_us, part.decode_us) == ((0, 10, 0), (0, 20, 5))
+
     @pytest.mark.parametrize(
         ("changes", "begins", "says"),
         [
+            ({"encode_us": [1, 2]}, "model.encode_us: found [1, 2]", "3 values"),
+            ({"decode_us": [1, 2, -3]}, "model.decode_us[2]: found -3", "from 0"),
             ({"stage_us": []}, "model.stage_us: found []", "at least 1"),
             ({"stage_us": [1, -2, 3]}, "model.stage_us[1]: found -2", "above 0"),
             ({"feature_bytes": [1, 2]}, "model.feature_bytes: found [1, 2]", "3 values"),

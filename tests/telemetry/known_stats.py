@@ -26,8 +26,22 @@ DOCUMENT = {
     },
     "queue": {"waiting_count": 7, "leaving_count": 2, "running_count": 32},
     "stages": [
-        {"part": 0, "stage": 0, "run_count": 40, "item_count": 1200, "busy_us": 480_000},
-        {"part": 0, "stage": 2, "run_count": 11, "item_count": 90, "busy_us": 77_000},
+        {
+            "part": 0,
+            "stage": 0,
+            "run_count": 40,
+            "item_count": 1200,
+            "busy_us": 480_000,
+            "held": True,
+        },
+        {
+            "part": 0,
+            "stage": 2,
+            "run_count": 11,
+            "item_count": 90,
+            "busy_us": 77_000,
+            "held": False,
+        },
     ],
     "board": {
         "temperature_c": {"CPU-therm": 41.5, "GPU-therm": 39.0},

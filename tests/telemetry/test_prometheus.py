@@ -65,7 +65,7 @@ def assert_is_there(found, path, number):
         values = [key.replace("_count", "")]
     labels = dict(zip(metric.labels, values))
     value = found[metric.name, tuple(sorted(labels.items()))]
-    expected = number / 1e6 if "_seconds" in metric.name else number
+    expected = number / 1e6 if "_seconds" in metric.name else float(number)
     assert value == pytest.approx(expected, nan_ok=True), (path, metric.name)
 
 

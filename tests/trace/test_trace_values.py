@@ -15,7 +15,11 @@ from edgesdk.core.events import Deliver, Keep, Outcome, Release, Submit, Timer
 from edgesdk.errors import ConfigError
 from edgesdk.trace.values import CLASSES, TAG_CHARS_MAX, decode, digest, encode, plain_tag
 
-VALUES = trace_golden.EVENTS + trace_golden.ACTIONS + (trace_golden.SPEC.admission, (), [], "", b"")
+VALUES = (
+    trace_golden.EVENTS
+    + trace_golden.ACTIONS
+    + (trace_golden.SPEC.admission, trace_golden.SPEC.replanning, (), [], "", b"")
+)
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary()
 )

@@ -29,7 +29,8 @@ NANO, CAPABILITY = "NVIDIA Tegra X1", (5, 3)
 
 
 def stages_of(bundle):
-    """(ONNX file, input shape per sample) of all stages and graph heads of a bundle, each once."""
+    """(ONNX file, input shape per sample) of all that engines are built of in a bundle, each once:
+    stages, graph heads, encoders and decoders."""
     found = {}
     for part in bundle.manifest.parts:
         for plan in part.plans.values():
@@ -38,6 +39,9 @@ def stages_of(bundle):
         for index, spec in enumerate(part.exits):
             if spec.kind == "graph":
                 found[spec.file] = part.segments[index].output_shape
+        for code in part.bottlenecks:
+            found[code.encoder] = part.segments[code.border].input_shape
+            found[code.decoder] = code.code_shape
     return sorted(found.items())
 
 

@@ -4,7 +4,7 @@ A plan can be cut between any two segments, and before the first. At each of the
 and at all of them at once, every image of the calibration split is encoded and decoded as if it
 travelled there, and goes on from what arrived; the policy then decides as ever. What counts is the
 worst of these, pessimistically (`choice.pessimistic_loss`): a few hundred images cannot show that
-next to nothing is lost.
+next to nothing is lost. The codec "learned" crosses the borders where the bundle has a bottleneck.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,11 @@ from ...backends import Backend
 from ...bundle import Bundle
 from ...core.exits import ExitPolicy
 from ...core.spec import FULL_PLAN
-from ...core.tensor import LOSSY_CODECS
+from ...core.tensor import LEARNED, LOSING_CODECS, LOSSY_CODECS
 from ...manifest import Manifest, policy_id
 from ...outcomes import outcomes_from_logits, replay
+from ...runtime.bottleneck import Bottlenecks
+from ...runtime.executor import Executor
 from ...runtime.stages import LoadedStage, load_stages
 from ..data import DataSet
 from .choice import pessimistic_loss
@@ -89,8 +91,9 @@ def measure_codecs(bundle: Bundle, data: DataSet, backend: Backend, decider: Dec
     stages = list(load_stages(bundle, FULL_PLAN, backend).values())
     split = data.load(SPLIT)
     images = renormalised(split.images.numpy(), data.preprocessing, bundle.manifest.preprocessing)
-    ways = list(_ways(len(stages)))
-    logits = _logits(stages, images, ways, len(bundle.manifest.labels))
+    ways = list(_ways(bundle))
+    loaded = Bottlenecks(bundle, FULL_PLAN, Executor(bundle, FULL_PLAN, backend, held_stages=()))
+    logits = _logits(stages, loaded, images, ways, len(bundle.manifest.labels))
     labels = split.labels.numpy()
     straight, *others = (
         _right(bundle, data.name, labels, found, decider) for found in logits.transpose(1, 0, 2, 3)
@@ -119,9 +122,13 @@ def codecs_document(found: CodecLoss) -> dict[str, Any]:
         "policy_id": policy_id(found.decider.policy),
     }
     document = {}
-    for name in LOSSY_CODECS:
-        *alone, together = (one for one in found.journeys if one.codec == name)
-        worst = max((*alone, together), key=lambda one: one.pessimistic_lost_points)
+    for name in LOSING_CODECS:
+        journeys = [one for one in found.journeys if one.codec == name]
+        if not journeys:  # no bottleneck
+            continue
+        worst = max(journeys, key=lambda one: one.pessimistic_lost_points)
+        together = journeys[-1]
+        alone = [one for one in journeys if len(one.borders) == 1]
         document[name] = {
             **_points(worst),
             "all_borders": _points(together),
@@ -138,16 +145,22 @@ def _points(one: Journey) -> dict[str, float]:
     }
 
 
-def _ways(segment_count: int) -> Iterator[tuple[str, Borders]]:
+def _ways(bundle: Bundle) -> Iterator[tuple[str, Borders]]:
     """Every border alone, then all of them, for each codec."""
-    for name in LOSSY_CODECS:
-        for border in range(segment_count):
+    part = bundle.manifest.parts[0]
+    every = tuple(range(len(part.segments)))
+    borders_of = dict.fromkeys(LOSSY_CODECS, every)
+    borders_of[LEARNED] = tuple(sorted(each.border for each in part.bottlenecks))
+    for name, borders in borders_of.items():
+        for border in borders:
             yield name, (border,)
-        yield name, tuple(range(segment_count))
+        if len(borders) > 1:
+            yield name, borders
 
 
 def _logits(
     stages: Sequence[LoadedStage],
+    loaded: Bottlenecks,
     images: np.ndarray,
     ways: Sequence[tuple[str, Borders]],
     class_count: int,
@@ -165,7 +178,9 @@ def _logits(
                 features = arriving[borders[0]]
                 logits[: borders[0], way, rows] = logits[: borders[0], 0, rows]
                 for index in range(borders[0], len(stages)):
-                    if index in borders:
+                    if index in borders and name == LEARNED:
+                        features = _coded(features, loaded, index)
+                    elif index in borders:
                         features = _travelled(features, name)
                     features = _run(stages[index], features, logits[index, way, rows])
             bar.update(len(arriving[0]))
@@ -186,6 +201,15 @@ def _travelled(features: np.ndarray, name: str) -> np.ndarray:
     arrived = np.empty_like(features)
     for sample, target in zip(features, arrived):
         codec.decode(codec.encode(sample, name), out=target)
+    return arrived
+
+
+def _coded(features: np.ndarray, loaded: Bottlenecks, border: int) -> np.ndarray:
+    """The same by the bottleneck at `border`."""
+    place, arrived = (0, border), np.empty_like(features)
+    for item, (sample, target) in enumerate(zip(features, arrived)):
+        tensor = loaded.encode(item, place, sample)
+        target[...] = sample if tensor is None else loaded.decode(place, tensor)
     return arrived
 
 

@@ -1,21 +1,47 @@
 """Runs a bundle, every stage and every head of it, over the splits that calibration looks at."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Optional
 
 import numpy as np
 from tqdm import tqdm
 
-from ...backends import Backend
+from ...backends import Backend, open_backend
 from ...bundle import Bundle
 from ...core.events import RunStage, StageDone
 from ...core.spec import FULL_PLAN, Preprocessing
 from ...errors import ConfigError
 from ...features import Features, check_features
-from ...outcomes import SPLITS, Outcomes, outcomes_from_logits
+from ...outcomes import SPLITS, Outcomes, outcomes_from_logits, read_outcomes, write_outcomes
 from ...runtime.executor import Executor
 from ..data import DataSet
 
 BATCH = 32
+
+
+def read_or_record(
+    bundle: Bundle, data: DataSet, file: Optional[str], backend: Optional[str], threads: int
+) -> Outcomes:
+    """The outcomes in `file`, if there is one; else recorded, and kept in the file that was named.
+
+    Raises ConfigError if those in the file are of another network or of other data, and what
+    `record` raises.
+    """
+    if file is not None and Path(file).exists():
+        outcomes = read_outcomes(file, bundle.manifest.model_id)
+        if outcomes.data != data.name:
+            raise ConfigError(
+                f"{file}: found the outcomes of the data {outcomes.data}, expected {data.name}; "
+                "delete the file or name another"
+            )
+        return outcomes
+    opened = open_backend(backend, threads)
+    outcomes = record(bundle, data, opened)
+    opened.close()
+    if file is not None:
+        write_outcomes(file, outcomes)
+    return outcomes
 
 
 def record(bundle: Bundle, data: DataSet, backend: Backend) -> Outcomes:

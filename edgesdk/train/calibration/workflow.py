@@ -12,14 +12,14 @@ from ...bundle_update import update_bundle
 from ...core.exits import ExitPolicy, FinalExit
 from ...core.spec import FULL_PLAN, Part
 from ...errors import ConfigError
-from ...outcomes import Outcomes, read_outcomes, replay, write_outcomes
+from ...outcomes import Outcomes, replay
 from ..data import DataSet
 from .choice import Candidate, Objective, candidates, check_objective, choose, plans_of
 from .codecs import CodecLoss, Decider, codecs_document, measure_codecs
 from .costs import Costs, Report, multiply_add_costs, report
 from .measuring import UNCUT_PLAN, Measured, measure
 from .merging import merged_stages, stage_file
-from .recording import record
+from .recording import read_or_record
 from .temperature import beliefs
 from .thresholds import compares, fits, kinds
 
@@ -75,7 +75,7 @@ def calibrate(path: str, data: DataSet, request: Request) -> Result:
     check_name(request.name)
     bundle = read_plain_bundle(path)
     plans = plans_of(len(bundle.manifest.parts[0].exits))
-    outcomes = _outcomes(bundle, data, request)
+    outcomes = read_or_record(bundle, data, request.outcomes_file, request.backend, request.threads)
     merged = merged_stages(bundle)
     measured = _measure(bundle, merged, request)
     part = bundle.manifest.parts[0]
@@ -143,25 +143,6 @@ def check_name(name: str) -> None:
 
 def _name(request: Request, kind: str) -> str:
     return request.name if kind == MAIN_KIND else f"{request.name}-{kind}"
-
-
-def _outcomes(bundle: Bundle, data: DataSet, request: Request) -> Outcomes:
-    """From the file, if there is one; else recorded, and kept in the file that was named."""
-    file = request.outcomes_file
-    if file is not None and Path(file).exists():
-        outcomes = read_outcomes(file, bundle.manifest.model_id)
-        if outcomes.data != data.name:
-            raise ConfigError(
-                f"{file}: found the outcomes of the data {outcomes.data}, expected {data.name}; "
-                "delete the file or name another"
-            )
-        return outcomes
-    backend = open_backend(request.backend, request.threads)
-    outcomes = record(bundle, data, backend)
-    backend.close()
-    if file is not None:
-        write_outcomes(file, outcomes)
-    return outcomes
 
 
 def _measure(bundle: Bundle, merged: dict[str, bytes], request: Request) -> Measured:

@@ -1,4 +1,4 @@
-"""`python -m edgesdk.train reproduce distree`: a paper's experiments, measured again."""
+"""`python -m edgesdk.train reproduce distree`."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,11 @@ if TYPE_CHECKING:
     from ..data import DataSet
     from .experiment import Request
 
-DESCRIPTION = "measure a paper's experiments again: networks, tables, pictures, a page"
+DESCRIPTION = "DistrEE: a teacher and students, every table and picture"
 EXAMPLE = (
     "python -m edgesdk.train reproduce distree --data cifar10-jpeg.tar.xz --out runs/distree "
     "--docs docs/distree --compile --views 8"
 )
-EXPERIMENTS = ("distree",)
 STUDENT_COUNTS = (1, 2, 4, 8)
 SCALING_DIVISOR = 5  # of the epochs, for the many trainings that are only compared
 
@@ -24,7 +23,6 @@ SCALING_DIVISOR = 5  # of the epochs, for the many trainings that are only compa
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of the command, but for the common ones."""
     command.set_defaults(command=run)
-    command.add_argument("experiment", choices=EXPERIMENTS)
     options.add_data_option(command)
     command.add_argument(
         "--out",
@@ -85,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, measure, write the page."""
     with options.training(arguments) as group:
         from ..data import data_set
+        from ..publishing import PAGE
         from . import publishing
         from .experiment import reproduce
 
@@ -95,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         cli.print_json(publishing.document(found))
     else:
-        cli.say(f"written: {folder / publishing.PAGE}")
+        cli.say(f"written: {folder / PAGE}")
     return 0
 
 
@@ -127,7 +126,7 @@ def _request(arguments: argparse.Namespace, data: "DataSet") -> "Request":
 
 def _command(arguments: argparse.Namespace) -> str:
     """What a reader would type to do the same: names of files, not where they were."""
-    words = ["python -m edgesdk.train reproduce", arguments.experiment]
+    words = ["python -m edgesdk.train reproduce distree"]
     words += ["--data", Path(arguments.data).name, "--out runs/distree"]
     if arguments.teacher:
         words.append("--teacher runs/teacher")

@@ -1,17 +1,13 @@
-"""The results as files: a page with its pictures, and plain values for programs."""
+"""The results as files: a page with its pictures, and named values for programs."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ...files import write_atomically
 from .. import plots
+from ..publishing import PAGE, named, write_files
 from . import figures, tables
 from .page import page
 from .results import Results
-
-PAGE = "README.md"
 
 
 def write(found: Results, folder: Path, command: str) -> None:
@@ -19,7 +15,6 @@ def write(found: Results, folder: Path, command: str) -> None:
 
     Raises EdgeError if a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     branches = tables.branch_points(found.students.branches, found.table_one)
     contents = {
         "training.png": plots.branch_curves(found.history, f"{found.name} (Fig. 4)"),
@@ -30,22 +25,10 @@ def write(found: Results, folder: Path, command: str) -> None:
     }
     if found.sized:
         contents["scaling.png"] = figures.scaling(found.sized)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    write_files(folder, contents)
 
 
 def document(found: Results) -> dict[str, Any]:
-    """The results as plain values, without the picture."""
-    values: dict[str, Any] = _named({**found._asdict(), "calibration": None})
+    """The results as named values, without the picture."""
+    values: dict[str, Any] = named({**found._asdict(), "calibration": None})
     return values
-
-
-def _named(value: Any) -> Any:
-    """With the names of every tuple that has them."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _named(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return [_named(each) for each in value] if isinstance(value, (list, tuple)) else value

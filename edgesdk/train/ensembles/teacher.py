@@ -12,7 +12,6 @@ seed, so that every value of a feature carries a like share. With D filters or f
 lengths nor angles change.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +137,7 @@ def load_teacher(directory: Path, data: DataSet) -> Teacher:
         "epochs": settings["epochs"],
         "epochs_done": len(state["history"]),
         "epochs_before": epochs_before(settings["start"]),
-        "weights": _digest(network),
+        "weights": checkpoint.digest(network),
     }
     return Teacher(network, description)
 
@@ -150,12 +149,3 @@ def _principal_rows(values: Tensor, limit: int) -> tuple[Tensor, float]:
     total = float(strengths.sum())
     kept = float(strengths[:limit].sum()) / total if total else 1.0
     return directions.T[:limit], kept
-
-
-def _digest(network: nn.Module) -> str:
-    """sha256 over names and values of the weights."""
-    result = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        result.update(name.encode())
-        result.update(value.numpy().tobytes())
-    return result.hexdigest()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny
 from calibration_cases import load_tiny, tiny_data
 
 import edgesdk
@@ -148,6 +149,38 @@ def test_the_decider_is_the_default_policy_on_its_plan(path):
     after = update_bundle(path, {"short": policy}, plans, {"onnx/stage_0_1.onnx": b"x"}, "short")
     found = default_decider(after.manifest)
     assert (found.name, found.exit_indices) == ("short", (1, 2))
+
+
+class TestBottlenecks:
+    """The codec "learned": at the borders that have one, by the bundle's encoder and decoder."""
+
+    @pytest.fixture
+    def swapping(self, tmp_path):
+        """What travels to the last segment is taken for the other class."""
+        return tiny.write_with_bottleneck(tmp_path / "swapping", border=2, swaps=True)
+
+    def test_their_borders_alone_are_crossed(self, swapping, straight):
+        exits, right = straight
+        (found,) = [one for one in measured(swapping).journeys if one.codec == "learned"]
+        travelled = exits >= 2
+        assert travelled.any() and found.borders == (2,)
+        assert found.lost == (right & travelled).sum()
+        assert found.gained == (~right & travelled).sum()
+
+    def test_what_one_loses_is_written_and_forbids_it(self, swapping):
+        assert lossy_codecs(swapping.manifest) == ("learned",)  # until it is measured
+        found = codecs_document(measured(swapping))
+        entry = found["learned"]
+        assert [border["segment"] for border in entry["borders"]] == [2]
+        assert entry["pessimistic_lost_points"] == entry["all_borders"]["pessimistic_lost_points"]
+        after = update_bundle(swapping.path, {}, {}, {}, codecs=found)
+        assert lossy_codecs(after.manifest) == NAMES
+        assert lossy_codecs(after.manifest, max_lost_points=100.0) == (*NAMES, "learned")
+
+    def test_one_that_changes_nothing_is_allowed(self, tmp_path):
+        kind = tiny.write_with_bottleneck(tmp_path / "kind", border=1)
+        after = update_bundle(kind.path, {}, {}, {}, codecs=codecs_document(measured(kind)))
+        assert lossy_codecs(after.manifest) == (*NAMES, "learned")
 
 
 def test_data_of_other_classes_are_refused(bundle):
