@@ -1,7 +1,18 @@
 """Pieces of the pages that experiments write."""
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
+
+
+class Context(NamedTuple):
+    """What a page's networks were tried on, and how. `command`: what makes the page again."""
+
+    model: str
+    data: str
+    test_count: int
+    versions: dict[str, str]
+    threads: int
+    command: str
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -48,6 +48,14 @@ def add_data_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_page_options(command: argparse.ArgumentParser, out_help: str) -> None:
+    """`--out`, and `--docs` for the page."""
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help=out_help)
+    command.add_argument(
+        "--docs", type=Path, metavar="DIR", help="where page and pictures go; default: OUT/page"
+    )
+
+
 def add_machine_options(command: argparse.ArgumentParser) -> None:
     """Seed, threads and device."""
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")

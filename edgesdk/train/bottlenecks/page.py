@@ -1,11 +1,9 @@
 """What was measured of bottlenecks as lines, as a page, and as a picture."""
 
-from typing import NamedTuple
-
 from matplotlib.figure import Figure
 
 from ... import cli
-from ..markdown import percent, table
+from ..markdown import Context, percent, table
 from ..plots import png
 from .autoencoder import ITEM_BYTES
 from .measuring import Measured
@@ -13,17 +11,6 @@ from .methods import METHODS
 
 PICTURE = "bottlenecks.png"
 COSTS_HEADER = ("one image", "M multiply-adds", "ms")
-
-
-class Context(NamedTuple):
-    """What was measured, and how. `command`: what makes the page again."""
-
-    model: str
-    data: str
-    test_count: int
-    versions: dict[str, str]
-    threads: int
-    command: str
 
 
 def sizes(found: Measured) -> str:

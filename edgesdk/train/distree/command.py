@@ -24,16 +24,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of the command, but for the common ones."""
     command.set_defaults(command=run)
     options.add_data_option(command)
-    command.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="where trainings, bundle and features live; what is there already is not done again, "
-        "and a training that was interrupted goes on",
-    )
-    command.add_argument(
-        "--docs", type=Path, metavar="DIR", help="where page and pictures go; default: OUT/page"
+    options.add_page_options(
+        command,
+        "where trainings, bundle and features live; what is there already is not done again, and a "
+        "training that was interrupted goes on",
     )
     options.add_machine_options(command)
     networks = command.add_argument_group("networks", "without these, those of the paper")

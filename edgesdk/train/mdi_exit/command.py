@@ -50,16 +50,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="a plain network with its exits; again for another one",
     )
     options.add_data_option(command)
-    command.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="where answers and points live, a folder for each network; what is there is not done "
+    options.add_page_options(
+        command,
+        "where answers and points live, a folder for each network; what is there is not done "
         "again. DIR/NAME/outcomes.npz is what calibrate --outcomes writes",
-    )
-    command.add_argument(
-        "--docs", type=Path, metavar="DIR", help="where page and pictures go; default: OUT/page"
     )
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     command.add_argument(

@@ -1,27 +1,16 @@
 """The comparison as a page: a table, a picture, and what each strategy does."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from matplotlib.figure import Figure
 
-from ..markdown import percent, table
+from ..markdown import Context, percent, table
 from ..plots import png
 from .comparison import Tried
 from .phases import STRATEGIES
 
 PICTURE = "strategies.png"
-
-
-class Context(NamedTuple):
-    """What was compared, and how. `command`: what makes the page again."""
-
-    model: str
-    data: str
-    test_count: int
-    versions: dict[str, str]
-    threads: int
-    command: str
 
 
 def page(found: Sequence[Tried], context: Context) -> str:
