@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "MDI-Exit: Figs. 3 to 6 from bundles, simulated, and live where this machine can"
 EXAMPLE = (
-    "python -m edgesdk.train reproduce mdi-exit --bundle engines/mobilenetv2-cifar10/1 "
+    "python -m edgesdk.train reproduce mdi-exit --bundle engines/wrn16_1-cifar10/1 "
     "--data cifar10-jpeg.tar.xz --out runs/mdi-exit --docs docs/mdi-exit"
 )
 BOARD_MS = 40.0
