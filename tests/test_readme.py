@@ -83,8 +83,8 @@ NOT_RUN = {
 }
 CHEAPER = {  # what is added, by the begin of the command
     "python -m edgesdk.simulate examples/scenarios/chaos.toml": "",  # its faults take their time
-    "python -m edgesdk.simulate examples": "--duration-s 8",
     "python -m edgesdk.simulate examples/scenarios/slow-worker.toml": "",  # so does what it shows
+    "python -m edgesdk.simulate examples": "--duration-s 8",
     "python -m edgesdk.simulate students.toml": "",  # a student is killed at 20 s
     "python -m edgesdk.bench engine": "--seconds 0.05",
     "python -m edgesdk.bench": "--seconds 0.01",

@@ -16,7 +16,7 @@ from edgesdk.core.spec import FULL_PLAN
 from edgesdk.errors import BundleError, ConfigError, EdgeError
 from edgesdk.manifest import lossy_codecs
 from edgesdk.outcomes import read_outcomes, replay
-from edgesdk.train.calibration import measuring, workflow
+from edgesdk.train.calibration import measuring, recording, workflow
 from edgesdk.train.calibration.choice import Objective
 from edgesdk.train.calibration.costs import Costs, mean_cost, spans
 from edgesdk.train.calibration.measuring import Measured
@@ -227,7 +227,7 @@ def test_outcomes_are_written_once_and_then_read(path, tmp_path, monkeypatch):
     file = str(tmp_path / "o.npz")
     first, _ = calibrated(path, outcomes_file=file)
     assert read_outcomes(file, first.bundle.manifest.model_id).image_count == 240
-    monkeypatch.setattr(workflow, "record", None)  # would fail if it were called
+    monkeypatch.setattr(recording, "record", None)  # would fail if it were called
     second, _ = calibrated(path, outcomes_file=file)
     assert [one.test for one in second.policies] == [one.test for one in first.policies]
 
