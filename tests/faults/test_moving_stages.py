@@ -72,7 +72,8 @@ def test_what_a_dead_worker_held_is_taken_over(placed, busy, caplog):
 
 
 def test_a_worker_that_becomes_slow_is_relieved(placed, busy):
-    with make_fleet(placed, busy, odd={"b": "tires=0.05"}) as fleet:
+    # So slow that it stands out on a machine that is slow itself.
+    with make_fleet(placed, busy, odd={"b": "tires=0.3"}) as fleet:
         fleet.start()
         fleet.keep_busy(2.0)
         assert held(fleet, "b") == [2]
@@ -94,7 +95,7 @@ def test_a_worker_that_becomes_slow_is_relieved(placed, busy):
 
 def test_stages_that_cannot_be_loaded_stay_where_they_are(placed, busy, tmp_path_factory):
     """The bundle of a has lost a file since it started: only b can go on."""
-    with make_fleet(placed, busy, odd={"b": "tires=0.05"}) as fleet:
+    with make_fleet(placed, busy, odd={"b": "tires=0.3"}) as fleet:
         fleet.start()
         hidden = os.path.join(busy.path, "onnx", "segment_2.onnx")
         os.rename(hidden, hidden + ".away")
