@@ -14,9 +14,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 with contextlib.suppress(ImportError):  # absent on a device that runs only some of the tests
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
-    settings.register_profile("edgesdk", deadline=None)  # a slow machine is not a failure
+    # A slow machine is not a failure.
+    slowness = [HealthCheck.too_slow]
+    settings.register_profile("edgesdk", deadline=None, suppress_health_check=slowness)
     settings.load_profile("edgesdk")
 
 

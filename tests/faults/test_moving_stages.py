@@ -75,7 +75,6 @@ def test_a_worker_that_becomes_slow_is_relieved(placed, busy):
     # So slow that it stands out on a machine that is slow itself.
     with make_fleet(placed, busy, odd={"b": "tires=0.3"}) as fleet:
         fleet.start()
-        fleet.keep_busy(2.0)
         assert held(fleet, "b") == [2]
         fleet.process("b").send(signal.SIGUSR1)
         took_s = keep_busy_until(fleet, lambda: held(fleet, "b") == [])
