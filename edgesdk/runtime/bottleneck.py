@@ -1,12 +1,11 @@
 """Features made small where they travel: the trained encoders and decoders of a bundle, loaded.
 
 They run where messages are sent and read, in the thread that drives the loop. They are networks of
-one or two layers on one sample: 30 to 160 us at the borders of networks for CIFAR-10, 3 ms in front
-of ResNet-50's largest features, as "zstd" takes too, while heartbeats are due every 500 ms. To hand
-them to the compute thread would make a message wait for the stage that runs there, and need a place
-for what has gone or come meanwhile. With a backend that computes one thing at a time the loop waits
-for that stage (`Executor.pause`), but not for long: what is sent then goes raw, and what has come
-is sent again by its sender.
+one or two layers on one sample, and hold the loop up for about as long as "zstd" does, while
+heartbeats are due every 500 ms. To hand them to the compute thread would make a message wait for
+the stage that runs there, and need a place for what has gone or come meanwhile. With a backend that
+computes one thing at a time the loop waits for that stage (`Executor.pause`), but not for long:
+what is sent then goes raw, and what has come is sent again by its sender.
 """
 
 import logging
