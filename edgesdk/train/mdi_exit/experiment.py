@@ -1,8 +1,10 @@
 """The experiment: from bundles and images to `Results`."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -109,18 +111,9 @@ def _network(bundle: Bundle, profile: Optional[Profile], request: Request) -> Ne
 
 
 def _simulated(sweep: Sweep, name: str) -> tuple[Row, ...]:
-    jobs, done = sweep.jobs(), 0
-    bar = Progress(len(jobs) * sweep.settings.seed_count, f"{name}, simulated", 1, READ)
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        bar.move(done)
-
-    try:
+    jobs = sweep.jobs()
+    with _steps(len(jobs) * sweep.settings.seed_count, f"{name}, simulated") as step:
         return tuple(Row(job, sweep.run(job, step)) for job in jobs)
-    finally:
-        bar.close()
 
 
 def _live(
@@ -129,16 +122,17 @@ def _live(
     board = board_of(bundle, request.live_board_ms * 1000, request.code_bytes, profile)
     images = read_test_images(request.data, bundle.manifest.labels)
     fleets = live_fleets.Fleets(bundle, board, test, images, request.settings, folder)
-    count, done = len(live_fleets.TOPOLOGIES) * len(live_fleets.THRESHOLDS), 0
-    bar = Progress(count, f"{bundle.manifest.name}, real processes", 1, READ)
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        bar.move(done)
-
-    try:
+    count = len(live_fleets.TOPOLOGIES) * len(live_fleets.THRESHOLDS)
+    with _steps(count, f"{bundle.manifest.name}, real processes") as step:
         return fleets.measure(request.live_image_count, step)
+
+
+@contextmanager
+def _steps(count: int, what: str) -> Iterator[Callable[[], None]]:
+    """A progress bar of `count` steps; call what it gives after each."""
+    bar, done = Progress(count, what, 1, READ), itertools.count(1)
+    try:
+        yield lambda: bar.move(next(done))
     finally:
         bar.close()
 

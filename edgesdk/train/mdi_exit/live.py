@@ -29,7 +29,7 @@ from ...sim.bound import bound_per_s
 from ...sim.scenario_files import images_of
 from ...sim.spec import Scenario
 from .boards import Board
-from .points import WARMUP_SHARE, Points
+from .points import WARMUP_SHARE, Points, about
 from .sweeps import BEGIN_SHARE, Settings
 from .topologies import LOCAL, MESH_3, SOURCE, TWO, Topology, at_threshold, scenario_of
 
@@ -131,7 +131,7 @@ class Fleets:
         scenario = scenario_of(
             topology, self._board, self._simulated_images, drive, seconds, None, 0, LINK_US
         )
-        simulated = self._points.point(scenario, self._about(), self._settings.seed)
+        simulated = self._points.point(scenario, about(self._test), self._settings.seed)
         count = topology.node_count
         cluster = write_cluster(folder, bundle_path, count, _policy(threshold), scenario.admission)
         live = run(folder, cluster, count, self._images, seconds)
@@ -173,11 +173,8 @@ class Fleets:
 
     # --- what is kept ---
 
-    def _about(self) -> str:
-        return f"{self._test.model_id} {self._test.data} {self._test.image_count}"
-
     def _key(self, image_count: int) -> str:
-        return repr((self._about(), self._board, self._settings.seed, image_count))
+        return repr((about(self._test), self._board, self._settings.seed, image_count))
 
     def _read(self, image_count: int) -> dict[str, LivePoint]:
         try:

@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any, NamedTuple, Optional
 
 from ...errors import EdgeError
+from ...outcomes import Outcomes
 from ...sim.report import link_uses
 from ...sim.runs import run_scenario
 from ...sim.spec import Scenario
@@ -101,6 +102,11 @@ def simulate(scenario: Scenario, seed: int) -> Point:
         link_uses(report.run)[-1].utilisation if scenario.media and scenario.links else None,
         in_time / max(1, len(total.latencies_us)),
     )
+
+
+def about(test: Outcomes) -> str:
+    """Which images a scenario of `test` has, as `Points` takes it."""
+    return f"{test.model_id} {test.data} {test.image_count}"
 
 
 def spread(points: Sequence[Point]) -> Spread:

@@ -8,7 +8,7 @@ from ...outcomes import Outcomes
 from ...sim.scenario_files import images_of
 from ...sim.spec import Image, Scenario
 from .boards import Board
-from .points import Points, Spread, spread
+from .points import Points, Spread, about, spread
 from .topologies import (
     BASELINES,
     CODED,
@@ -110,7 +110,7 @@ class Sweep:
         found = []
         for seed, images in zip(self._seeds, self._images):
             scenario = self.scenario(job, images)
-            found.append(self._points.point(scenario, self._about(), seed))
+            found.append(self._points.point(scenario, about(self.test), seed))
             progress()
         return spread(found)
 
@@ -133,6 +133,3 @@ class Sweep:
             wifi,
             self.settings.image_bytes,
         )
-
-    def _about(self) -> str:
-        return f"{self.test.model_id} {self.test.data} {self.test.image_count}"
