@@ -35,6 +35,17 @@ def add_common_options(target: argparse.ArgumentParser) -> None:
     target.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
+def above_0(text: str) -> float:
+    """A finite number above 0, as an option of argparse (`type=`) reads it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("found {}, expected a number above 0".format(text))
+    return value
+
+
 def say(text: str = "", as_json: bool = False) -> None:
     """Print for a person: on standard error when standard output belongs to the JSON object."""
     print(text, file=sys.stderr if as_json else sys.stdout, flush=True)

@@ -285,13 +285,6 @@ def _command(arguments: argparse.Namespace) -> str:
 # --- the command line -----------------------------------------------------------------------------
 
 
-def _above_0(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("found {}, expected a number above 0".format(text))
-    return value
-
-
 def _from_0(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -309,11 +302,11 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all chance; default: %(default)s")
     parser.add_argument(
-        "--duration-s", type=_above_0, metavar="S", help="instead of the scenario's duration"
+        "--duration-s", type=cli.above_0, metavar="S", help="instead of the scenario's duration"
     )
     parser.add_argument(
         "--rate-hz",
-        type=_above_0,
+        type=cli.above_0,
         metavar="R",
         help="instead of the rate of every workload; those that adapt their rate become Poisson",
     )

@@ -32,7 +32,7 @@ def options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--slower",
-        type=_factor,
+        type=cli.above_0,
         default=SLOWER,
         metavar="FACTOR",
         help="of the devices that the students stand for; default: %(default)s",
@@ -44,7 +44,7 @@ def options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--deadline-ms",
-        type=_factor,
+        type=cli.above_0,
         metavar="MS",
         help="of images while a student is missing; default: three times p95",
     )
@@ -191,11 +191,4 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("found {}, expected 1 or more".format(text))
-    return value
-
-
-def _factor(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("found {}, expected a number above 0".format(text))
     return value

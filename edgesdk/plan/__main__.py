@@ -195,13 +195,6 @@ def _json(
 # --- the command line -----------------------------------------------------------------------------
 
 
-def _above_0(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("found {}, expected a number above 0".format(text))
-    return value
-
-
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = cli.parser("plan", (__doc__ or "").strip(), EXAMPLE)
     parser.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
@@ -212,7 +205,10 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     _input_options(parser)
     _choice_options(parser)
     parser.add_argument(
-        "--rate-hz", type=_above_0, metavar="R", help="of images, for the loads; default: the most"
+        "--rate-hz",
+        type=cli.above_0,
+        metavar="R",
+        help="of images, for the loads; default: the most",
     )
     parser.add_argument("--out", metavar="FILE.toml", help="write the placement there")
     parser.add_argument("--plot", metavar="FILE.png", help="draw it")
@@ -253,7 +249,7 @@ def _input_options(parser: argparse.ArgumentParser) -> None:
     add("--codec", choices=sorted(VALUE_BYTES), help="of features; default: the cluster file's")
     add(
         "--image-bytes",
-        type=_above_0,
+        type=cli.above_0,
         metavar="N",
         help="of a compressed image, for the full offload; default: uncompressed",
     )
@@ -277,14 +273,14 @@ def _choice_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--deadline-ms",
-        type=_above_0,
+        type=cli.above_0,
         metavar="T",
         help="the most accurate exit that answers every image within it, and where",
     )
     add("--evaluate", metavar="FILE.toml", help="look at that placement instead of seeking one")
     add(
         "--seconds",
-        type=_above_0,
+        type=cli.above_0,
         default=10.0,
         metavar="S",
         help="for the solver, where the search is too long; default: %(default)s",

@@ -73,7 +73,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     live.add_argument(
         "--live-board-ms",
-        type=above_zero,
+        type=cli.above_0,
         default=LIVE_BOARD_MS,
         metavar="MS",
         help="a board's time for an image there, so slow that this machine carries three; default "
@@ -84,7 +84,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def _add_world(world: "argparse._ArgumentGroup") -> None:
     world.add_argument(
         "--board-ms",
-        type=above_zero,
+        type=cli.above_0,
         default=BOARD_MS,
         metavar="MS",
         help="a board's time for one image without early exits; default %(default)s",
@@ -98,7 +98,7 @@ def _add_world(world: "argparse._ArgumentGroup") -> None:
     )
     world.add_argument(
         "--wifi-mbit-s",
-        type=above_zero,
+        type=cli.above_0,
         default=WIFI_MBIT_S,
         metavar="RATE",
         help="of the one channel that all share; default %(default)s",
@@ -120,7 +120,7 @@ def _add_world(world: "argparse._ArgumentGroup") -> None:
     )
     world.add_argument(
         "--seconds",
-        type=above_zero,
+        type=cli.above_0,
         default=SECONDS,
         metavar="S",
         help="of virtual time for each point, a quarter of it to warm up; default %(default)s",
@@ -133,17 +133,6 @@ def _add_world(world: "argparse._ArgumentGroup") -> None:
         metavar="N",
         help="runs of each point, from --seed on; default %(default)s",
     )
-
-
-def above_zero(text: str) -> float:
-    """A number above 0, as argparse reads it."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:
